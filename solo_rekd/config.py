@@ -1,0 +1,170 @@
+"""Every setting of every objective: one dataclass each, one default, one help text, one source.
+
+Both hosts read these: the classic host's flags are generated from them (`add_flags`), and the
+values of a run are checked by the dataclass itself, so a wrong one never reaches training.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from solo_rekd.errors import UserError, refuse
+
+OURS = "ours"
+REKD = "arXiv 2112.04174"
+MOCO_V2 = "arXiv 2003.04297"
+
+
+def _option(
+    default: Any,
+    help: str,
+    *,
+    source: str = OURS,
+    unit: str = "",
+    parse: Any = None,
+    choices: tuple[str, ...] | None = None,
+    bounds: tuple[float, float] | None = None,
+) -> Any:
+    """A dataclass field whose metadata holds what a flag needs."""
+    metadata = {
+        "help": help,
+        "source": source,
+        "unit": unit,
+        "parse": parse or type(default),
+        "choices": choices,
+        "bounds": bounds,
+    }
+    return field(default=default, metadata=metadata)
+
+
+def parse_own_weight(text: str | float) -> str | float:
+    """Reads `own_weight`: a number, or the word `uniform`."""
+    return text if text == "uniform" else float(text)
+
+
+_INFINITY = float("inf")
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """What every objective with a teacher and a queue shares."""
+
+    proj_hidden_dim: int = _option(
+        2048, "hidden width of the projectors", source="arXiv 2104.09124", bounds=(1, _INFINITY)
+    )
+    proj_output_dim: int = _option(
+        128, "dimensions of the embeddings", source=MOCO_V2, bounds=(1, _INFINITY)
+    )
+    temperature: float = _option(
+        0.2, "student's softmax temperature", source=MOCO_V2, bounds=(1e-4, _INFINITY)
+    )
+    queue_size: int = _option(
+        65536, "length of each view's queue", source=MOCO_V2, unit="keys", bounds=(1, _INFINITY)
+    )
+    teacher: str = _option("resnet50", "backbone of the teacher (`solo-rekd list`)", source=REKD)
+    teacher_mode: str = _option(
+        "online",
+        "online: trained along by its own InfoNCE; frozen: read from --teacher_checkpoint",
+        source=REKD,
+        choices=("online", "frozen"),
+    )
+    teacher_checkpoint: str | None = _option(
+        None, "weights of the teacher, in any format of `solo-rekd list`", parse=str
+    )
+    teacher_stem: str = _option(
+        "auto",
+        "first layers of an online teacher: auto chooses small for inputs of 64 px or less",
+        choices=("auto", "small", "imagenet"),
+    )
+    teacher_temperature: float = _option(
+        0.2, "temperature of the online teacher's InfoNCE", source=MOCO_V2, bounds=(1e-4, _INFINITY)
+    )
+
+    def __post_init__(self) -> None:
+        for option in dataclasses.fields(self):
+            value, choices = getattr(self, option.name), option.metadata["choices"]
+            if choices and value not in choices:
+                raise refuse(option.name, value, choices)
+            bounds = option.metadata["bounds"]
+            if bounds and isinstance(value, int | float) and not bounds[0] <= value <= bounds[1]:
+                raise refuse(option.name, value, f"a number from {bounds[0]:g} to {bounds[1]:g}")
+        if self.teacher_mode == "frozen" and self.teacher_checkpoint is None:
+            raise UserError(
+                "teacher_mode='frozen' needs teacher_checkpoint=PATH (or use teacher_mode=online)"
+            )
+
+
+@dataclass(frozen=True)
+class RekdConfig(DistillationConfig):
+    """Relation Knowledge Distillation, arXiv 2112.04174."""
+
+    relation_weight: float = _option(
+        1.0,
+        "share of the relation contrast; the rest is InfoNCE on the student's queue",
+        bounds=(0, 1),
+    )
+    dictionary: str = _option(
+        "both",
+        "whose embeddings the relation contrast compares with",
+        choices=("student", "teacher", "both"),
+    )
+    own_weight: str | float = _option(
+        0.5,
+        "target weight of the image's own key; uniform: 1/(1 + positives), as supervised contrast",
+        parse=parse_own_weight,
+        bounds=(0, 1),
+    )
+    num_prototypes: int = _option(
+        100, "size of the prototype bank", unit="prototypes", bounds=(1, _INFINITY)
+    )
+    prototype_momentum: float = _option(
+        0.99, "momentum of a prototype towards its members' mean", bounds=(0, 1)
+    )
+    reseed_after: int = _option(
+        500,
+        "a prototype without a member for this long is seeded anew",
+        unit="steps",
+        bounds=(1, _INFINITY),
+    )
+    teacher_warmup_epochs: int = _option(
+        0, "epochs in which the teacher ripens first", unit="epochs", bounds=(0, _INFINITY)
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.own_weight, str) and self.own_weight != "uniform":
+            raise refuse("own_weight", self.own_weight, "a number from 0 to 1, or uniform")
+        if self.num_prototypes > self.queue_size:
+            raise refuse(
+                "num_prototypes", self.num_prototypes, f"at most queue_size={self.queue_size}"
+            )
+
+
+def add_flags(
+    parser: argparse.ArgumentParser, config: type[DistillationConfig], title: str
+) -> None:
+    """Adds one flag a setting to `parser`, in groups, each with unit, default and its source."""
+    doc = (config.__doc__ or "").strip()
+    shared = {option.name for option in dataclasses.fields(DistillationConfig)}
+    own_group = parser.add_argument_group(title, doc)
+    shared_group = parser.add_argument_group(f"{title}: teacher, projector and queue")
+    for option in dataclasses.fields(config):
+        meta = option.metadata
+        unit = f" [{meta['unit']}]" if meta["unit"] else ""
+        (shared_group if option.name in shared else own_group).add_argument(
+            f"--{option.name}",
+            type=meta["parse"],
+            default=option.default,
+            choices=meta["choices"],
+            help=f"{meta['help']}{unit}. Default: %(default)s, from {meta['source']}.",
+        )
+
+
+def from_settings(
+    config: type[DistillationConfig], settings: Mapping[str, Any]
+) -> DistillationConfig:
+    """Builds `config` from the entries of `settings` that are its fields; ignores the others."""
+    names = {option.name for option in dataclasses.fields(config)}
+    return config(**{name: value for name, value in settings.items() if name in names})

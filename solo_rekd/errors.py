@@ -1,0 +1,47 @@
+"""The one error a user can cause, and how it reaches the terminal."""
+
+import sys
+from collections.abc import Iterable
+from types import TracebackType
+
+
+class UserError(Exception):
+    """A mistake of the user's: shown as one line, without a traceback, with exit code 2."""
+
+
+def refuse(key: str, value: object, allowed: str | Iterable[str]) -> UserError:
+    """Builds the error for a setting that cannot be accepted.
+
+    Args:
+        key: name of the setting as the user wrote it.
+        value: the value given.
+        allowed: the values allowed, or a description of them.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
+    allowed = allowed if isinstance(allowed, str) else ", ".join(allowed)
+    return UserError(f"{key}={value!r} is not allowed: expected {allowed}")
+
+
+def report(error: UserError) -> int:
+    """Prints `error` as one line on stderr and returns the exit code, 2."""
+    print(f"solo-rekd: error: {error}", file=sys.stderr)
+    return 2
+
+
+def install_excepthook() -> None:
+    """Makes an uncaught `UserError` one line and exit code 2, in the host's own scripts too."""
+    previous = sys.excepthook
+    if getattr(previous, "handles_user_error", False):
+        return
+
+    def hook(
+        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, UserError):
+            sys.exit(report(error))
+        previous(kind, error, traceback)
+
+    hook.handles_user_error = True  # type: ignore[attr-defined]
+    sys.excepthook = hook
