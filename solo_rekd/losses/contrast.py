@@ -1,0 +1,114 @@
+"""InfoNCE and the relation contrast: one cross-entropy over a dictionary, two targets.
+
+Both are `-mean_i sum_j y_ij log softmax_j(q_i.D_j / tau)` over the own key and a queue. InfoNCE
+puts all of y on the own key; the relation contrast shares it with the entries of the queue that
+belong to the query's prototype (arXiv 2112.04174: the relation plays the part of labels in
+supervised contrast, arXiv 2004.11362).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from solo_rekd.losses.log_sum_exp import log_sum_exp
+
+
+def full_precision(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Runs `loss` outside autocast, half-precision inputs as float32; float64 stays float64."""
+
+    @functools.wraps(loss)
+    def run(query: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        def widen(value: Any) -> Any:
+            half = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
+            return value.float() if half else value
+
+        with torch.autocast(query.device.type, enabled=False):
+            args = tuple(widen(value) for value in args)
+            return loss(widen(query), *args, **{key: widen(v) for key, v in kwargs.items()})
+
+    return run
+
+
+@full_precision
+def info_nce_loss(query: Tensor, positive: Tensor, queue: Tensor, temperature: float) -> Tensor:
+    """InfoNCE against a queue, as in MoCo (arXiv 1911.05722, equation 1).
+
+    Args:
+        query: L2-normalised queries, shape (B, d).
+        positive: each query's own key, shape (B, d), without gradient.
+        queue: other keys, shape (K, d), without gradient.
+        temperature: tau, above 0.
+
+    Returns:
+        The mean over the batch, a scalar.
+    """
+    own = (query * positive.detach()).sum(1) / temperature
+    return (log_sum_exp(query, positive, queue, temperature) - own).mean()
+
+
+@full_precision
+def relation_contrast_loss(
+    query: Tensor,
+    positive: Tensor,
+    queue: Tensor,
+    query_ids: Tensor,
+    queue_ids: Tensor,
+    num_prototypes: int,
+    temperature: float,
+    own_weight: float | str,
+) -> Tensor:
+    """Contrast in which the queue's entries of the query's prototype are positives too.
+
+    With S_c the sum of the n_c queue entries of prototype c, a_i the query's prototype and w_i
+    the target weight of its own key,
+    `L_i = logsumexp_j s(q_i, D_j) - w_i s(q_i, k_i) - (1 - w_i) q_i.S_{a_i} / (n_{a_i} tau)`,
+    which is the cross-entropy with the B x K mask of positives, at the cost of InfoNCE.
+    The relation as positives: arXiv 2112.04174; weights and this form: ours.
+
+    Args:
+        query: L2-normalised queries, shape (B, d).
+        positive: each query's own key, shape (B, d), without gradient.
+        queue: other keys, shape (K, d), without gradient.
+        query_ids: the queries' prototypes, shape (B,), from -1 (none) to num_prototypes - 1.
+        queue_ids: the queue entries' prototypes, shape (K,), in the same range.
+        num_prototypes: size C of the bank.
+        temperature: tau, above 0.
+        own_weight: w in [0, 1], or "uniform" for 1 / (1 + n_{a_i}). A query whose prototype has
+            no entry in the queue puts all its weight on its own key.
+
+    Returns:
+        The mean over the batch, a scalar.
+    """
+    queue, positive = queue.detach(), positive.detach()
+    # Row 0 collects the entries without a prototype and is emptied again.
+    sums = queue.new_zeros(num_prototypes + 1, queue.shape[1]).index_add_(0, queue_ids + 1, queue)
+    counts = count_members(queue_ids, num_prototypes)
+    sums[0] = 0
+    members = counts[query_ids + 1].to(query.dtype)
+    means = sums[query_ids + 1] / members.clamp(min=1)[:, None]
+
+    if own_weight == "uniform":
+        weight = 1 / (1 + members)
+    else:
+        weight = torch.full_like(members, float(own_weight)).masked_fill(members == 0, 1)
+    target = weight[:, None] * positive + (1 - weight)[:, None] * means
+    expected = (query * target).sum(1) / temperature
+    return (log_sum_exp(query, positive, queue, temperature) - expected).mean()
+
+
+def count_members(ids: Tensor, num_prototypes: int) -> Tensor:
+    """Counts the members of each prototype.
+
+    Args:
+        ids: prototypes, shape (K,), from -1 (none) to num_prototypes - 1.
+        num_prototypes: size C of the bank.
+
+    Returns:
+        Shape (C + 1,), whole numbers: entry c + 1 counts prototype c, entry 0 is 0.
+    """
+    counts = ids.new_zeros(num_prototypes + 1).index_add_(0, ids + 1, torch.ones_like(ids))
+    counts[0] = 0
+    return counts
