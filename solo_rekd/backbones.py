@@ -1,0 +1,188 @@
+"""The small students and the big teachers that the host lacks, each ending in pooled features.
+
+The classifier of a network is dropped. Its small-image stem keeps more of a 32 to 64 px input: all
+but AlexNet then reduce the input by 8 in place of 32, as the host's ResNets do on CIFAR.
+"""
+
+import difflib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+from torchvision import models
+from torchvision.models.resnet import Bottleneck, ResNet
+
+from solo_rekd.errors import UserError, refuse
+
+SMALL_IMAGE = 64  # px: inputs up to this side get the small stem
+STEMS = ("auto", "small", "imagenet")
+TIMM = "timm:"
+
+_log = logging.getLogger("solo_rekd")
+
+
+class _ResNet50x2(ResNet):
+    """ResNet-50 with every width doubled: the "2x" of SimCLR (arXiv 2002.05709) and SwAV (w2).
+
+    4096 features, 94 M parameters, torchvision's parameter names. torchvision's own
+    `wide_resnet50_2` is another network: it widens the 3x3 convolutions only.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Bottleneck, [3, 4, 6, 3])
+        self.conv1 = nn.Conv2d(3, 128, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(128)
+        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+
+    def _make_layer(self, block: Any, planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
+        if planes == 64:
+            self.inplanes = 128  # the first layer reads the doubled stem
+        return super()._make_layer(block, 2 * planes, *args, **kwargs)
+
+
+def _alexnet() -> nn.Module:
+    """torchvision's five AlexNet convolutions with BatchNorm, pooled to 256 features.
+
+    FC6 and FC7 are left out: RotNet (arXiv 1803.07728) and DeepCluster (arXiv 1807.05520) judge
+    AlexNet by linear classifiers on its convolutions, and the two layers would be 96% of the
+    student. BatchNorm after each convolution is those papers' too. Averaging conv5 over its whole
+    map is ours, for one vector an image. CompRess (arXiv 2010.14713) differs: no BatchNorm, and
+    its classifier reads FC7.
+    """
+    with torch.device("meta"):  # does not initialise 59 M parameters that are dropped
+        net = models.alexnet()
+    layers: list[nn.Module] = []
+    for layer in net.features:
+        if isinstance(layer, nn.Conv2d):
+            channels = (layer.in_channels, layer.out_channels)
+            geometry: Any = dict(
+                kernel_size=layer.kernel_size, stride=layer.stride, padding=layer.padding
+            )
+            layers.append(nn.Conv2d(*channels, **geometry, bias=False))
+            layers.append(nn.BatchNorm2d(layer.out_channels))
+        else:
+            layers.append(layer)
+    net.features = nn.Sequential(*layers)
+    net.avgpool = nn.AdaptiveAvgPool2d(1)
+    return net
+
+
+def _small_resnet(net: Any) -> None:
+    """The host's CIFAR stem: its checkpoints fit, padding of 2 included."""
+    net.conv1 = nn.Conv2d(3, net.conv1.out_channels, 3, stride=1, padding=2, bias=False)
+    net.maxpool = nn.Identity()
+
+
+def _small_alexnet(net: Any) -> None:
+    """Maps of 16, 7, 3 and 1 px for a 32 px input; the 11x11 convolution leaves none."""
+    net.features[0] = nn.Conv2d(3, 64, kernel_size=3, stride=2, padding=1, bias=False)
+
+
+def _small_shufflenet(net: Any) -> None:
+    net.conv1[0].stride = (1, 1)
+    net.maxpool = nn.Identity()
+
+
+def _small_mobile(net: Any) -> None:
+    """Undoes the first two strides, the stem's and the first block's; the weights keep shape."""
+    strided = [m for m in net.modules() if isinstance(m, nn.Conv2d) and m.stride == (2, 2)]
+    for conv in strided[:2]:
+        conv.stride = (1, 1)
+
+
+# name -> constructor without weights, and what makes its stem small
+_Recipe = tuple[Callable[[], nn.Module], Callable[[Any], None]]
+_STUDENTS: dict[str, _Recipe] = {
+    "alexnet": (_alexnet, _small_alexnet),
+    "mobilenet_v3_large": (models.mobilenet_v3_large, _small_mobile),
+    "mobilenet_v3_small": (models.mobilenet_v3_small, _small_mobile),
+    "shufflenet_v2_x1_0": (models.shufflenet_v2_x1_0, _small_shufflenet),
+    "efficientnet_b0": (models.efficientnet_b0, _small_mobile),
+    "resnet34": (models.resnet34, _small_resnet),
+}
+_TEACHERS: dict[str, _Recipe] = {
+    "resnet101": (models.resnet101, _small_resnet),
+    "resnet152": (models.resnet152, _small_resnet),
+    "resnet50x2": (_ResNet50x2, _small_resnet),
+}
+_HOST: dict[str, _Recipe] = {  # the host has these; a teacher is built here all the same
+    "resnet18": (models.resnet18, _small_resnet),
+    "resnet50": (models.resnet50, _small_resnet),
+}
+_RECIPES = _STUDENTS | _TEACHERS | _HOST
+STUDENTS: tuple[str, ...] = tuple(_STUDENTS)
+TEACHERS: tuple[str, ...] = tuple(_TEACHERS)
+HOST_NAMES: tuple[str, ...] = tuple(_HOST)
+
+
+def is_known(name: str) -> bool:
+    """Whether `build_backbone` has a recipe for `name`; timm itself judges a `timm:NAME`."""
+    return name in _RECIPES or name.startswith(TIMM)
+
+
+def build_backbone(name: str, img_size: int, stem: str = "auto") -> nn.Module:
+    """Builds a backbone with random weights and without its classifier.
+
+    Args:
+        name: one of `STUDENTS`, `TEACHERS`, `HOST_NAMES`, or `timm:NAME`.
+        img_size: side of the square inputs, in px.
+        stem: `small`, `imagenet`, or `auto`: small for inputs of `SMALL_IMAGE` px or less. A timm
+            model has its own stem only.
+
+    Returns:
+        A module in train mode that maps images (B, 3, img_size, img_size) to pooled features
+        (B, num_features), with the integer `num_features` as an attribute.
+
+    Raises:
+        UserError: the name or the stem is unknown, or the network cannot take inputs that small.
+    """
+    if stem not in STEMS:
+        raise refuse("stem", stem, STEMS)
+    if not is_known(name):
+        raise refuse("backbone", name, [*_RECIPES, TIMM + "NAME"])
+    try:
+        if name.startswith(TIMM):
+            net, choice = _build_timm(name, img_size, stem), "timm's own"
+        else:
+            small = img_size <= SMALL_IMAGE if stem == "auto" else stem == "small"
+            net, choice = _build_own(name, small), "small-image" if small else "ImageNet"
+        net.num_features = _features(net, img_size)  # type: ignore[assignment]
+    except (RuntimeError, ValueError, AssertionError) as error:
+        cause = str(error).partition("\n")[0]
+        raise UserError(f"{name} with stem={stem} cannot take {img_size} px: {cause}") from error
+    reason = f"for {img_size} px inputs" if stem == "auto" else f"as stem={stem} asks"
+    _log.info("%s: %s stem %s", name, choice, reason)
+    return net
+
+
+def _build_own(name: str, small: bool) -> nn.Module:
+    constructor, shrink_stem = _RECIPES[name]
+    net = constructor()
+    setattr(net, "fc" if hasattr(net, "fc") else "classifier", nn.Identity())
+    if small:
+        shrink_stem(net)
+    return net
+
+
+def _build_timm(name: str, img_size: int, stem: str) -> nn.Module:
+    if stem == "small":
+        raise refuse("stem", stem, f"auto or imagenet with {name}")
+    model = name.removeprefix(TIMM)
+    if model not in timm.list_models():
+        near = difflib.get_close_matches(model, timm.list_models(), n=5)
+        near = [TIMM + match for match in near] or ["a name of timm.list_models()"]
+        raise refuse("backbone", name, near)
+    config = timm.get_pretrained_cfg(model)  # other models take any size, and no such argument
+    size: dict[str, Any] = {"img_size": img_size} if config and config.fixed_input_size else {}
+    return timm.create_model(model, pretrained=False, num_classes=0, **size)
+
+
+@torch.no_grad()
+def _features(net: nn.Module, img_size: int) -> int:
+    """The width of the output, measured: timm's attribute is at times another layer's."""
+    features = net.eval()(torch.zeros(1, 3, img_size, img_size))
+    net.train()
+    return int(features.shape[1])
