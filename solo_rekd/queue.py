@@ -36,6 +36,9 @@ class KeyQueue(nn.Module):
         self.register_buffer("pointer", torch.zeros(1, dtype=torch.long))
         self.register_buffer("seen", torch.zeros(1, dtype=torch.long))
 
+    def __getitem__(self, name: str) -> Tensor:
+        return self.get_buffer(name)
+
     @property
     def full(self) -> bool:
         """Whether every initial entry has been overwritten."""
@@ -54,8 +57,7 @@ class KeyQueue(nn.Module):
         start = self.pointer + (batch - kept)
         slots = (start + torch.arange(kept, device=self.pointer.device)) % self.size
         for name in self.names:
-            buffer = getattr(self, name)
-            buffer[slots] = values[name][-kept:].to(buffer.dtype)
+            self[name][slots] = values[name][-kept:].to(self[name].dtype)
         self.pointer.copy_((self.pointer + batch) % self.size)
         self.seen += batch
 

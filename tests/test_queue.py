@@ -16,11 +16,11 @@ def test_holds_the_last_entries_of_any_batches(size, batches):
         ids = torch.arange(len(pushed), len(pushed) + batch)
         queue.push(keys=torch.stack([ids, ids * 10], 1).float(), ids=ids)
         pushed += ids.tolist()
-        held = sorted(value for value in queue.ids.tolist() if value >= 0)
+        held = sorted(value for value in queue["ids"].tolist() if value >= 0)
         assert held == pushed[-size:]
         # the fields stay aligned
-        known = queue.ids >= 0
-        assert (queue.keys[known, 1] == 10 * queue.ids[known]).all()
+        known = queue["ids"] >= 0
+        assert (queue["keys"][known, 1] == 10 * queue["ids"][known]).all()
         assert queue.full == (len(pushed) >= size)
 
 
@@ -28,7 +28,7 @@ def test_overwrites_the_oldest_first_and_wraps_around():
     queue = make(4)
     queue.push(keys=torch.zeros(3, 2), ids=torch.tensor([0, 1, 2]))
     queue.push(keys=torch.zeros(3, 2), ids=torch.tensor([3, 4, 5]))
-    assert queue.ids.tolist() == [4, 5, 2, 3]
+    assert queue["ids"].tolist() == [4, 5, 2, 3]
 
 
 def test_goes_on_where_a_checkpoint_stopped():
@@ -37,7 +37,7 @@ def test_goes_on_where_a_checkpoint_stopped():
     copy.load_state_dict(queue.state_dict())
     for each in (queue, copy):
         each.push(keys=torch.ones(4, 2), ids=torch.arange(10, 14))
-    assert copy.ids.tolist() == queue.ids.tolist()
+    assert copy["ids"].tolist() == queue["ids"].tolist()
     assert copy.full
 
 

@@ -1,0 +1,33 @@
+"""Loads a pretrained student for evaluation, and says what matched."""
+
+import logging
+from pathlib import Path
+
+from torch import nn
+
+from solo_rekd.errors import UserError
+from solo_rekd.teachers import read_checkpoint, split_state_dict
+from solo_rekd.teachers.fit import load_backbone
+
+log = logging.getLogger("solo_rekd")
+
+
+def load_student(path: str | Path, name: str, backbone: nn.Module) -> None:
+    """Loads every weight of `backbone` from a checkpoint, or none.
+
+    Args:
+        path: a checkpoint of the host, or any format a teacher is read from.
+        name: name of the backbone, for the messages.
+        backbone: the network, changed in place.
+
+    Raises:
+        UserError: the checkpoint cannot be read, or a weight is missing or of another shape.
+    """
+    raw, _ = read_checkpoint(path)
+    try:
+        split = split_state_dict(raw)
+        matched = load_backbone(backbone, split.backbone, name)
+    except UserError as error:
+        raise UserError(f"pretrained_feature_extractor={str(path)!r}: {error}") from None
+    total = len(backbone.state_dict())
+    log.info("%s: matched %d of %d backbone weights of %s", name, matched, total, path)

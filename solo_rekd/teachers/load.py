@@ -1,0 +1,80 @@
+"""A backbone and its projector from a checkpoint: all of it, or a refusal."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from solo_rekd.backbones import build_backbone
+from solo_rekd.errors import UserError, refuse
+from solo_rekd.teachers.checkpoint import read_checkpoint
+from solo_rekd.teachers.fit import load_backbone
+from solo_rekd.teachers.projector import build_projector, widths
+from solo_rekd.teachers.split import split_state_dict
+
+_log = logging.getLogger("solo_rekd")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A teacher's networks as a checkpoint holds them, and the SHA-256 of its file."""
+
+    backbone: nn.Module
+    projector: nn.Sequential | None
+    sha256: str
+
+
+def load_networks(path: str | Path, name: str, img_size: int, stem: str = "auto") -> Loaded:
+    """Builds the backbone `name` and the checkpoint's projector, with the checkpoint's weights.
+
+    Args:
+        path: a checkpoint in one of `FORMATS`.
+        name: a name of `build_backbone`.
+        img_size: side of the square inputs, in px.
+        stem: as in `build_backbone`; a ResNet's is read from the checkpoint, whatever the input.
+
+    Returns:
+        The networks and the SHA-256 of the file.
+
+    Raises:
+        UserError: the file cannot be read, or does not hold every tensor of that backbone.
+    """
+    raw, digest = read_checkpoint(path)
+    try:
+        split = split_state_dict(raw)
+        if name.startswith("resnet"):
+            stem = _stem(split.backbone, stem)
+    except UserError as error:
+        raise _about(path, error) from None
+    backbone = build_backbone(name, img_size, stem)
+    try:
+        matched = load_backbone(backbone, split.backbone, name)
+    except UserError as error:
+        raise _about(path, error) from None
+    projector = build_projector(split.head)
+    if projector is not None and widths(projector)[0] != backbone.num_features:
+        _log.warning("the projector is left out: it does not take %s's features", name)
+        projector = None
+    head = "no projector"
+    if projector is not None:
+        head = "projector {} to {}".format(*widths(projector))
+    line = "teacher %s from %s: %s, %d tensors matched, %s, sha256 %s"
+    _log.info(line, name, path, split.format, matched, head, digest[:12])
+    return Loaded(backbone, projector, digest)
+
+
+def _about(path: str | Path, error: UserError) -> UserError:
+    return UserError(f"teacher_checkpoint={str(path)!r}: {error}")
+
+
+def _stem(tensors: Mapping[str, Tensor], asked: str) -> str:
+    """`small` where the first convolution is 3x3, as solo-learn's on CIFAR; else `imagenet`."""
+    conv = tensors.get("conv1.weight")
+    if conv is None or conv.ndim != 4:
+        return asked  # not a ResNet: the missing keys will say so
+    held = "small" if conv.shape[-1] == 3 else "imagenet"
+    if asked not in ("auto", held):
+        raise refuse("teacher_stem", asked, f"auto or {held}, which the checkpoint has")
+    return held

@@ -1,0 +1,118 @@
+"""The two teachers: one that is trained along with the student, and one that never changes."""
+
+import copy
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from solo_rekd.teachers.projector import widths
+
+Identity = dict[str, str | None]
+
+
+def _normalize(x: Tensor) -> Tensor:
+    """Unit rows, computed in float32 at least: half precision loses small norms."""
+    return F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)
+
+
+def make_identity(
+    mode: str, name: str | None = None, checkpoint: str | None = None, sha256: str | None = None
+) -> Identity:
+    """What a student's checkpoint records of its teacher."""
+    return {"mode": mode, "name": name, "checkpoint": checkpoint, "sha256": sha256}
+
+
+def _twin(module: nn.Module) -> nn.Module:
+    return copy.deepcopy(module).requires_grad_(False)
+
+
+class OnlineTeacher(nn.Module):
+    """A teacher trained along, with a momentum twin that gives the keys (as in MoCo).
+
+    Args:
+        backbone: images (B, 3, H, W) to pooled features (B, num_features).
+        projector: features to embeddings (B, d).
+        identity: what a checkpoint records of it: mode, name, checkpoint, sha256.
+
+    Attributes:
+        momentum_backbone: twin of the backbone, moved by the host's momentum, never by a gradient.
+        momentum_projector: twin of the projector.
+        embedding_dim: d.
+        num_features: width of the features.
+        identity: as given.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, projector: nn.Sequential, identity: Identity | None = None
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.projector = projector
+        self.momentum_backbone = _twin(backbone)
+        self.momentum_projector = _twin(projector)
+        self.num_features = int(backbone.num_features)  # type: ignore[arg-type]
+        self.embedding_dim = widths(projector)[1]
+        self.identity = identity or make_identity("online")
+
+    def query(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, num_features) and embedding (B, d), L2-normalised, with gradients."""
+        features = self.backbone(images)
+        return features, _normalize(self.projector(features))
+
+    @torch.no_grad()
+    def key(self, images: Tensor) -> Tensor:
+        """Embedding (B, d), L2-normalised, of the momentum twin, without gradients."""
+        return _normalize(self.momentum_projector(self.momentum_backbone(images)))
+
+    @property
+    def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        """(online, momentum) pairs, for the host's momentum update."""
+        return [
+            (self.backbone, self.momentum_backbone),
+            (self.projector, self.momentum_projector),
+        ]
+
+
+class FrozenTeacher(nn.Module):
+    """A teacher that never changes: always in eval mode, without gradients, in no checkpoint.
+
+    Its networks are not registered as submodules, so that `state_dict`, `parameters`, `modules`,
+    `train`, `requires_grad_` and DDP do not reach them; they follow every move of this module to
+    another device or precision.
+
+    Args:
+        backbone: images (B, 3, H, W) to pooled features (B, num_features).
+        projector: features to embeddings (B, d); None: the features are the embedding.
+        identity: what a checkpoint records of it: mode, name, checkpoint, sha256.
+
+    Attributes:
+        embedding_dim: d.
+        num_features: width of the features.
+        identity: as given.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, projector: nn.Sequential | None, identity: Identity | None = None
+    ) -> None:
+        super().__init__()
+        head = nn.Identity() if projector is None else projector
+        # nn.Module registers a module that is an attribute, but not one inside a tuple
+        self._networks = (backbone.eval().requires_grad_(False), head.eval().requires_grad_(False))
+        self.num_features = int(backbone.num_features)  # type: ignore[arg-type]
+        self.embedding_dim = self.num_features if projector is None else widths(projector)[1]
+        self.identity = identity or make_identity("frozen")
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled features (B, num_features), and their embedding (B, d), L2-normalised."""
+        backbone, head = self._networks
+        features = backbone(images)
+        return features, _normalize(head(features))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FrozenTeacher":
+        super()._apply(fn, recurse)
+        for network in self._networks:
+            network._apply(fn, recurse)
+        return self
