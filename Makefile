@@ -1,0 +1,50 @@
+# The host, installed last and without its dependencies: its metadata asks for torch 1.9.1.
+HOST := solo-learn==1.0.2
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+# A pyenv shim of that name can exist and not run.
+PYTHON = $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
+# Two torch threads beside another busy process are slower than one.
+export OMP_NUM_THREADS ?= 1
+MARKERS := not slow
+
+.PHONY: help install demo lint test test-all clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+
+install: $(STAMP) ## make .venv with the pinned packages, the host and this package (6 GB)
+
+$(STAMP): requirements.txt setup.py pyproject.toml solo_rekd.pth
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or \
+		sys.exit("solo-rekd: error: Python %d.%d is too old for the pinned packages: " \
+		"install Python 3.11 or later, or say make PYTHON=/path/to/it" % sys.version_info[:2])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the pinned packages into $(VENV): about 6 GB, a few minutes ..."
+	@$(PIP) install -r requirements.txt
+	@$(PIP) install --no-deps $(HOST)
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@# The hook runs at every start of Python: where no bytecode is written, it would be compiled.
+	@$(BIN)/python -m compileall -q solo_rekd/__init__.py solo_rekd/autoload.py
+	@$(BIN)/python scripts/check_torch.py requirements.txt
+	@touch $@
+
+demo: $(STAMP) ## train and compare small students on a CPU, in a few minutes
+	@$(BIN)/solo-rekd demo
+
+lint: $(STAMP) ## check style, format and types
+	@$(BIN)/ruff check -q
+	@$(BIN)/ruff format -q --check
+	@$(BIN)/mypy
+
+test: lint ## lint, then the fast tests, with coverage of at least 90 percent
+	@$(BIN)/python -m pytest -q -m "$(MARKERS)" --cov --cov-report=term --cov-fail-under=90
+
+test-all: MARKERS :=
+test-all: test ## the same with the slow tests
+
+clean: ## remove what building and testing left; .venv stays
+	@rm -rf build dist *.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache
+	@find solo_rekd tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,146 @@
+"""The start-up hook as installed: every test starts a Python of its own."""
+
+import os
+import py_compile
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HOOK = ROOT / "solo_rekd.pth"
+OURS = "sorted(name for name in sys.modules if name.startswith('solo_rekd'))"
+# Stands in for the adapters, and tells of each activation and of what the host has run by then.
+STUB = """
+import sys, types
+def activate():
+    print("activated", sys.modules["solo.args.setup"].DONE)
+sys.modules["solo_rekd.hosts"] = types.SimpleNamespace(activate=activate)
+"""
+WATCHERS = "sum(type(finder).__name__ == 'HostWatcher' for finder in sys.meta_path)"
+
+
+def run_python(
+    code: str, path: Path, *, check: bool = True, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs `code` in a new interpreter that finds modules in `path` before the installed ones."""
+    inherited = {key: value for key, value in os.environ.items() if key != "SOLO_REKD_AUTOLOAD"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**inherited, "PYTHONPATH": str(path), **env},
+        cwd=path,
+        capture_output=True,
+        text=True,
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    """A folder with a host of one module, which shadows the installed one."""
+    package = tmp_path / "solo" / "args"
+    package.mkdir(parents=True)
+    (tmp_path / "solo" / "__init__.py").touch()
+    (package / "__init__.py").touch()
+    (package / "setup.py").write_text("DONE = True\n")
+    return tmp_path
+
+
+def test_start_imports_the_hook_and_nothing_else(tmp_path: Path) -> None:
+    done = run_python(f"import sys; print({OURS}, {WATCHERS}, 'torch' in sys.modules)", tmp_path)
+    assert done.stdout == "['solo_rekd', 'solo_rekd.autoload'] 1 False\n"
+    assert done.stderr == ""
+
+
+def test_switched_off_imports_nothing(tmp_path: Path) -> None:
+    code = f"import sys; print({OURS}, {WATCHERS})"
+    assert run_python(code, tmp_path, SOLO_REKD_AUTOLOAD="0").stdout == "[] 0\n"
+
+
+def test_cost_of_the_line_at_start(tmp_path: Path) -> None:
+    package = tmp_path / "solo_rekd"
+    package.mkdir()
+    for name in ("__init__.py", "autoload.py"):  # compiled, as an installer leaves them
+        shutil.copy(ROOT / "solo_rekd" / name, package)
+        py_compile.compile(str(package / name))
+    code = (
+        "import os, sys, time\n"
+        f"line = open({str(HOOK)!r}).read()\n"
+        "del os.environ['SOLO_REKD_AUTOLOAD']\n"
+        "before = set(sys.modules)\n"
+        "start = time.perf_counter()\n"
+        "exec(line)\n"
+        "cost = time.perf_counter() - start\n"
+        "print(cost, *sorted(set(sys.modules) - before))"
+    )
+    # Empty: coverage must not be there to slow what is measured.
+    quiet = {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}
+    costs = []
+    for _ in range(10):
+        done = run_python(code, tmp_path, SOLO_REKD_AUTOLOAD="0", **quiet)
+        cost, *imported = done.stdout.split()
+        assert imported == ["solo_rekd", "solo_rekd.autoload"]
+        costs.append(float(cost))
+    assert min(costs) < 2e-3  # the least: a busy machine only ever adds
+
+
+@pytest.mark.parametrize("left", [None, "", "def"], ids=["gone", "empty", "torn"])
+def test_half_removed_package_starts_silently(tmp_path: Path, left: str | None) -> None:
+    package = tmp_path / "solo_rekd"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    if left is not None:
+        (package / "autoload.py").write_text(left)
+    done = run_python(f"import sys; print({WATCHERS})", tmp_path)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_without_the_host_nothing_happens(host: Path) -> None:
+    (host / "solo" / "args" / "setup.py").unlink()
+    code = (
+        f"{STUB}\ntry:\n    import solo.args.setup\n"
+        f"except ModuleNotFoundError as error:\n    print(error.name, {WATCHERS})"
+    )
+    assert run_python(code, host).stdout == "solo.args.setup 1\n"
+
+
+def test_activates_once_after_the_host_module_has_run(host: Path) -> None:
+    code = (
+        f"{STUB}\n"
+        "import importlib.util, solo.args\n"
+        f"importlib.util.find_spec('solo.args.setup'); print('looked', {WATCHERS})\n"
+        f"import solo.args.setup as module; print('imported', {WATCHERS})\n"
+        "print(type(module.__loader__).__name__, type(module.__spec__.loader).__name__)\n"
+        "importlib.reload(module)"
+    )
+    assert run_python(code, host).stdout.splitlines() == [
+        "looked 1",
+        "activated True",
+        "imported 0",
+        "SourceFileLoader SourceFileLoader",
+    ]
+
+
+def test_a_broken_plugin_says_so_at_every_import_of_the_host(host: Path) -> None:
+    code = (
+        "import sys; sys.modules['solo_rekd.hosts'] = None\n"
+        "for _ in range(2):\n"
+        "    try:\n        import solo.args.setup\n"
+        "    except ImportError as error:\n        print(error.name)"
+    )
+    assert run_python(code, host).stdout == "solo_rekd.hosts\n" * 2
+
+
+def test_a_users_mistake_is_one_line_and_exit_2(host: Path) -> None:
+    code = (
+        f"{STUB}\n"
+        "from solo_rekd.errors import UserError, install_excepthook\n"
+        "def fail():\n    install_excepthook()\n    raise UserError('queue_size=0')\n"
+        "sys.modules['solo_rekd.hosts'].activate = fail\n"
+        "import solo.args.setup"
+    )
+    done = run_python(code, host, check=False)
+    assert (done.returncode, done.stderr) == (2, "solo-rekd: error: queue_size=0\n")
