@@ -1,0 +1,105 @@
+"""The command `solo-rekd`."""
+
+import logging
+import os
+import runpy
+import sys
+from collections.abc import Callable
+
+from solo_rekd import hosts
+from solo_rekd.errors import UserError, refuse, report
+
+USAGE = """usage: solo-rekd COMMAND ...
+
+  demo             pretrain, evaluate and compare three methods on a small embedded data set
+  pretrain FLAGS   pretrain (the flags of the host's main_pretrain.py, and --seed)
+  linear FLAGS     linear evaluation (the flags of main_linear.py, and --seed)
+  knn FLAGS        k-nearest-neighbour evaluation (solo-rekd knn --help)
+  run SCRIPT ...   run a script of the host with the plug-in active
+  list             methods, students, teachers and teacher formats
+
+`solo-rekd pretrain --method rekd --help` shows every flag of the method.
+"""
+
+
+def demo(argv: list[str]) -> None:
+    """Runs the demo."""
+    from solo_rekd.demo import main as run_demo
+
+    run_demo(argv)
+
+
+def pretrain(argv: list[str]) -> None:
+    """Pretrains and says what it took."""
+    result = hosts.commands().pretrain(argv)
+    print(
+        f"pretrained in {result['seconds']:.0f} s, {result['images_per_second']:.0f} images/s; "
+        f"checkpoint: {result['checkpoint'] or 'none (add --save_checkpoint)'}"
+    )
+
+
+def linear(argv: list[str]) -> None:
+    """Evaluates linearly and prints the figures with their protocol."""
+    print_accuracy("linear", hosts.commands().linear(argv))
+
+
+def knn(argv: list[str]) -> None:
+    """Evaluates by nearest neighbours and prints the figures with their protocol."""
+    print_accuracy("kNN", hosts.commands().knn(argv))
+
+
+def print_accuracy(name: str, result: dict) -> None:
+    """Prints one evaluation."""
+    print(f"{name} top-1 {result['top1']:.2f}, top-5 {result['top5']:.2f} ({result['protocol']})")
+
+
+def run(argv: list[str]) -> None:
+    """Runs a host script as `python SCRIPT ...` does, with the plug-in active."""
+    if not argv or not os.path.isfile(argv[0]):
+        raise refuse("run", argv[0] if argv else "", "the path of a script of the host")
+    # Lightning starts the other processes of DDP as `python SCRIPT ...`: they need the hook
+    os.environ["SOLO_REKD_AUTOLOAD"] = "1"
+    sys.argv = argv
+    sys.path[0] = os.path.dirname(os.path.abspath(argv[0]))
+    hosts.activate()
+    runpy.run_path(argv[0], run_name="__main__")
+
+
+def show_lists(argv: list[str]) -> None:
+    """Prints every name that the flags accept."""
+    from solo_rekd.backbones import HOST_NAMES, STUDENTS, TEACHERS
+    from solo_rekd.objectives import OBJECTIVES
+    from solo_rekd.teachers import FORMATS
+
+    print("methods:  ", ", ".join(OBJECTIVES), "(and every method of the host)")
+    print("students: ", ", ".join(STUDENTS), "(and every encoder of the host, timm:NAME)")
+    print("teachers: ", ", ".join([*HOST_NAMES, *TEACHERS, *STUDENTS]), "(and timm:NAME)")
+    print("teacher checkpoints:")
+    for entry in FORMATS:
+        print(f"  {entry.name:<22}{entry.description}")
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "demo": demo,
+    "pretrain": pretrain,
+    "linear": linear,
+    "knn": knn,
+    "run": run,
+    "list": show_lists,
+}
+
+
+def main() -> None:
+    """Entry point of `solo-rekd`."""
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("solo_rekd").setLevel(logging.INFO)
+    command, argv = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
+    if command in ("-h", "--help"):
+        print(USAGE)
+        return
+    try:
+        if command not in COMMANDS:
+            raise refuse("command", command, COMMANDS)
+        COMMANDS[command](argv)
+    except UserError as error:
+        sys.exit(report(error))

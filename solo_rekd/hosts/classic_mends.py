@@ -1,0 +1,88 @@
+"""Every change to the classic host, solo-learn 1.0.2, that today's libraries ask for.
+
+The host was written for pytorch-lightning 1.4, torchmetrics 0.6 and a GPU. Each mend below is
+applied from outside, once, and says what breaks without it; none touches a loss.
+"""
+
+import functools
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from solo.methods import base, linear
+from solo.utils import knn, metrics
+from torchmetrics import Metric
+
+
+def default_trainer_flags(add_argparse_args: Callable[..., ArgumentParser]) -> Callable[..., Any]:
+    """Lightning 1.9 leaves both flags None, and the host computes with them."""
+
+    def add(parser: ArgumentParser, **kwargs: Any) -> ArgumentParser:
+        parser = add_argparse_args(parser, **kwargs)
+        parser.set_defaults(gpus="0", accumulate_grad_batches=1)
+        return parser
+
+    return add
+
+
+def rename_trainer_arguments(from_argparse_args: Callable[..., pl.Trainer]) -> Callable[..., Any]:
+    """Lightning 1.9 renamed one argument, dropped another, and refuses `gpus` on a CPU."""
+
+    def build(args: Namespace, **kwargs: Any) -> pl.Trainer:
+        if "checkpoint_callback" in kwargs:
+            kwargs["enable_checkpointing"] = kwargs.pop("checkpoint_callback")
+        kwargs.pop("terminate_on_nan", None)
+        if not torch.cuda.is_available() or args.accelerator == "cpu" or args.devices:
+            kwargs["gpus"] = None
+        return from_argparse_args(args, **kwargs)
+
+    return build
+
+
+def optional_dataloader_idx(on_train_batch_end: Callable[..., None]) -> Callable[..., None]:
+    """Lightning 1.9 no longer passes dataloader_idx."""
+
+    @functools.wraps(on_train_batch_end)
+    def end(self: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        on_train_batch_end(self, outputs, batch, batch_idx, dataloader_idx)
+
+    return end
+
+
+def without_compute_on_step(init: Callable[..., None]) -> Callable[..., None]:
+    """torchmetrics 1.0 dropped this keyword of Metric, which the host's kNN passes."""
+
+    @functools.wraps(init)
+    def initialise(self: Any, *args: Any, compute_on_step: bool = False, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+
+    return initialise
+
+
+def at_most_the_classes(accuracy_at_k: Callable[..., Any]) -> Callable[..., Any]:
+    """The host asks for top-5 of any number of classes, which fails under five."""
+
+    @functools.wraps(accuracy_at_k)
+    def accuracy(outputs: torch.Tensor, targets: torch.Tensor, top_k: Any = (1, 5)) -> Any:
+        return accuracy_at_k(outputs, targets, tuple(min(k, outputs.shape[1]) for k in top_k))
+
+    return accuracy
+
+
+def apply() -> None:
+    """Applies every mend; the caller sees to it that this happens once."""
+    # typed as Any, for mypy rejects every assignment to a method
+    trainer: Any = pl.Trainer
+    trainer.add_argparse_args = staticmethod(default_trainer_flags(trainer.add_argparse_args))
+    trainer.from_argparse_args = staticmethod(rename_trainer_arguments(trainer.from_argparse_args))
+    base.BaseMomentumMethod.on_train_batch_end = optional_dataloader_idx(
+        base.BaseMomentumMethod.on_train_batch_end
+    )
+    metric: Any = Metric
+    metric.__init__ = without_compute_on_step(metric.__init__)
+    # Metric.forward of torchmetrics 1 computes on every batch; the host only accumulates.
+    knn.WeightedKNNClassifier.forward = lambda self, *args, **kw: self.update(*args, **kw)
+    for module in (metrics, base, linear):
+        module.accuracy_at_k = at_most_the_classes(metrics.accuracy_at_k)

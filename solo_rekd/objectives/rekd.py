@@ -1,0 +1,179 @@
+"""ReKD, Relation Knowledge Distillation (arXiv 2112.04174).
+
+From the paper: a heterogeneous teacher that trains along, a relation miner with a dynamic bank of
+semantic prototypes, and the mined relation in the part of labels in a contrastive loss. Ours, for
+the paper's code was never released: the bank's update rule, all constants, the choice of
+dictionary, the share kept for the image's own key, and the warm-up.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import ModuleList
+
+from solo_rekd.config import RekdConfig
+from solo_rekd.errors import refuse
+from solo_rekd.losses import info_nce_loss, relation_contrast_loss
+from solo_rekd.losses.contrast import count_members
+from solo_rekd.objectives.distillation import DistillationObjective
+from solo_rekd.queue import KeyQueue, gather, random_keys
+from solo_rekd.relation import PrototypeBank
+
+
+class ReKD(DistillationObjective):
+    """The student's query meets its own key and the queue's entries of its teacher's prototype."""
+
+    config_class = RekdConfig
+    config: RekdConfig
+    queues: "list[KeyQueue]"
+
+    def __init__(
+        self, config: RekdConfig, features_dim: int, num_classes: int, img_size: int
+    ) -> None:
+        super().__init__(config, features_dim, num_classes, img_size)
+        teacher_dim = self.teacher.embedding_dim
+        if config.dictionary != "student" and teacher_dim != config.proj_output_dim:
+            raise refuse(
+                "proj_output_dim",
+                config.proj_output_dim,
+                f"{teacher_dim}, the teacher's embedding, or dictionary=student",
+            )
+        self.num_classes = num_classes
+        size = config.queue_size
+        # One queue a view: the keys of view 2 meet the queries of view 1.
+        self.queues = ModuleList(  # type: ignore[assignment]
+            KeyQueue(
+                student=random_keys(size, config.proj_output_dim),
+                teacher=random_keys(size, teacher_dim),
+                ids=torch.full((size,), -1),
+                labels=torch.full((size,), -1),
+            )
+            for _ in range(2)
+        )
+        self.bank = PrototypeBank(
+            config.num_prototypes, teacher_dim, config.prototype_momentum, config.reseed_after
+        )
+
+    def forward(
+        self,
+        images: list[Tensor],
+        features: list[Tensor],
+        momentum_features: list[Tensor],
+        labels: Tensor,
+        epoch: int,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `DistillationObjective.forward`."""
+        queries, keys = self.embed(features, momentum_features)
+        teacher_queues = [queue["teacher"] for queue in self.queues]
+        taught, losses, metrics = self.teach(images, labels, teacher_queues)
+        if not self.bank.ready and epoch >= self.config.teacher_warmup_epochs:
+            self.start_bank()
+        ids = [self.bank.assign(embeddings) for embeddings in taught]
+
+        loss = sum(losses.values(), start=queries[0].new_zeros(()))
+        share = self.config.relation_weight if self.bank.ready else 0
+        if share < 1:
+            losses["nce_loss"] = (
+                self.own_loss(queries[0], keys[1], self.queues[1])
+                + self.own_loss(queries[1], keys[0], self.queues[0])
+            ) / 2
+            loss = loss + (1 - share) * losses["nce_loss"]
+        if share > 0:
+            losses["relation_loss"] = (
+                self.relation_loss(queries[0], keys[1], taught[1], ids[1], self.queues[1])
+                + self.relation_loss(queries[1], keys[0], taught[0], ids[0], self.queues[0])
+            ) / 2
+            loss = loss + share * losses["relation_loss"]
+            metrics |= relation_metrics(
+                ids[1], labels, self.queues[1], self.config.num_prototypes, self.num_classes
+            )
+        self.remember(keys, taught, ids, labels)
+        return loss, losses | metrics
+
+    def own_loss(self, query: Tensor, key: Tensor, queue: KeyQueue) -> Tensor:
+        """InfoNCE on the student's queue."""
+        return info_nce_loss(query, key, queue["student"], self.config.temperature)
+
+    def relation_loss(
+        self, query: Tensor, key: Tensor, taught: Tensor, ids: Tensor, queue: KeyQueue
+    ) -> Tensor:
+        """The relation contrast on the chosen dictionary, or the mean over both."""
+        dictionaries = {"student": (key, queue["student"]), "teacher": (taught, queue["teacher"])}
+        if self.config.dictionary != "both":
+            dictionaries = {self.config.dictionary: dictionaries[self.config.dictionary]}
+        parts = [
+            relation_contrast_loss(
+                query,
+                positive,
+                entries,
+                ids,
+                queue["ids"],
+                num_prototypes=self.config.num_prototypes,
+                temperature=self.config.temperature,
+                own_weight=self.config.own_weight,
+            )
+            for positive, entries in dictionaries.values()
+        ]
+        return torch.stack(parts).mean()
+
+    def start_bank(self) -> None:
+        """Starts the bank on the first full queue of teacher embeddings and assigns both queues."""
+        if all(queue.full for queue in self.queues):
+            self.bank.start(self.queues[0]["teacher"])
+            for queue in self.queues:
+                queue["ids"].copy_(self.bank.assign(queue["teacher"]))
+
+    @torch.no_grad()
+    def remember(
+        self, keys: list[Tensor], taught: list[Tensor], ids: list[Tensor], labels: Tensor
+    ) -> None:
+        """Pushes the global batch into the queues and moves the prototypes towards it."""
+        all_labels = gather(labels)
+        all_taught = [gather(embeddings) for embeddings in taught]
+        for queue, key, embeddings, view_ids in zip(
+            self.queues, keys, all_taught, ids, strict=True
+        ):
+            queue.push(
+                student=gather(key), teacher=embeddings, ids=gather(view_ids), labels=all_labels
+            )
+        if self.bank.ready:
+            reseeded = self.bank.update(torch.cat(all_taught))
+            for queue in self.queues:
+                queue["ids"].masked_fill_(reseeded[queue["ids"]] & (queue["ids"] >= 0), -1)
+
+
+@torch.no_grad()
+def relation_metrics(
+    ids: Tensor, labels: Tensor, queue: KeyQueue, num_prototypes: int, num_classes: int
+) -> dict[str, Tensor]:
+    """Says what the relation is worth.
+
+    Args:
+        ids: the queries' prototypes, shape (B,).
+        labels: the queries' classes, shape (B,), -1 where unknown.
+        queue: with the fields `ids` and `labels`, shape (K,).
+        num_prototypes: size of the bank.
+        num_classes: number of classes.
+
+    Returns:
+        positives_per_query: mean entries of the queue that share a query's prototype.
+        active_prototypes: prototypes with an entry in the queue.
+        assignment_entropy: entropy of the queue's assignments in nats, at most log(bank size).
+        relation_purity: share of the positives that have their query's class; only with labels.
+    """
+    counts = count_members(queue["ids"], num_prototypes)
+    members = counts[ids + 1]
+    shares = counts / counts.sum().clamp(min=1)
+    metrics = {
+        "positives_per_query": members.float().mean(),
+        "active_prototypes": (counts > 0).sum().float(),
+        "assignment_entropy": torch.special.entr(shares).sum(),
+    }
+    known, known_entries = (labels >= 0) & (ids >= 0), (queue["labels"] >= 0) & (queue["ids"] >= 0)
+    cells = queue["ids"][known_entries] * num_classes + queue["labels"][known_entries]
+    table = torch.bincount(cells, minlength=num_prototypes * num_classes).view(-1, num_classes)
+    positives = table[ids[known]]
+    # The queue is the same on every rank, so either all ranks log this or none does.
+    if known_entries.any():
+        same = positives.gather(1, labels[known][:, None]).sum()
+        metrics["relation_purity"] = same / positives.sum().clamp(min=1)
+    return metrics
