@@ -37,7 +37,11 @@ class DistillationObjective(nn.Module):
         self.momentum_projector.load_state_dict(self.projector.state_dict())
         self.momentum_projector.requires_grad_(False)
         self.teacher = build_teacher(config, img_size)
-        self.teacher_classifier = nn.Linear(self.teacher.num_features, num_classes)
+        # the host's probe learning rate suits features of unit variance, not those of any teacher
+        self.teacher_classifier = nn.Sequential(
+            nn.BatchNorm1d(self.teacher.num_features, affine=False),
+            nn.Linear(self.teacher.num_features, num_classes),
+        )
 
     def learnable_params(self, classifier_lr: float) -> list[dict[str, Any]]:
         """Parameter groups for the optimiser; a frozen teacher has none."""

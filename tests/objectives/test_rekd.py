@@ -1,0 +1,260 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import normalize
+
+from solo_rekd.config import RekdConfig
+from solo_rekd.errors import UserError
+from solo_rekd.objectives import ReKD, distillation
+from solo_rekd.objectives.rekd import relation_metrics
+from solo_rekd.queue import KeyQueue
+from solo_rekd.teachers import FrozenTeacher, OnlineTeacher, two_layer_projector
+
+SIZE, FEATURES, DIM, CLASSES, QUEUE, PROTOTYPES = 4, 6, 5, 3, 12, 4
+
+
+class TinyBackbone(nn.Sequential):
+    num_features = 7
+
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 7), nn.Tanh())
+
+
+@pytest.fixture(params=["online", "frozen"])
+def mode(request):
+    return request.param
+
+
+@pytest.fixture
+def make(monkeypatch):
+    """Builds a float64 ReKD with a tiny teacher."""
+
+    def build(mode="online", teacher_dim=DIM, **settings):
+        torch.manual_seed(0)
+        teacher_class = OnlineTeacher if mode == "online" else FrozenTeacher
+        teacher = teacher_class(TinyBackbone(), two_layer_projector(7, 9, teacher_dim))
+        monkeypatch.setattr(distillation, "build_teacher", lambda config, img_size: teacher)
+        settings = {"queue_size": QUEUE, "num_prototypes": PROTOTYPES, **settings}
+        config = RekdConfig(proj_hidden_dim=8, proj_output_dim=DIM, **settings)
+        return ReKD(config, FEATURES, CLASSES, SIZE).double()
+
+    return build
+
+
+def batch(size=5, seed=0):
+    g = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        return [torch.randn(*shape, generator=g, dtype=torch.float64) for _ in range(2)]
+
+    images, features, momentum = (
+        draw(size, 3, SIZE, SIZE),
+        draw(size, FEATURES),
+        draw(size, FEATURES),
+    )
+    return images, features, momentum, torch.randint(0, CLASSES, (size,), generator=g)
+
+
+def warmed(objective, epoch=0):
+    """Fills the queues with batches that do not divide them."""
+    for seed in range(4):
+        objective(*batch(seed=seed), epoch=epoch)
+    return objective
+
+
+def contrast(query, own, entries, ids, entry_ids, tau, own_weight):
+    """The cross-entropy of one query, entry by entry."""
+    log_p = torch.log_softmax(torch.stack([own, *entries]) @ query / tau, 0)
+    members = [j for j, c in enumerate(entry_ids) if c == ids and ids >= 0]
+    weight = (1 / (1 + len(members)) if own_weight == "uniform" else own_weight) if members else 1
+    return -weight * log_p[0] - sum((1 - weight) / len(members) * log_p[1 + j] for j in members)
+
+
+@pytest.mark.parametrize("dictionary", ["student", "teacher", "both"])
+@pytest.mark.parametrize("own_weight", [0.5, "uniform"])
+def test_loss_equals_a_slow_loop(make, mode, dictionary, own_weight):
+    tau, share = 0.3, 0.7
+    objective = warmed(
+        make(mode, dictionary=dictionary, own_weight=own_weight, temperature=tau,
+             relation_weight=share)
+    )  # fmt: skip
+    images, features, momentum, labels = batch(seed=9)
+    queues = [{name: queue[name].clone() for name in queue.names} for queue in objective.queues]
+    prototypes = objective.bank.prototypes.clone()
+    projector, momentum_projector = objective.projector, objective.momentum_projector
+    queries = [normalize(projector(f), dim=1) for f in features]
+    keys = [normalize(momentum_projector(f), dim=1).detach() for f in momentum]
+    teacher = objective.teacher
+    taught = [teacher.key(x) if mode == "online" else teacher(x)[1] for x in images]
+
+    nce = relation = teacher_nce = 0
+    for v, w in ((0, 1), (1, 0)):  # the queries of view v meet the keys of view w
+        for i in range(len(labels)):
+            ids = int((prototypes @ taught[w][i]).argmax())
+            entry_ids = queues[w]["ids"].tolist()
+            student = (keys[w][i], queues[w]["student"])
+            other = (taught[w][i], queues[w]["teacher"])
+            used = {"student": [student], "teacher": [other], "both": [student, other]}[dictionary]
+            q = queries[v][i]
+            nce = nce + contrast(q, *student, ids, entry_ids, tau, 1.0)
+            for own, entries in used:
+                part = contrast(q, own, entries, ids, entry_ids, tau, own_weight)
+                relation = relation + part / len(used)
+            if mode == "online":
+                tq = teacher.query(images[v])[1][i]
+                teacher_nce = teacher_nce + contrast(tq, *other, ids, entry_ids, 0.2, 1.0)
+    count = 2 * len(labels)
+
+    loss, logs = objective(images, features, momentum, labels, epoch=0)
+    close = {"rtol": 0, "atol": 1e-10}
+    torch.testing.assert_close(logs["nce_loss"], nce / count, **close)
+    torch.testing.assert_close(logs["relation_loss"], relation / count, **close)
+    expected = (1 - share) * nce / count + share * relation / count + logs["teacher_class_loss"]
+    if mode == "online":
+        torch.testing.assert_close(logs["teacher_nce_loss"], teacher_nce / count, **close)
+        expected = expected + teacher_nce / count
+    torch.testing.assert_close(loss, expected, **close)
+    parameters = list(projector.parameters())
+    gradients = [torch.autograd.grad(x, parameters, retain_graph=True) for x in (loss, expected)]
+    torch.testing.assert_close(*gradients, **close)
+
+
+def test_plain_info_nce_until_the_first_full_queue(make):
+    objective = make()
+    for seed, relation in enumerate([False, False, False, True, True]):
+        _, logs = objective(*batch(seed=seed), epoch=0)
+        assert ("relation_loss" in logs) == relation
+        assert ("nce_loss" in logs) == (not relation)
+
+
+def test_relations_wait_for_the_teacher_to_ripen(make):
+    objective = warmed(make(teacher_warmup_epochs=2), epoch=1)
+    assert not objective.bank.ready
+    _, logs = objective(*batch(), epoch=2)
+    assert "relation_loss" in logs
+
+
+def test_without_relation_weight_it_is_moco(make):
+    objective = warmed(make(relation_weight=0.0))
+    loss, logs = objective(*batch(seed=7), epoch=0)
+    assert "relation_loss" not in logs
+    parts = logs["nce_loss"] + logs["teacher_nce_loss"] + logs["teacher_class_loss"]
+    torch.testing.assert_close(loss, parts)
+
+
+def test_ids_in_the_queue_belong_to_the_teacher_embeddings_beside_them(make):
+    objective = warmed(make(reseed_after=1000, prototype_momentum=1.0))
+    objective(*batch(seed=8), epoch=0)
+    for queue in objective.queues:
+        assert torch.equal(queue["ids"], objective.bank.assign(queue["teacher"]))
+    torch.testing.assert_close(objective.queues[0]["labels"], objective.queues[1]["labels"])
+
+
+def test_a_reseeded_prototype_gives_up_its_entries(make, monkeypatch):
+    objective = warmed(make())
+    for queue in objective.queues:
+        queue["ids"].copy_(torch.arange(QUEUE) % PROTOTYPES)
+    reseeded = torch.tensor([False, True, False, True])
+    monkeypatch.setattr(objective.bank, "update", lambda embeddings: reseeded)
+    monkeypatch.setattr(KeyQueue, "push", lambda self, **values: None)
+    objective(*batch(), epoch=0)
+    for queue in objective.queues:
+        assert queue["ids"].tolist() == [0, -1, 2, -1] * 3
+
+
+def test_student_and_teacher_do_not_train_each_other(make):
+    objective = warmed(make())
+    images, features, momentum, labels = batch(seed=5)
+    features = [f.requires_grad_() for f in features]
+    _, logs = objective(images, features, momentum, labels, epoch=0)
+    student = [*objective.projector.parameters(), *features]
+    teacher = [p for p in objective.teacher.parameters() if p.requires_grad]
+    probe = list(objective.teacher_classifier.parameters())
+    reaches = {
+        "relation_loss": student,
+        "teacher_nce_loss": teacher,
+        "teacher_class_loss": probe,
+    }
+    everything = [*student, *teacher, *probe]
+    for name, reached in reaches.items():
+        gradients = torch.autograd.grad(
+            logs[name], everything, retain_graph=True, allow_unused=True
+        )
+        touched = {id(t) for t, g in zip(everything, gradients, strict=True) if g is not None}
+        assert touched == {id(t) for t in reached}, name
+
+
+def test_every_trained_parameter_is_in_a_group(make, mode):
+    objective = make(mode)
+    grouped = [p for group in objective.learnable_params(0.1) for p in group["params"]]
+    assert {id(p) for p in grouped} == {id(p) for p in objective.parameters() if p.requires_grad}
+    momentum = {id(p) for _, twin in objective.momentum_pairs for p in twin.parameters()}
+    assert momentum == {id(p) for p in objective.parameters() if not p.requires_grad}
+
+
+def test_permuting_the_batch_changes_no_loss(make):
+    order = torch.tensor([3, 0, 4, 1, 2])
+    losses = []
+    for permute in (False, True):
+        objective = warmed(make())
+        views = batch(seed=6)
+        if permute:
+            views = [
+                [view[order] for view in part] if isinstance(part, list) else part[order]
+                for part in views
+            ]
+        losses.append(objective(*views, epoch=0)[0])
+    torch.testing.assert_close(*losses)
+
+
+def test_unlabelled_data_has_no_label_metrics(make):
+    objective = warmed(make())
+    images, features, momentum, labels = batch()
+    for queue in objective.queues:
+        queue["labels"].fill_(-1)
+    loss, logs = objective(images, features, momentum, torch.full_like(labels, -1), epoch=0)
+    assert loss.isfinite()
+    assert not {"teacher_class_loss", "teacher_acc1", "relation_purity"} & set(logs)
+
+
+def test_a_frozen_teacher_has_no_loss_of_its_own(make):
+    _, logs = warmed(make("frozen"))(*batch(), epoch=0)
+    assert "teacher_nce_loss" not in logs
+    assert "teacher_acc1" in logs
+
+
+def test_the_teachers_dictionary_needs_its_width(make):
+    with pytest.raises(UserError, match=r"proj_output_dim=5 .* 11"):
+        make("frozen", teacher_dim=11, dictionary="teacher")
+    _, logs = warmed(make("frozen", teacher_dim=11, dictionary="student"))(*batch(), epoch=0)
+    assert logs["relation_loss"].isfinite()
+
+
+def test_a_checkpoint_goes_on_exactly(make):
+    first, second = warmed(make()), make()
+    second.load_state_dict(first.state_dict())
+    results = [objective(*batch(seed=11), epoch=0) for objective in (first, second)]
+    torch.testing.assert_close(*[loss for loss, _ in results])
+    assert torch.equal(first.bank.prototypes, second.bank.prototypes)
+
+
+def test_metrics_equal_a_loop():
+    queue = KeyQueue(
+        ids=torch.tensor([0, 0, 1, -1, 3, 1, 0, 3]), labels=torch.tensor([2, 1, 1, 0, -1, 1, 2, 0])
+    )
+    ids, labels = torch.tensor([0, 1, 3, 2, -1]), torch.tensor([2, 0, 0, 1, 1])
+    found = relation_metrics(ids, labels, queue, num_prototypes=4, num_classes=3)
+    positives, same, known = 0, 0, 0
+    for a, y in zip(ids.tolist(), labels.tolist(), strict=True):
+        for c, label in zip(queue["ids"].tolist(), queue["labels"].tolist(), strict=True):
+            if a >= 0 and c == a:
+                positives += 1
+                known += label >= 0
+                same += label == y
+    assert float(found["positives_per_query"]) == pytest.approx(positives / 5)
+    assert float(found["relation_purity"]) == pytest.approx(same / known)
+    assert float(found["active_prototypes"]) == 3
+    shares = torch.tensor([3, 2, 2]) / 7
+    assert float(found["assignment_entropy"]) == pytest.approx(
+        float(-(shares * shares.log()).sum())
+    )
