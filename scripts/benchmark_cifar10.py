@@ -25,7 +25,7 @@ SHARED = (
 PRETRAIN = (
     "--brightness 0.4 --contrast 0.4 --saturation 0.4 --hue 0.1 --gray_scale_prob 0.2 "
     "--gaussian_prob 0 --min_scale 0.2 --num_crops_per_aug 2 --optimizer sgd --lr 0.2 "
-    "--classifier_lr 0.1 --weight_decay 5e-4 --scheduler warmup_cosine --warmup_epochs 1 "
+    "--classifier_lr 0.02 --weight_decay 5e-4 --scheduler warmup_cosine --warmup_epochs 1 "
     "--batch_size 128 --proj_hidden_dim 512 --proj_output_dim 128 --temperature 0.2 "
     "--save_checkpoint --limit_val_batches 0"
 )
@@ -35,7 +35,7 @@ METHODS = {
     "rekd": "--queue_size 2048 --base_tau_momentum 0.99 --final_tau_momentum 0.999 "
     "--teacher resnet18 --teacher_stem imagenet",
 }
-LINEAR = "--optimizer sgd --lr 0.1 --scheduler cosine --weight_decay 0 --batch_size 256"
+LINEAR = "--optimizer sgd --lr 0.02 --scheduler cosine --weight_decay 0 --batch_size 256"
 
 
 def run(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
