@@ -120,13 +120,7 @@ class RekdConfig(DistillationConfig):
         100, "size of the prototype bank", unit="prototypes", bounds=(1, _INFINITY)
     )
     prototype_momentum: float = _option(
-        0.99, "momentum of a prototype towards its members' mean", bounds=(0, 1)
-    )
-    reseed_after: int = _option(
-        500,
-        "a prototype without a member for this long is seeded anew",
-        unit="steps",
-        bounds=(1, _INFINITY),
+        0.9, "momentum of a prototype towards its members' mean", bounds=(0, 1)
     )
     teacher_warmup_epochs: int = _option(
         0, "epochs in which the teacher ripens first", unit="epochs", bounds=(0, _INFINITY)

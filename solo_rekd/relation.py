@@ -101,17 +101,17 @@ class PrototypeBank(nn.Module):
         num_prototypes: size C of the bank.
         dim: dimensions d of the teacher's embeddings.
         momentum: m in `C_c <- normalize(m C_c + (1 - m) mean{t_i : a_i = c})`, in [0, 1].
-        reseed_after: steps without a member after which a prototype is seeded anew.
+        patience: a prototype that none of so many embeddings in a row chose is seeded anew.
     """
 
     prototypes: Tensor
     idle: Tensor
     steps: Tensor
 
-    def __init__(self, num_prototypes: int, dim: int, momentum: float, reseed_after: int) -> None:
+    def __init__(self, num_prototypes: int, dim: int, momentum: float, patience: int) -> None:
         super().__init__()
         self.momentum = momentum
-        self.reseed_after = reseed_after
+        self.patience = patience
         self.register_buffer("prototypes", torch.zeros(num_prototypes, dim))
         self.register_buffer("idle", torch.zeros(num_prototypes, dtype=torch.long))
         # -1 until the bank has been started
@@ -155,8 +155,8 @@ class PrototypeBank(nn.Module):
         self.prototypes.copy_(torch.where(active, moved, self.prototypes))
 
         self.steps += 1
-        self.idle.add_(1).masked_fill_(active[:, 0], 0)
-        stale = self.idle >= self.reseed_after
+        self.idle.add_(len(embeddings)).masked_fill_(active[:, 0], 0)
+        stale = self.idle >= self.patience
         if stale.any():
             number, seed = int(stale.sum()), int(self.steps)
             self.prototypes[stale] = seed_from(embeddings, similarity, number, seed)

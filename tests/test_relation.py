@@ -61,7 +61,7 @@ def test_seeds_are_the_same_for_the_same_seed_and_prefer_the_badly_explained():
 
 def started(**settings):
     points, _ = clusters()
-    bank = PrototypeBank(4, 8, **{"momentum": 0.9, "reseed_after": 3, **settings})
+    bank = PrototypeBank(4, 8, **{"momentum": 0.9, "patience": 300, **settings})
     assert not bank.ready
     assert (bank.assign(points) == -1).all()
     bank.start(points)
@@ -87,15 +87,16 @@ def test_a_prototype_without_members_is_seeded_anew():
     bank, points = started()
     ids = bank.assign(points)
     chosen = points[ids != 2]
-    assert not bank.update(chosen).any()
-    assert not bank.update(chosen).any()
+    assert len(chosen) == 90
+    for _ in range(3):
+        assert not bank.update(chosen).any()  # 270 embeddings: patience lasts
     assert bank.update(chosen).tolist() == [False, False, True, False]
     assert any(torch.equal(bank.prototypes[2], point) for point in chosen)
     assert not bank.update(chosen).any()
 
 
 def test_two_banks_with_the_same_batches_stay_the_same():
-    (first, points), (second, _) = started(reseed_after=1), started(reseed_after=1)
+    (first, points), (second, _) = started(patience=1), started(patience=1)
     for step in range(10):
         torch.manual_seed(step if step % 2 else 100 + step)  # the global generator plays no part
         batch = points[(torch.arange(7) * 3 + step) % len(points)]

@@ -49,8 +49,9 @@ class ReKD(DistillationObjective):
             )
             for _ in range(2)
         )
+        # a prototype without an entry in either queue teaches nobody
         self.bank = PrototypeBank(
-            config.num_prototypes, teacher_dim, config.prototype_momentum, config.reseed_after
+            config.num_prototypes, teacher_dim, config.prototype_momentum, patience=2 * size
         )
 
     def forward(
