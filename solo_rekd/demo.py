@@ -11,17 +11,20 @@ from typing import Any
 
 from solo_rekd import hosts
 
-METHODS = ("rekd",)
+METHODS = ("mocov2plus", "simclr", "rekd")
 STUDENT = "alexnet"
 IMAGE_SIZE = 32
 
-DATA = "--dataset custom --train_dir train --val_dir val --num_workers 1"
+DATA = "--dataset custom --train_dir train --val_dir val --num_workers 0"
 NORMALISATION = "--mean 0.5 0.5 0.5 --std 0.5 0.5 0.5"
 AUGMENTATION = (
     "--brightness 0.4 --contrast 0.4 --saturation 0.2 --hue 0.1 --gray_scale_prob 0.2 "
     "--horizontal_flip_prob 0 --gaussian_prob 0 --min_scale 0.4 --num_crops_per_aug 2"
 )
 OPTIMISER = "--optimizer sgd --scheduler warmup_cosine --warmup_epochs 1 --weight_decay 1e-4"
+PROBE = (
+    "--optimizer sgd --lr 0.02 --scheduler cosine --weight_decay 0 --batch_size 128 --max_epochs 10"
+)
 MOMENTUM = "--base_tau_momentum 0.99 --final_tau_momentum 0.999 --queue_size 1024"
 METHOD_FLAGS = {
     "mocov2plus": f"--proj_hidden_dim 512 --temperature 0.2 {MOMENTUM}",
@@ -37,23 +40,25 @@ def write_digits(folder: Path) -> None:
     Args:
         folder: where to; left alone if it is already there.
     """
-    if (folder / "val").is_dir():
+    if folder.is_dir():
         return
     from PIL import Image
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
     images, labels = load_digits(return_X_y=True)
     pixels = (images.reshape(-1, 8, 8) * (255 / 16)).round().astype("uint8")
     indexes = range(len(labels))
     splits = train_test_split(indexes, test_size=0.2, stratify=labels, random_state=0)
     for name, members in zip(("train", "val"), splits, strict=True):
         for index in members:
-            path = folder / name / str(labels[index]) / f"{index:04d}.png"
+            path = unfinished / name / str(labels[index]) / f"{index:04d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             size = (IMAGE_SIZE, IMAGE_SIZE)
             image = Image.fromarray(pixels[index]).resize(size, Image.Resampling.BICUBIC)
             image.convert("RGB").save(path)
+    unfinished.rename(folder)
 
 
 def flags(folder: Path, *parts: str) -> list[str]:
@@ -62,11 +67,11 @@ def flags(folder: Path, *parts: str) -> list[str]:
     return [*" ".join((shared, *parts)).split(), "--data_dir", str(folder)]
 
 
-def run_method(method: str, data: Path, out: Path, epochs: int) -> dict[str, Any]:
+def run_method(number: int, data: Path, out: Path, epochs: int) -> dict[str, Any]:
     """Pretrains one method and evaluates its student.
 
     Args:
-        method: name of the method.
+        number: which of METHODS.
         data: the image folder.
         out: where checkpoints go.
         epochs: epochs of pretraining.
@@ -74,18 +79,24 @@ def run_method(method: str, data: Path, out: Path, epochs: int) -> dict[str, Any
     Returns:
         The table's row.
     """
-    host = hosts.commands()
+    method, host = METHODS[number], hosts.commands()
+
+    def announce(stage: int, text: str) -> None:
+        print(f"\n[{3 * number + stage}/{3 * len(METHODS)}] {method}: {text}", flush=True)
+
+    announce(1, f"pretraining {STUDENT} for {epochs} epochs")
     trained = host.pretrain(
         [
             *flags(data, AUGMENTATION, OPTIMISER, METHOD_FLAGS[method]),
             *f"--method {method} --name {method} --max_epochs {epochs} --batch_size 64".split(),
-            *"--lr 0.12 --classifier_lr 0.1 --save_checkpoint --checkpoint_dir".split(),
+            *"--lr 0.12 --classifier_lr 0.02 --save_checkpoint --checkpoint_dir".split(),
             str(out),
         ]
     )
     weights = ["--pretrained_feature_extractor", trained["checkpoint"]]
-    probe = "--optimizer sgd --lr 0.5 --scheduler cosine --weight_decay 0 --batch_size 128"
-    linear = host.linear([*flags(data, probe, "--max_epochs 20"), *weights])
+    announce(2, "linear evaluation")
+    linear = host.linear([*flags(data, PROBE), *weights])
+    announce(3, "kNN evaluation")
     knn = host.knn([*flags(data, "--batch_size 128"), *weights])
     return {
         "method": method,
@@ -113,13 +124,12 @@ def main(argv: list[str]) -> None:
     """Runs the demo from the command line."""
     parser = argparse.ArgumentParser(prog="solo-rekd demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="data and checkpoints")
-    parser.add_argument("--epochs", type=int, default=20, help="of pretraining, a method")
+    parser.add_argument("--epochs", type=int, default=5, help="of pretraining, a method")
     args = parser.parse_args(argv)
     started = time.perf_counter()
     write_digits(args.out / "digits")
     rows = []
-    for number, method in enumerate(METHODS, 1):
-        print(f"\n[{number}/{len(METHODS)}] {method}: {STUDENT}, {args.epochs} epochs")
-        rows.append(run_method(method, args.out / "digits", args.out, args.epochs))
+    for number in range(len(METHODS)):
+        rows.append(run_method(number, args.out / "digits", args.out, args.epochs))
     print_table(rows)
     print(f"{time.perf_counter() - started:.0f} s in all; checkpoints in {args.out}")

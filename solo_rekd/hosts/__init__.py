@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import warnings
 from types import ModuleType
 
 from solo_rekd.errors import UserError
@@ -27,9 +26,9 @@ def activate() -> None:
 
 def commands() -> ModuleType:
     """The host's jobs as functions: `pretrain`, `linear` and `knn`, each taking its flags."""
-    # raised while the host is imported, by libraries the host pins old, about what we do not use
-    warnings.filterwarnings("ignore", message=".*currently marked under review")
-    warnings.filterwarnings("ignore", message=".*custom_(fwd|bwd).* is deprecated")
+    from solo_rekd.hosts import classic_warnings
+
+    classic_warnings.silence()
     activate()
     from solo_rekd.hosts import classic_commands
 

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from solo_rekd import demo
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo") / "digits"
+    demo.write_digits(folder)
+    return folder
+
+
+def test_every_digit_is_written_once_under_its_label(digits):
+    images, labels = load_digits(return_X_y=True)
+    seen = {}
+    for path in digits.glob("*/*/*.png"):
+        seen[int(path.stem)] = path
+    assert sorted(seen) == list(range(len(labels)))
+    assert len(list(digits.glob("val/*/*.png"))) == 360
+    for index in (0, 100, 1796):
+        path = seen[index]
+        assert path.parent.name == str(labels[index])
+        image = Image.open(path)
+        assert (image.size, image.mode) == ((32, 32), "RGB")
+        # shrunk back, the written image is the digit again
+        small = np.asarray(image.convert("L").resize((8, 8), Image.Resampling.BOX), dtype=float)
+        assert np.corrcoef(small.ravel(), images[index])[0, 1] > 0.95
+
+
+def test_a_second_call_writes_nothing(digits):
+    before = {path: path.stat().st_mtime_ns for path in digits.glob("*/*/*.png")}
+    demo.write_digits(digits)
+    assert before == {path: path.stat().st_mtime_ns for path in digits.glob("*/*/*.png")}
+    assert not digits.with_name("digits.unfinished").exists()
+
+
+@pytest.mark.slow
+def test_the_demo_ends_with_one_table_of_three_methods(tmp_path, capsys):
+    demo.main(["--out", str(tmp_path), "--epochs", "1"])
+    out = capsys.readouterr().out
+    table = out[out.index("linear top-1") :].splitlines()[1:4]
+    assert [row.split()[0] for row in table] == ["mocov2plus", "simclr", "rekd"]
+    for row in table:
+        linear, knn, seconds, speed = map(float, row.split()[1:])
+        assert linear > 30  # chance is 10
+        assert knn > 60
+        assert seconds > 0
+        assert speed > 1
+    assert "weighted kNN, cosine, k 20" in out
+    assert "[9/9] rekd: kNN evaluation" in out
