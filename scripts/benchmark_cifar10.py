@@ -41,15 +41,17 @@ LINEAR = "--optimizer sgd --lr 0.02 --scheduler cosine --weight_decay 0 --batch_
 def run(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """Pretrains `method[:flag=value,...]` with one seed and evaluates its student."""
     method, _, settings = name.partition(":")
-    options = [f"--{word}" for pair in settings.split(",") if pair for word in [pair]]
-    flags = [part for option in options for part in option.split("=", 1)]
+    pairs = [pair for pair in settings.split(",") if pair]
+    flags = [part for pair in pairs for part in f"--{pair}".split("=", 1)]
     host = hosts.commands()
     data = [*SHARED.split(), "--data_dir", str(args.data), "--num_workers", str(args.num_workers)]
     seeded = ["--seed", str(seed)]
     trained = host.pretrain(
-        [*data, *PRETRAIN.split(), *METHODS[method].split(), *seeded, "--method", method]
-        + ["--name", f"{method}-{seed}", "--max_epochs", str(args.epochs)]
-        + ["--checkpoint_dir", str(args.out), *flags]
+        [
+            *(*data, *PRETRAIN.split(), *METHODS[method].split(), *seeded),
+            *("--method", method, "--name", f"{method}-{seed}", "--checkpoint_dir", str(args.out)),
+            *("--max_epochs", str(args.epochs), *flags),
+        ]
     )
     weights = ["--pretrained_feature_extractor", trained["checkpoint"]]
     knn = host.knn([*data, *weights])

@@ -123,7 +123,10 @@ class RekdConfig(DistillationConfig):
         0.9, "momentum of a prototype towards its members' mean", bounds=(0, 1)
     )
     teacher_warmup_epochs: int = _option(
-        0, "epochs in which the teacher ripens first", unit="epochs", bounds=(0, _INFINITY)
+        10,
+        "the teacher ripens so long before its relations count; the student trains by InfoNCE",
+        unit="epochs",
+        bounds=(0, _INFINITY),
     )
 
     def __post_init__(self) -> None:

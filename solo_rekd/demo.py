@@ -30,7 +30,7 @@ METHOD_FLAGS = {
     "mocov2plus": f"--proj_hidden_dim 512 --temperature 0.2 {MOMENTUM}",
     "simclr": "--proj_hidden_dim 512 --proj_output_dim 128 --temperature 0.2",
     "rekd": f"--proj_hidden_dim 512 --temperature 0.2 {MOMENTUM} --teacher resnet18 "
-    "--teacher_stem imagenet --num_prototypes 30",
+    "--teacher_stem imagenet --num_prototypes 30 --teacher_warmup_epochs 2",
 }
 
 

@@ -6,6 +6,8 @@ the paper's code was never released: the bank's update rule, all constants, the 
 dictionary, the share kept for the image's own key, and the warm-up.
 """
 
+import logging
+
 import torch
 from torch import Tensor
 from torch.nn import ModuleList
@@ -17,6 +19,8 @@ from solo_rekd.losses.contrast import count_members
 from solo_rekd.objectives.distillation import DistillationObjective
 from solo_rekd.queue import KeyQueue, gather, random_keys
 from solo_rekd.relation import PrototypeBank
+
+_log = logging.getLogger("solo_rekd")
 
 
 class ReKD(DistillationObjective):
@@ -122,6 +126,10 @@ class ReKD(DistillationObjective):
             self.bank.start(self.queues[0]["teacher"])
             for queue in self.queues:
                 queue["ids"].copy_(self.bank.assign(queue["teacher"]))
+            _log.info(
+                "the bank of %d prototypes is started: relations count from here on",
+                len(self.bank.prototypes),
+            )
 
     @torch.no_grad()
     def remember(

@@ -34,7 +34,12 @@ def make(monkeypatch):
         teacher_class = OnlineTeacher if mode == "online" else FrozenTeacher
         teacher = teacher_class(TinyBackbone(), two_layer_projector(7, 9, teacher_dim))
         monkeypatch.setattr(distillation, "build_teacher", lambda config, img_size: teacher)
-        settings = {"queue_size": QUEUE, "num_prototypes": PROTOTYPES, **settings}
+        settings = {
+            "queue_size": QUEUE,
+            "num_prototypes": PROTOTYPES,
+            "teacher_warmup_epochs": 0,
+            **settings,
+        }
         config = RekdConfig(proj_hidden_dim=8, proj_output_dim=DIM, **settings)
         return ReKD(config, FEATURES, CLASSES, SIZE).double()
 
