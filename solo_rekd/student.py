@@ -9,7 +9,7 @@ from solo_rekd.errors import UserError
 from solo_rekd.teachers import read_checkpoint, split_state_dict
 from solo_rekd.teachers.fit import load_backbone
 
-log = logging.getLogger("solo_rekd")
+_log = logging.getLogger("solo_rekd")
 
 
 def load_student(path: str | Path, name: str, backbone: nn.Module) -> None:
@@ -30,4 +30,4 @@ def load_student(path: str | Path, name: str, backbone: nn.Module) -> None:
     except UserError as error:
         raise UserError(f"pretrained_feature_extractor={str(path)!r}: {error}") from None
     total = len(backbone.state_dict())
-    log.info("%s: matched %d of %d backbone weights of %s", name, matched, total, path)
+    _log.info("%s: matched %d of %d backbone weights of %s", name, matched, total, path)

@@ -24,8 +24,8 @@ class DistilledMethod(BaseMomentumMethod):
     def __init__(self, **kwargs: Any) -> None:
         config = from_settings(self.objective_class.config_class, kwargs)
         super().__init__(**kwargs)
-        if self.num_crops != 2:
-            raise refuse("num_crops_per_aug", self.num_crops, f"2 crops for {self.name}")
+        if self.num_large_crops != 2 or self.multicrop:
+            raise refuse("num_crops_per_aug", kwargs["num_crops_per_aug"], "2 crops of one size")
         img_size = kwargs["crop_size"][0]
         self.objective = self.objective_class(config, self.features_dim, self.num_classes, img_size)
 
@@ -113,6 +113,10 @@ def activate() -> None:
         return
     errors.install_excepthook()
     classic_mends.apply()
+    if classic_arguments.has_dali():
+        from solo_rekd.hosts import classic_dali
+
+        classic_dali.apply()
     classic_backbones.register()
     setup.parse_args_pretrain = classic_arguments.finish_pretrain(setup.parse_args_pretrain)
     setup.parse_args_linear = classic_arguments.finish_linear(setup.parse_args_linear)

@@ -1,20 +1,38 @@
 """What the plug-in adds between the classic host's command line and its run."""
 
+import dataclasses
 import functools
 import logging
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 
+import torch
+from solo import methods
 from solo.utils import classification_dataloader
+from solo.utils.auto_resumer import AutoResumer
 from torch import nn
 from torchvision import transforms
 
 from solo_rekd.backbones import SMALL_IMAGE
-from solo_rekd.hosts import classic_backbones
+from solo_rekd.errors import UserError, refuse
+from solo_rekd.hosts import classic_backbones, classic_help
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.student import load_student
 
 log = logging.getLogger("solo_rekd")
+
+HOST_RUN_SETTINGS = tuple(AutoResumer.SHOULD_MATCH)
+
+
+def has_dali() -> bool:
+    """Whether the host could import its DALI loaders."""
+    return hasattr(methods, "dali")
+
+
+def before_crop(crop_size: int) -> int:
+    """The shorter side, in pixels, to which an image is resized before its centre is cropped."""
+    # 256 for 224, as on ImageNet; a small image has no border to spare
+    return crop_size if crop_size <= SMALL_IMAGE else crop_size * 256 // 224
 
 
 def evaluation_pipeline(
@@ -34,8 +52,6 @@ def evaluation_pipeline(
         The host's form: `T_train` and `T_val`.
     """
     tail = [transforms.ToTensor(), transforms.Normalize(mean=tuple(mean), std=tuple(std))]
-    # 256 for 224, as on ImageNet; a small image has no border to spare
-    resized = crop_size if crop_size <= SMALL_IMAGE else crop_size * 256 // 224
     return {
         "T_train": transforms.Compose(
             [
@@ -45,7 +61,7 @@ def evaluation_pipeline(
             ]
         ),
         "T_val": transforms.Compose(
-            [transforms.Resize(resized), transforms.CenterCrop(crop_size), *tail]
+            [transforms.Resize(before_crop(crop_size)), transforms.CenterCrop(crop_size), *tail]
         ),
     }
 
@@ -55,6 +71,40 @@ def honour_crop_size(args: Namespace) -> None:
     classification_dataloader.build_custom_pipeline = functools.partial(
         evaluation_pipeline, args.crop_size[0], args.mean, args.std
     )
+    if has_dali():
+        from solo_rekd.hosts import classic_dali
+
+        side = args.crop_size[0]
+        classic_dali.evaluate_at(side, before_crop(side), args.mean, args.std)
+
+
+def prepare_dali(args: Namespace) -> None:
+    """Checks `--dali` before anything runs, and loads on the CPU where there is no GPU.
+
+    Raises:
+        UserError: DALI is not installed, or a setting does not go with it.
+    """
+    if not args.dali:
+        return
+    if not has_dali():
+        raise UserError("--dali needs NVIDIA DALI: pip install 'solo-rekd[dali]'")
+    if args.dali_device not in ("cpu", "gpu"):
+        raise refuse("dali_device", args.dali_device, "cpu, gpu")
+    if args.train_dir is None:
+        raise refuse("train_dir", args.train_dir, "a folder of data_dir with --dali")
+    if args.dali_device == "gpu" and not torch.cuda.is_available():
+        log.warning("--dali_device gpu: no GPU here, so DALI loads on the CPU")
+        args.dali_device = "cpu"
+
+
+def tell_runs_apart(args: Namespace) -> None:
+    """Makes `--auto_resume` go on only from a run with the same settings of the objective.
+
+    The host compares few settings, none of a method: not the teacher, not the dictionary.
+    """
+    ours = OBJECTIVES.get(args.method)
+    names = [option.name for option in dataclasses.fields(ours.config_class)] if ours else []
+    AutoResumer.SHOULD_MATCH = [*HOST_RUN_SETTINGS, *names]
 
 
 def finish_pretrain(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
@@ -62,9 +112,14 @@ def finish_pretrain(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
 
     @functools.wraps(parse)
     def parse_pretrain() -> Namespace:
+        classic_help.show_help()
         args = parse()
+        prepare_dali(args)
         if args.method in OBJECTIVES or classic_backbones.is_ours(args.encoder):
             honour_crop_size(args)
+        if args.method in OBJECTIVES and args.no_labels:
+            args.num_classes = 1  # the host counts the files of the folder
+        tell_runs_apart(args)
         return args
 
     return parse_pretrain
@@ -80,6 +135,7 @@ def finish_linear(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
     @functools.wraps(parse)
     def parse_linear() -> Namespace:
         args = parse()
+        prepare_dali(args)
         if classic_backbones.is_ours(args.encoder):
             honour_crop_size(args)
         classic_backbones.let_through(args)
@@ -95,6 +151,8 @@ def load_encoder(args: Namespace) -> nn.Module:
     Raises:
         UserError: the checkpoint cannot be read or lacks any weight of the encoder.
     """
+    if args.pretrained_feature_extractor is None:
+        raise UserError("--pretrained_feature_extractor, the checkpoint to evaluate, is missing")
     encoder = classic_backbones.build_encoder(args.encoder, args.backbone_args)
     name = args.backbone_args.get("plugin_encoder", args.encoder)
     load_student(args.pretrained_feature_extractor, name, encoder)

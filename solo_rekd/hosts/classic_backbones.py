@@ -64,7 +64,7 @@ def build_encoder(encoder: str, backbone_args: dict[str, Any]) -> nn.Module:
 
 
 def through_the_door(init: Callable[..., None]) -> Callable[..., None]:
-    """Lets `BaseMethod.__init__` build one of our encoders, with its name kept."""
+    """Lets `BaseMethod.__init__` build one of our encoders."""
 
     @functools.wraps(init)
     def initialise(self: Any, encoder: str, **kwargs: Any) -> None:
@@ -73,8 +73,8 @@ def through_the_door(init: Callable[..., None]) -> Callable[..., None]:
             return
         img_size = kwargs["crop_size"][0] if "crop_size" in kwargs else 224
         kwargs["backbone_args"] = backbone_args(encoder, img_size)
+        # `encoder_name` stays the door's: the host looks for "resnet" and "swin" in it
         init(self, encoder=DOOR, **kwargs)
-        self.encoder_name = encoder
 
     return initialise
 

@@ -5,16 +5,18 @@ host's own parts, and returns the figures it reports.
 """
 
 import argparse
+import functools
 import os
 import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from solo import methods
 from solo.args import dataset, setup, utils
 from solo.methods import METHODS
 from solo.methods.base import BaseMethod
@@ -28,12 +30,9 @@ from tqdm import tqdm
 
 from solo_rekd.errors import UserError, refuse
 from solo_rekd.hosts import classic_arguments, classic_backbones
-from solo_rekd.hosts.classic_progress import TotalProgress
+from solo_rekd.hosts.classic_progress import BatchCount, TotalProgress
 
 HOST_SEED = 5  # what the host's pretraining script fixes
-
-with suppress(ImportError):
-    from solo.methods import dali
 
 
 @contextmanager
@@ -47,11 +46,33 @@ def command_line(argv: list[str]) -> Iterator[None]:
         sys.argv = kept
 
 
+def flag(argv: list[str], name: str) -> str | None:
+    """The value of one flag in `argv`, which is read before the host's parser knows its flags."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(f"--{name}")
+    return getattr(parser.parse_known_args(argv)[0], name)
+
+
+def path_errors_in_one_line(job: Callable[[list[str]], dict]) -> Callable[[list[str]], dict]:
+    """Makes a folder or file that is not there the user's mistake, which it is."""
+
+    @functools.wraps(job)
+    def run(argv: list[str]) -> dict[str, Any]:
+        try:
+            return job(argv)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise UserError(str(error)) from None
+
+    return run
+
+
 def parse(argv: list[str], host_parser: Callable[[], Namespace]) -> Namespace:
     """Parses the host's flags and ours that the host lacks (`--seed`)."""
     own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     own.add_argument("--seed", type=int, default=HOST_SEED)
     ours, rest = own.parse_known_args(argv)
+    if flag(argv, "dataset") == "custom" and flag(argv, "train_dir") is None:
+        raise UserError("--dataset custom needs --train_dir, a folder of --data_dir")
     with command_line(rest):
         args = host_parser()
     args.seed = ours.seed
@@ -84,14 +105,13 @@ def with_dali(args: Namespace, model_class: type, loaders: str) -> type:
     """Adds the host's DALI loading to `model_class` where `--dali` asks for it."""
     if not args.dali:
         return model_class
-    if "dali" not in globals():
-        raise UserError("--dali needs NVIDIA DALI: pip install 'solo-rekd[dali]'")
-    return type(f"Dali{model_class.__name__}", (model_class, getattr(dali, loaders)), {})
+    return type(f"Dali{model_class.__name__}", (model_class, getattr(methods.dali, loaders)), {})
 
 
 def validation_loader(args: Namespace) -> Any:
     """The host's validation loader, or None where there is no labelled validation data."""
-    if args.no_labels or (args.val_dir is None and "cifar" not in args.dataset):
+    in_folders = args.dataset in ("custom", "imagenet", "imagenet100")
+    if args.no_labels or (args.val_dir is None and in_folders):
         return None
     return classification_loaders(args)[1]
 
@@ -136,6 +156,7 @@ def resume_from(args: Namespace) -> str | None:
     return args.resume_from_checkpoint
 
 
+@path_errors_in_one_line
 def pretrain(argv: list[str]) -> dict[str, Any]:
     """Pretrains: the host's `main_pretrain.py`.
 
@@ -149,17 +170,16 @@ def pretrain(argv: list[str]) -> dict[str, Any]:
     Raises:
         UserError: a setting is not allowed.
     """
-    choice = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    choice.add_argument("--method")
-    method = choice.parse_known_args(argv)[0].method
+    method = flag(argv, "method")
     names = sorted(set(METHODS) - {"base", "linear"})
-    if method not in names:
+    if method is None or method not in names:
         raise refuse("method", method, names)
 
     args = parse(argv, setup.parse_args_pretrain)
     pl.seed_everything(args.seed)
     model = with_dali(args, METHODS[method], "PretrainABC")(**vars(args))
-    callbacks: list[pl.Callback] = []
+    counter = BatchCount()
+    callbacks: list[pl.Callback] = [counter]
     checkpointer = None
     if args.save_checkpoint:
         checkpointer = Checkpointer(
@@ -177,12 +197,13 @@ def pretrain(argv: list[str]) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     return {
         "seconds": seconds,
-        "images_per_second": trainer.global_step * args.batch_size * trainer.world_size / seconds,
+        "images_per_second": counter.batches * args.batch_size * trainer.world_size / seconds,
         "checkpoint": checkpointer and str(checkpointer.last_ckpt),
         "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
     }
 
 
+@path_errors_in_one_line
 def linear(argv: list[str]) -> dict[str, Any]:
     """Evaluates a checkpoint by a linear classifier on its frozen features: `main_linear.py`.
 
@@ -204,8 +225,9 @@ def linear(argv: list[str]) -> dict[str, Any]:
         folder = os.path.join(args.checkpoint_dir, "linear")
         callbacks.append(Checkpointer(args, logdir=folder, frequency=args.checkpoint_frequency))
     trainer = make_trainer(args, "linear evaluation", callbacks)
-    train_loader, val_loader = (None, None) if args.dali else classification_loaders(args)
-    trainer.fit(model, train_loader, val_loader)
+    train_loader, val_loader = classification_loaders(args)
+    # the host validates without DALI
+    trainer.fit(model, None if args.dali else train_loader, val_loader)
     return {
         "top1": float(trainer.callback_metrics["val_acc1"]),
         "top5": float(trainer.callback_metrics["val_acc5"]),
@@ -217,6 +239,7 @@ def linear(argv: list[str]) -> dict[str, Any]:
     }
 
 
+@path_errors_in_one_line
 def knn(argv: list[str]) -> dict[str, Any]:
     """Evaluates a checkpoint by weighted kNN on its frozen features (arXiv 1805.01978).
 

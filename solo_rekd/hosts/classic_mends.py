@@ -84,5 +84,6 @@ def apply() -> None:
     metric.__init__ = without_compute_on_step(metric.__init__)
     # Metric.forward of torchmetrics 1 computes on every batch; the host only accumulates.
     knn.WeightedKNNClassifier.forward = lambda self, *args, **kw: self.update(*args, **kw)
+    accuracy = at_most_the_classes(metrics.accuracy_at_k)
     for module in (metrics, base, linear):
-        module.accuracy_at_k = at_most_the_classes(metrics.accuracy_at_k)
+        module.accuracy_at_k = accuracy

@@ -7,6 +7,16 @@ import pytorch_lightning as pl
 from tqdm import tqdm
 
 
+class BatchCount(pl.Callback):
+    """Counts the batches of this run; the trainer's count holds those of a resumed run too."""
+
+    batches = 0
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Counts one."""
+        self.batches += 1
+
+
 class TotalProgress(pl.Callback):
     """Shows steps done of all steps, the epoch, and the loss.
 

@@ -18,9 +18,9 @@ def silence() -> None:
     """Silences them; to be called before the host is imported."""
     for message in MESSAGES:
         warnings.filterwarnings("ignore", message=message)
-    # imported only here: pl_bolts sets its own filter when it is imported
-    from pl_bolts.utils.stability import UnderReviewWarning
-
+    # pl_bolts warns while it is imported, in front of any filter set before
+    with warnings.catch_warnings(record=True):
+        from pl_bolts.utils.stability import UnderReviewWarning
     warnings.simplefilter("ignore", UnderReviewWarning)
     for library in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)

@@ -85,5 +85,6 @@ def test_one_step_from_the_same_weights_gives_the_hosts_loss_and_gradients(metho
 def test_only_two_views_are_taken(methods):
     from solo_rekd.errors import UserError
 
-    with pytest.raises(UserError, match="num_crops_per_aug=3"):
-        methods["rekd"](**{**SETTINGS, "num_large_crops": 3}, teacher="resnet18", num_prototypes=4)
+    three = {"num_large_crops": 3, "num_crops_per_aug": [3]}
+    with pytest.raises(UserError, match=r"num_crops_per_aug=\[3\]"):
+        methods["rekd"](**SETTINGS | three, teacher="resnet18", num_prototypes=4)

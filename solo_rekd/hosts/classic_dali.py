@@ -1,0 +1,182 @@
+"""Every change to the classic host's loading by NVIDIA DALI; imported only where that is installed.
+
+The host was written for pytorch-lightning 1.4 and a GPU. Each mend says what breaks without it.
+Those of the pipelines and of the iterator are subclasses, which take the places of the host's.
+"""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from nvidia.dali import ops
+from nvidia.dali.pipeline import Pipeline
+from nvidia.dali.types import DALIDataType, DALIInterpType
+from solo.methods import dali
+from solo.utils import dali_dataloader
+from torchvision.datasets import ImageFolder
+
+from solo_rekd.errors import refuse
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.228, 0.224, 0.225)  # the host's
+
+
+class AnyMachine(Pipeline):
+    """Comes between the host's pipelines and DALI's: a second base of the subclasses below.
+
+    DALI refuses a device where there is no GPU, and `--num_workers 0`, which means no worker
+    process to torch, as a number of threads. The host's seed is the same in every run.
+    """
+
+    def __init__(self, batch_size: int, num_threads: int, device_id: int, seed: int) -> None:
+        device = device_id if torch.cuda.is_available() else None
+        seed += torch.initial_seed() % 2**31
+        super().__init__(batch_size, max(1, num_threads), device, seed)
+
+
+class ImagenetPipeline(dali_dataloader.NormalPipeline, AnyMachine):
+    """The host's pipeline of classification, on any machine."""
+
+
+class EvaluationPipeline(dali_dataloader.CustomNormalPipeline, AnyMachine):
+    """Images and labels for linear evaluation on an image folder.
+
+    The host fixes 224 px, as it does without DALI, and names the class that this one extends as
+    the place to change that. At 224 px this is the host's own.
+
+    Args:
+        args: the host's.
+        crop_size: side of the images in pixels.
+        resized: the shorter side before the centre crop of validation, in pixels.
+        mean: channel means, in [0, 1].
+        std: channel standard deviations, in [0, 1].
+        kwargs: the host's.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        crop_size: int = 224,
+        resized: int = 256,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        options = {
+            "device": self.device,
+            "dtype": DALIDataType.FLOAT,
+            "output_layout": "CHW",
+            "mean": [value * 255 for value in mean],
+            "std": [value * 255 for value in std],
+        }
+        self.resize: Any
+        cubic = DALIInterpType.INTERP_CUBIC
+        if self.validation:
+            self.resize = ops.Resize(device=self.device, resize_shorter=resized, interp_type=cubic)
+            options["crop"] = (crop_size, crop_size)
+        else:
+            self.resize = ops.RandomResizedCrop(
+                device=self.device,
+                size=crop_size,
+                random_area=(0.08, 1.0),
+                interp_type=cubic,
+            )
+        self.cmn = ops.CropMirrorNormalize(**options)
+
+
+def list_images(folder: Path, no_labels: bool) -> list[tuple[str, int]]:
+    """Lists images with their labels, -1 where `no_labels`, as the host does without DALI."""
+    if no_labels:
+        return [(str(path), -1) for path in sorted(folder.iterdir())]
+    return ImageFolder(str(folder)).samples
+
+
+class IndexedPipeline(dali_dataloader.PretrainPipeline, AnyMachine):
+    """Crops for pretraining with the index of each image, from which its label is looked up.
+
+    The host makes indexes up, or with `--encode_indexes_into_labels` takes every file of a class
+    folder for an image, and knows no indexes of images without labels.
+
+    Args:
+        data_path: path of the image folder.
+        no_labels: whether it holds the images themselves, not a folder a class.
+        shard_id: which part of the images to read.
+        num_shards: number of parts.
+        kwargs: the host's.
+
+    Raises:
+        UserError: there are too few images for one batch.
+    """
+
+    def __init__(
+        self,
+        data_path: Any,
+        *,
+        no_labels: bool = False,
+        encode_indexes_into_labels: bool = True,  # as the host calls it; no longer a choice
+        shard_id: int = 0,
+        num_shards: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(data_path, **kwargs)
+        images = list_images(Path(data_path), no_labels)
+        if len(images) < self.max_batch_size * num_shards:
+            limit = f"at most {len(images) // num_shards}, a process's share of {data_path}"
+            raise refuse("batch_size", self.max_batch_size, limit)
+        files, self.conversion_map = zip(*images, strict=True)
+        self.reader = ops.readers.File(
+            files=list(files),
+            labels=list(range(len(files))),
+            shard_id=shard_id,
+            num_shards=num_shards,
+            shuffle_after_epoch=True,
+            # or an epoch begins with the rest of the batch that the last one dropped
+            pad_last_batch=True,
+        )
+
+
+class IndexedBatches(dali.PretrainWrapper):
+    """Batches of real indexes, crops and labels.
+
+    The host looks labels up on the model's device, where the indexes of a CPU pipeline are not.
+    """
+
+    def __init__(self, *, pipelines: IndexedPipeline, **kwargs: Any) -> None:
+        kwargs["conversion_map"] = pipelines.conversion_map
+        kwargs["model_device"] = "cpu" if pipelines.device == "cpu" else pipelines.device_id
+        super().__init__(pipelines=pipelines, **kwargs)
+
+
+def put_loaders_first(mixin: Any) -> None:
+    """Lightning 1.9 has the loader hooks in LightningModule, which comes before the host's mix-in.
+
+    Args:
+        mixin: the host's class that is mixed in behind a method and brings the loaders.
+    """
+    hooks = {name: hook for name, hook in vars(mixin).items() if name.endswith("_dataloader")}
+
+    def init_subclass(cls: type) -> None:
+        for name, hook in hooks.items():
+            setattr(cls, name, hook)
+
+    mixin.__init_subclass__ = classmethod(init_subclass)
+
+
+def evaluate_at(crop_size: int, resized: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Makes linear evaluation on an image folder use these: see `EvaluationPipeline`."""
+    dali.CustomNormalPipeline = functools.partial(
+        EvaluationPipeline, crop_size=crop_size, resized=resized, mean=mean, std=std
+    )
+
+
+def apply() -> None:
+    """Applies every mend; the caller sees to it that this happens once."""
+    dali.NormalPipeline = ImagenetPipeline
+    dali.CustomNormalPipeline = EvaluationPipeline
+    dali.PretrainPipeline = IndexedPipeline
+    dali.PretrainWrapper = IndexedBatches
+    put_loaders_first(dali.PretrainABC)
+    put_loaders_first(dali.ClassificationABC)

@@ -1,0 +1,208 @@
+import logging
+import math
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from solo_rekd.backbones import build_backbone
+from solo_rekd.errors import UserError
+
+Train = Callable[..., dict[str, Any]]
+Flags = Callable[..., list[str]]
+
+
+@pytest.fixture
+def checkpoint(online: dict[str, Any]) -> dict[str, str]:
+    return {"pretrained_feature_extractor": online["checkpoint"]}
+
+
+def features_of(folder: Path, encoder: torch.nn.Module) -> tuple[np.ndarray, list[str]]:
+    """Unit features and classes, without the host or its loaders."""
+    paths = sorted(folder.glob("*/*.png"))
+    pixels = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in paths])
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        features = encoder(images)
+    return (features / features.norm(dim=1, keepdim=True)).numpy(), [p.parent.name for p in paths]
+
+
+@pytest.mark.parametrize(("k", "temperature"), [(20, 0.07), (3, 0.5)])
+def test_knn_is_right(
+    k: int,
+    temperature: float,
+    host: ModuleType,
+    flags: Flags,
+    data: Path,
+    checkpoint: dict[str, str],
+) -> None:
+    from sklearn.neighbors import KNeighborsClassifier
+
+    state = torch.load(checkpoint["pretrained_feature_extractor"], weights_only=True)["state_dict"]
+    prefix = "encoder."
+    encoder = build_backbone("alexnet", 32).eval()
+    encoder.load_state_dict(
+        {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
+    )
+    reference = KNeighborsClassifier(
+        k, metric="cosine", algorithm="brute", weights=lambda d: np.exp((1 - d) / temperature)
+    )
+    reference.fit(*features_of(data / "train", encoder))
+    expected = 100 * reference.score(*features_of(data / "val", encoder))
+
+    result = host.knn(flags("knn", k=k, temperature=temperature, **checkpoint))
+    assert result["top1"] == pytest.approx(expected)
+    assert result["top5"] == 100
+    assert f"k {k}, temperature {temperature:g}" in result["protocol"]
+    assert "32 px" in result["protocol"]
+
+
+def test_knn_defaults_are_in_its_protocol(
+    host: ModuleType, flags: Flags, checkpoint: dict[str, str]
+) -> None:
+    result = host.knn(flags("knn", **checkpoint))
+    assert "weighted kNN, cosine, k 20, temperature 0.07" in result["protocol"]
+
+
+def test_knn_refuses_different_classes(
+    host: ModuleType, flags: Flags, data: Path, checkpoint: dict[str, str]
+) -> None:
+    with pytest.raises(UserError, match=r"different classes: only one of them has c$"):
+        host.knn(flags("knn", val_dir="two/val", **checkpoint))
+
+
+def test_linear_reports_its_accuracy_and_protocol(
+    host: ModuleType,
+    flags: Flags,
+    checkpoint: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.INFO, "solo_rekd"):
+        result = host.linear(flags("linear", max_epochs=2, lr=0.05, **checkpoint))
+    assert 0 <= result["top1"] <= 100
+    assert result["top5"] == 100
+    for part in ("2 epochs", "sgd", "lr 0.05", "batch 8", "32 px", "last epoch"):
+        assert part in result["protocol"]
+    total = len(build_backbone("alexnet", 32).state_dict())
+    assert f"alexnet: matched {total} of {total} backbone weights" in caplog.text
+
+
+def test_linear_trains_the_classifier_on_unchanged_features(
+    host: ModuleType, flags: Flags, checkpoint: dict[str, str], tmp_path: Path
+) -> None:
+    host.linear(flags("linear", save_checkpoint=True, checkpoint_dir=tmp_path, **checkpoint))
+    (saved,) = tmp_path.glob("linear/*/*.ckpt")
+    trained = torch.load(saved, weights_only=True)["state_dict"]
+    given = torch.load(checkpoint["pretrained_feature_extractor"], weights_only=True)["state_dict"]
+    for name, value in trained.items():
+        if name.startswith("backbone."):
+            assert torch.equal(value, given[name.replace("backbone.", "encoder.", 1)]), name
+    assert trained["classifier.weight"].shape == (3, 256)
+
+
+def test_linear_refuses_weights_of_another_network(
+    host: ModuleType, flags: Flags, checkpoint: dict[str, str]
+) -> None:
+    argv = flags("linear", encoder="mobilenet_v3_small", **checkpoint)
+    with pytest.raises(UserError, match=r"pretrained_feature_extractor=.*mobilenet") as caught:
+        host.linear(argv)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_evaluation_sees_images_of_the_asked_size(
+    split: str, host: ModuleType, flags: Flags, checkpoint: dict[str, str]
+) -> None:
+    args = host.parse(flags("knn", crop_size=48, **checkpoint), host.parse_knn)
+    images, labels = next(iter(host.plain_loaders(args)[split]))
+    assert images.shape == (8, 3, 48, 48)
+    assert labels.tolist() == [0] * 8
+    for loader in host.classification_loaders(args):
+        assert next(iter(loader))[0].shape == (8, 3, 48, 48)
+
+
+def test_the_seed_decides_the_run(host: ModuleType, flags: Flags) -> None:
+    short = {"limit_train_batches": 1, "limit_val_batches": 0}
+
+    def loss(**seed: int) -> float:
+        run = host.pretrain(flags("pretrain", method="simclr", **short, **seed))
+        assert run["checkpoint"] is None
+        return run["metrics"]["train_nce_loss"]
+
+    first = loss()
+    assert math.isfinite(first)
+    assert loss(seed=5) == first  # the host's
+    assert loss(seed=6) != first
+
+
+def test_command_line_is_given_back(host: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["program", "--flag"])
+    with pytest.raises(KeyError), host.command_line(["a", "b"]):
+        assert sys.argv == ["program", "a", "b"]
+        raise KeyError
+    assert sys.argv == ["program", "--flag"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "val_dir", "no_labels", "validates"),
+    [
+        ("custom", "val", False, True),
+        ("custom", "val", True, False),
+        ("custom", None, False, False),
+        ("imagenet", None, False, False),
+        ("cifar10", None, False, True),
+        ("stl10", None, False, True),
+    ],
+)
+def test_who_is_validated(
+    dataset: str,
+    val_dir: str | None,
+    no_labels: bool,
+    validates: bool,
+    host: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(host, "classification_loaders", lambda args: ("train", "val"))
+    args = Namespace(dataset=dataset, val_dir=val_dir, no_labels=no_labels)
+    assert host.validation_loader(args) == ("val" if validates else None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "nothing"}, "^method='nothing' is not allowed: expected .*mocov2plus.*rekd"),
+        ({"method": "linear"}, "^method='linear' is not allowed"),
+        ({"data_dir": "/nowhere"}, "/nowhere/train"),
+        ({"train_dir": None}, "--dataset custom needs --train_dir"),
+        ({"val_dir": "nowhere"}, "nowhere"),
+        ({"resume_from_checkpoint": "/nowhere/a.ckpt"}, "/nowhere/a.ckpt"),
+        ({"teacher": "no_such_net"}, "^backbone='no_such_net' is not allowed: expected .*resnet18"),
+        ({"teacher_mode": "frozen"}, "teacher_mode='frozen' needs teacher_checkpoint=PATH"),
+        (
+            {"teacher_mode": "frozen", "teacher_checkpoint": "/nowhere/t.pt"},
+            "/nowhere/t.pt does not exist",
+        ),
+        ({"own_weight": 2}, "^own_weight=2.0 is not allowed: expected a number from 0 to 1"),
+        ({"queue_size": 3}, "num_prototypes=4 is not allowed: expected at most queue_size=3"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    changes: dict[str, Any], message: str, host: ModuleType, flags: Flags
+) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        host.pretrain(flags("pretrain", **({"method": "rekd"} | changes)))
+    assert "\n" not in str(caught.value)
+
+
+def test_progress_counts_the_whole_run(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
+    run = train("simclr", enable_progress_bar=True, max_epochs=2, limit_train_batches=2)
+    bar = capfd.readouterr().err.replace("\r", "\n").splitlines()
+    assert any(line.startswith("simclr alexnet: 100%") and "4/4" in line for line in bar)
+    assert run["images_per_second"] * run["seconds"] == pytest.approx(32)

@@ -1,0 +1,179 @@
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from solo_rekd import cli
+
+Flags = Callable[..., list[str]]
+Solo = Callable[..., tuple[int, str, str]]
+# Looks at the methods as the host's main_pretrain.py does, and runs in a process of its own.
+SCRIPT = """
+import sys
+from solo.args.setup import parse_args_pretrain
+from solo.methods import METHODS
+print(__name__, sys.argv[1:], "rekd" in METHODS)
+if sys.argv[1:] != ["plain"]:
+    print(parse_args_pretrain().num_prototypes)
+"""
+
+
+@pytest.fixture
+def solo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Solo:
+    """Runs `solo-rekd` in this process: exit code, standard output, standard error."""
+
+    def run(*argv: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["solo-rekd", *argv])
+        capsys.readouterr()
+        code: Any = 0
+        try:
+            cli.main()
+        except SystemExit as stopped:
+            code = stopped.code
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.mark.parametrize("argv", [[], ["-h"], ["--help"]])
+def test_help_names_every_command(argv: list[str], solo: Solo) -> None:
+    code, out, err = solo(*argv)
+    assert (code, err) == (0, "")
+    for command in cli.COMMANDS:
+        assert f"\n  {command} " in out
+
+
+def test_list_names_what_the_flags_accept(solo: Solo) -> None:
+    from solo_rekd.backbones import STUDENTS, TEACHERS
+    from solo_rekd.teachers import FORMATS
+
+    code, out, _ = solo("list")
+    assert code == 0
+    for name in ("rekd", *STUDENTS, *TEACHERS, *(entry.name for entry in FORMATS)):
+        assert name in out
+
+
+def test_unknown_command_is_one_line(solo: Solo) -> None:
+    code, out, err = solo("pretrian")
+    assert (code, out) == (2, "")
+    assert err.startswith("solo-rekd: error: command='pretrian' is not allowed: expected demo, ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "no_such_method"}, "method='no_such_method' is not allowed: expected"),
+        ({"encoder": "timm:resnet10x"}, "backbone='timm:resnet10x' is not allowed: expected"),
+        ({"teacher": "no_such_net"}, "backbone='no_such_net' is not allowed: expected"),
+        (
+            {"teacher_mode": "frozen", "teacher_checkpoint": "/nowhere/t.pt"},
+            "checkpoint /nowhere/t.pt does not exist",
+        ),
+        ({"own_weight": 2}, "own_weight=2.0 is not allowed: expected a number from 0 to 1"),
+    ],
+)
+def test_mistake_in_pretraining_is_one_line(
+    changes: dict[str, Any], message: str, solo: Solo, flags: Flags
+) -> None:
+    code, out, err = solo("pretrain", *flags("pretrain", **({"method": "rekd"} | changes)))
+    assert (code, out) == (2, "")
+    *notes, last = err.splitlines()
+    assert last.startswith(f"solo-rekd: error: {message}")
+    assert not [line for line in notes if "Traceback" in line or "error" in line]
+
+
+def test_choice_that_is_none_shows_the_choices(solo: Solo, flags: Flags) -> None:
+    code, _, err = solo("pretrain", *flags("pretrain", method="rekd", encoder="no_such_net"))
+    assert code == 2
+    assert "invalid choice: 'no_such_net'" in err.splitlines()[-1]
+    assert "alexnet" in err.splitlines()[-1]
+
+
+def test_train_and_evaluate(solo: Solo, flags: Flags, tmp_path: Path) -> None:
+    short = {"limit_train_batches": 1, "limit_val_batches": 0}
+    kept = {"save_checkpoint": True, "checkpoint_dir": tmp_path}
+    code, out, _ = solo("pretrain", *flags("pretrain", method="rekd", **short, **kept))
+    assert code == 0
+    (checkpoint,) = tmp_path.glob("rekd/*/*.ckpt")
+    assert f"images/s; checkpoint: {checkpoint}\n" in out
+    weights = {"pretrained_feature_extractor": checkpoint}
+    code, out, _ = solo("linear", *flags("linear", limit_train_batches=1, **weights))
+    assert code == 0
+    assert out.splitlines()[-1].startswith("linear top-1 ")
+    assert "top-5 100.00 (linear classifier on frozen features, 1 epochs" in out
+    code, out, _ = solo("knn", *flags("knn", k=3, **weights))
+    assert code == 0
+    assert out.splitlines()[-1].startswith("kNN top-1 ")
+    assert "(weighted kNN, cosine, k 3, " in out
+
+
+def test_run_needs_a_script(solo: Solo) -> None:
+    for argv in ([], ["/nowhere/main_pretrain.py"]):
+        code, _, err = solo("run", *argv)
+        assert code == 2
+        assert err.startswith("solo-rekd: error: run=") and err.count("\n") == 1
+
+
+def test_run_runs_a_script_as_python_does(
+    solo: Solo, flags: Flags, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "neighbour.py").touch()
+    script = tmp_path / "main.py"
+    script.write_text("import neighbour\n" + SCRIPT)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("SOLO_REKD_AUTOLOAD", "0")
+    argv = flags("pretrain", method="rekd")
+    code, out, _ = solo("run", str(script), *argv)
+    assert code == 0
+    assert out.splitlines() == [f"__main__ {argv} True", "4"]
+    # for the other processes of DDP, which start from the script
+    assert os.environ["SOLO_REKD_AUTOLOAD"] == "1"
+
+
+def python(*argv: Any, autoload: str) -> str:
+    # without coverage, which doubles the seconds that the host takes to import
+    quiet = {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}
+    done = subprocess.run(
+        [sys.executable, *argv],
+        env=os.environ | quiet | {"SOLO_REKD_AUTOLOAD": autoload},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_run_has_the_plugin_where_start_up_has_not(tmp_path: Path, flags: Flags) -> None:
+    script = tmp_path / "main.py"
+    script.write_text(SCRIPT)
+    argv = flags("pretrain", method="rekd")
+    command = Path(sys.executable).with_name("solo-rekd")
+    shown = python(command, "run", script, *argv, autoload="0")
+    assert shown.splitlines()[-2:] == [f"__main__ {argv} True", "4"]
+
+
+@pytest.mark.parametrize(
+    ("autoload", "active"), [("1", True), pytest.param("0", False, marks=pytest.mark.slow)]
+)
+def test_start_up_hook_end_to_end(autoload: str, active: bool, tmp_path: Path) -> None:
+    script = tmp_path / "main.py"
+    script.write_text(SCRIPT)
+    shown = python(script, "plain", autoload=autoload)
+    assert shown.splitlines()[-1] == f"__main__ ['plain'] {active}"
+
+
+@pytest.mark.slow
+def test_mistake_is_the_only_line(tmp_path: Path) -> None:
+    command = Path(sys.executable).with_name("solo-rekd")
+    argv = ["pretrain", "--method", "no_such_method"]
+    done = subprocess.run([command, *argv], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("solo-rekd: error: method='no_such_method' is not allowed")
+    assert done.stderr.count("\n") == 1

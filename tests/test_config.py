@@ -1,0 +1,102 @@
+import dataclasses
+from argparse import ArgumentParser
+from typing import Any
+
+import pytest
+
+from solo_rekd.config import DistillationConfig, RekdConfig, add_flags, from_settings
+from solo_rekd.errors import UserError
+
+FIELDS = dataclasses.fields(RekdConfig)
+
+
+def parse(*argv: str) -> Any:
+    parser = ArgumentParser()
+    add_flags(parser, RekdConfig, "rekd")
+    return parser.parse_args(argv)
+
+
+def test_flags_without_a_value_are_the_defaults() -> None:
+    assert from_settings(RekdConfig, vars(parse())) == RekdConfig()
+
+
+@pytest.mark.parametrize("option", FIELDS, ids=lambda option: option.name)
+def test_every_setting_says_what_it_is(option: Any) -> None:
+    assert option.metadata["help"]
+    assert option.metadata["source"] == "ours" or option.metadata["source"].startswith("arXiv ")
+    if option.name.endswith("epochs"):
+        assert option.metadata["unit"] == "epochs"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("temperature", "0.1", 0.1),
+        ("queue_size", "4096", 4096),
+        ("teacher_checkpoint", "a.pt", "a.pt"),
+        ("dictionary", "teacher", "teacher"),
+        ("own_weight", "0.25", 0.25),
+        ("own_weight", "uniform", "uniform"),
+    ],
+)
+def test_flags_are_read(name: str, text: str, value: Any) -> None:
+    assert getattr(from_settings(RekdConfig, vars(parse(f"--{name}", text))), name) == value
+
+
+@pytest.mark.parametrize("flag", ["--dictionary=none", "--queue_size=1.5", "--own_weight=heavy"])
+def test_flags_of_another_kind_are_refused(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse(flag)
+    assert stopped.value.code == 2
+    assert flag.partition("=")[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", 0.0),
+        ("teacher_temperature", -1.0),
+        ("queue_size", 0),
+        ("proj_output_dim", 0),
+        ("relation_weight", 1.5),
+        ("own_weight", -0.1),
+        ("own_weight", float("nan")),
+        ("own_weight", "heavy"),
+        ("prototype_momentum", 1.01),
+        ("num_prototypes", 0),
+        ("teacher_warmup_epochs", -1),
+        ("dictionary", "none"),
+        ("teacher_mode", "thawed"),
+        ("teacher_stem", "big"),
+    ],
+)
+def test_values_out_of_range_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(UserError) as caught:
+        RekdConfig(**{name: value})
+    assert str(caught.value).startswith(f"{name}={value!r} is not allowed: expected ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("relation_weight", 0), ("relation_weight", 1), ("own_weight", 0), ("own_weight", 1)],
+)
+def test_the_ends_of_a_range_are_allowed(name: str, value: Any) -> None:
+    assert getattr(RekdConfig(**{name: value}), name) == value
+
+
+def test_more_prototypes_than_keys_are_refused() -> None:
+    assert RekdConfig(num_prototypes=8, queue_size=8).num_prototypes == 8
+    with pytest.raises(UserError, match=r"^num_prototypes=9 .* at most queue_size=8$"):
+        RekdConfig(num_prototypes=9, queue_size=8)
+
+
+def test_a_frozen_teacher_needs_weights() -> None:
+    with pytest.raises(UserError, match="needs teacher_checkpoint=PATH"):
+        RekdConfig(teacher_mode="frozen")
+    assert RekdConfig(teacher_mode="frozen", teacher_checkpoint="a.pt").teacher_mode == "frozen"
+
+
+def test_settings_of_others_are_ignored() -> None:
+    config = from_settings(DistillationConfig, {"lr": 0.1, "num_prototypes": 3, "teacher": "a"})
+    assert config == DistillationConfig(teacher="a")
