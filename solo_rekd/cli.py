@@ -30,12 +30,15 @@ def demo(argv: list[str]) -> None:
 
 
 def pretrain(argv: list[str]) -> None:
-    """Pretrains and says what it took."""
+    """Pretrains, and says what it took and the means of the last epoch."""
     result = hosts.commands().pretrain(argv)
     print(
         f"pretrained in {result['seconds']:.0f} s, {result['images_per_second']:.0f} images/s; "
         f"checkpoint: {result['checkpoint'] or 'none (add --save_checkpoint)'}"
     )
+    for name, value in result["metrics"].items():
+        if name.endswith("_epoch"):
+            print(f"  {name.removesuffix('_epoch'):<28}{value:.4f}")
 
 
 def linear(argv: list[str]) -> None:

@@ -39,9 +39,12 @@ def _option(
     return field(default=default, metadata=metadata)
 
 
-def parse_own_weight(text: str | float) -> str | float:
-    """Reads `own_weight`: a number, or the word `uniform`."""
-    return text if text == "uniform" else float(text)
+def parse_own_weight(text: str) -> str | float:
+    """Reads `own_weight`: a number, or a word, which the configuration judges."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 _INFINITY = float("inf")

@@ -43,7 +43,7 @@ def test_flags_are_read(name: str, text: str, value: Any) -> None:
     assert getattr(from_settings(RekdConfig, vars(parse(f"--{name}", text))), name) == value
 
 
-@pytest.mark.parametrize("flag", ["--dictionary=none", "--queue_size=1.5", "--own_weight=heavy"])
+@pytest.mark.parametrize("flag", ["--dictionary=none", "--queue_size=1.5"])
 def test_flags_of_another_kind_are_refused(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         parse(flag)

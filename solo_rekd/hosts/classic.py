@@ -64,8 +64,10 @@ class DistilledMethod(BaseMomentumMethod):
             on_epoch=True,
             sync_dist=True,
         )
-        # Without labels the host's class loss is the mean of nothing.
-        return loss + out["loss"] if (labels >= 0).any() else loss
+        if (labels >= 0).any():
+            return loss + out["loss"]
+        # Without labels the host's class loss is the mean of nothing; DDP still wants a gradient.
+        return loss + 0 * sum(parameter.sum() for parameter in self.classifier.parameters())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Writes down which method and teacher the weights belong to."""

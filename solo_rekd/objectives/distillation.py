@@ -100,13 +100,13 @@ class DistillationObjective(nn.Module):
             ) / 2
         else:
             features, embeddings = zip(*(self.teacher(view) for view in images), strict=True)
-        metrics: dict[str, Tensor] = {}
-        if (labels >= 0).any():
-            logits = self.teacher_classifier(torch.cat(features).detach())
-            twice = labels.repeat(len(images))
-            known = twice >= 0
-            losses["teacher_class_loss"] = cross_entropy(logits, twice, ignore_index=-1)
-            metrics["teacher_acc1"] = 100 * (logits.argmax(1) == twice)[known].float().mean()
+        logits = self.teacher_classifier(torch.cat(features).detach())
+        twice = labels.repeat(len(images))
+        known = (twice >= 0).sum().clamp(min=1)
+        # 0 without labels, so that DDP finds a gradient for every parameter on every rank
+        class_loss = cross_entropy(logits, twice, ignore_index=-1, reduction="sum") / known
+        losses["teacher_class_loss"] = class_loss
+        metrics = {"teacher_acc1": 100 * (logits.argmax(1) == twice).sum() / known}
         return list(embeddings), losses, metrics
 
     def forward(

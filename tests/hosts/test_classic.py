@@ -110,6 +110,19 @@ def test_online_teacher_is_trained_and_saved(online: dict[str, Any]) -> None:
     assert int(state["objective.queues.0.seen"]) == 48
 
 
+def test_every_twin_follows(train: Train) -> None:
+    at_once = {"base_tau_momentum": 0, "final_tau_momentum": 0}
+    run = train("rekd", **at_once, limit_train_batches=1, limit_val_batches=0)
+    state = read(run)["state_dict"]
+    for part in (
+        "{}encoder.features.0.weight",
+        "objective.{}projector.0.weight",
+        "objective.teacher.{}projector.0.weight",
+        "objective.teacher.{}backbone.layer1.0.conv1.weight",
+    ):
+        assert torch.equal(state[part.format("")], state[part.format("momentum_")]), part
+
+
 def test_frozen_teacher_is_in_no_checkpoint_but_named(
     frozen: dict[str, Any], moco: dict[str, Any]
 ) -> None:
@@ -218,8 +231,20 @@ def test_auto_resume_continues_the_same_run_only(train: Train, tmp_path: Path) -
     assert another["images_per_second"] * another["seconds"] == pytest.approx(32)
 
 
-def test_trains_on_images_without_labels(train: Train) -> None:
+def test_trains_on_images_without_labels(
+    host: ModuleType, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, losses = host.METHODS["rekd"], []
+    step = method.training_step
+
+    def record(self: Any, *args: Any) -> torch.Tensor:
+        losses.append(step(self, *args))
+        return losses[-1]
+
+    monkeypatch.setattr(method, "training_step", record)
     run = train("rekd", train_dir="flat", val_dir=None, no_labels=True)
+    assert len(losses) == 6
+    assert all(loss.isfinite() for loss in losses)
     state = read(run)["state_dict"]
     assert_finite(state)
     assert state["classifier.weight"].shape[0] == 1  # not one class a file, as the host counts
