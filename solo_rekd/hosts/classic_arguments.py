@@ -19,7 +19,7 @@ from solo_rekd.hosts import classic_backbones, classic_help
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.student import load_student
 
-log = logging.getLogger("solo_rekd")
+_log = logging.getLogger("solo_rekd")
 
 HOST_RUN_SETTINGS = tuple(AutoResumer.SHOULD_MATCH)
 
@@ -93,7 +93,7 @@ def prepare_dali(args: Namespace) -> None:
     if args.train_dir is None:
         raise refuse("train_dir", args.train_dir, "a folder of data_dir with --dali")
     if args.dali_device == "gpu" and not torch.cuda.is_available():
-        log.warning("--dali_device gpu: no GPU here, so DALI loads on the CPU")
+        _log.warning("--dali_device gpu: no GPU here, so DALI loads on the CPU")
         args.dali_device = "cpu"
 
 

@@ -16,20 +16,24 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from solo import methods
 from solo.args import dataset, setup, utils
 from solo.methods import METHODS
 from solo.methods.base import BaseMethod
 from solo.methods.linear import LinearModel
-from solo.utils import classification_dataloader, pretrain_dataloader
 from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 from solo.utils.knn import WeightedKNNClassifier
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from solo_rekd.errors import UserError, refuse
 from solo_rekd.hosts import classic_arguments, classic_backbones
+from solo_rekd.hosts.classic_loaders import (
+    classification_loaders,
+    plain_loaders,
+    pretrain_loader,
+    validation_loader,
+    with_dali,
+)
 from solo_rekd.hosts.classic_progress import BatchCount, TotalProgress
 
 HOST_SEED = 5  # what the host's pretraining script fixes
@@ -98,52 +102,6 @@ def make_trainer(args: Namespace, title: str, callbacks: list[pl.Callback]) -> p
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-    )
-
-
-def with_dali(args: Namespace, model_class: type, loaders: str) -> type:
-    """Adds the host's DALI loading to `model_class` where `--dali` asks for it."""
-    if not args.dali:
-        return model_class
-    return type(f"Dali{model_class.__name__}", (model_class, getattr(methods.dali, loaders)), {})
-
-
-def validation_loader(args: Namespace) -> Any:
-    """The host's validation loader, or None where there is no labelled validation data."""
-    in_folders = args.dataset in ("custom", "imagenet", "imagenet100")
-    if args.no_labels or (args.val_dir is None and in_folders):
-        return None
-    return classification_loaders(args)[1]
-
-
-def classification_loaders(args: Namespace) -> Any:
-    """The host's loaders of labelled images, for training and validation."""
-    return classification_dataloader.prepare_data(
-        args.dataset,
-        data_dir=args.data_dir,
-        train_dir=args.train_dir,
-        val_dir=args.val_dir,
-        batch_size=args.batch_size,
-        num_workers=args.num_workers,
-    )
-
-
-def pretrain_loader(args: Namespace) -> Any:
-    """The host's loader of several augmented crops an image."""
-    kwargs = args.transform_kwargs if args.unique_augs > 1 else [args.transform_kwargs]
-    transform = pretrain_dataloader.prepare_n_crop_transform(
-        [pretrain_dataloader.prepare_transform(args.dataset, **each) for each in kwargs],
-        num_crops_per_aug=args.num_crops_per_aug,
-    )
-    images = pretrain_dataloader.prepare_datasets(
-        args.dataset,
-        transform,
-        data_dir=args.data_dir,
-        train_dir=args.train_dir,
-        no_labels=args.no_labels,
-    )
-    return pretrain_dataloader.prepare_dataloader(
-        images, batch_size=args.batch_size, num_workers=args.num_workers
     )
 
 
@@ -296,26 +254,3 @@ def parse_knn() -> Namespace:
     utils.additional_setup_linear(args)
     classic_backbones.let_through(args)
     return args
-
-
-def plain_loaders(args: Namespace) -> dict[str, DataLoader]:
-    """Loaders of the training and validation images in order, without augmentation."""
-    _, transform = classification_dataloader.prepare_transforms(args.dataset)
-    splits = classification_dataloader.prepare_datasets(
-        args.dataset,
-        transform,
-        transform,
-        data_dir=args.data_dir,
-        train_dir=args.train_dir,
-        val_dir=args.val_dir,
-    )
-    if splits[0].classes != splits[1].classes:
-        missing = sorted(set(splits[0].classes) ^ set(splits[1].classes))
-        raise UserError(
-            f"{args.train_dir} and {args.val_dir} hold different classes: "
-            f"only one of them has {', '.join(missing[:5])}"
-        )
-    return {
-        name: DataLoader(split, batch_size=args.batch_size, num_workers=args.num_workers)
-        for name, split in zip(("train", "val"), splits, strict=True)
-    }

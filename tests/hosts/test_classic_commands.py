@@ -1,3 +1,4 @@
+import importlib
 import logging
 import math
 import sys
@@ -169,7 +170,8 @@ def test_who_is_validated(
     host: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(host, "classification_loaders", lambda args: ("train", "val"))
+    loaders = importlib.import_module("solo_rekd.hosts.classic_loaders")
+    monkeypatch.setattr(loaders, "classification_loaders", lambda args: ("train", "val"))
     args = Namespace(dataset=dataset, val_dir=val_dir, no_labels=no_labels)
     assert host.validation_loader(args) == ("val" if validates else None)
 

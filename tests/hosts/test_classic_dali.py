@@ -1,5 +1,6 @@
 """The classic host's DALI loading, for real on the CPU, beside the same without DALI."""
 
+import importlib
 import logging
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from solo_rekd import hosts
 from solo_rekd.errors import UserError
 
 commands = hosts.commands()
-dali = commands.methods.dali
+dali = importlib.import_module("solo.methods.dali")
 
 BATCH = 8
 SHARED = f"--dataset custom --batch_size {BATCH} --optimizer sgd --lr 0.1 --scheduler none --dali"
@@ -34,7 +35,7 @@ PLAIN = (
 STRONG = "--brightness 0.4 --contrast 0.4 --saturation 0.2 --hue 0.1"
 METHOD = (
     "--method rekd --teacher timm:resnet10t --num_prototypes 4 --queue_size 16 --temperature 0.2 "
-    "--proj_hidden_dim 16 --proj_output_dim 8"
+    "--proj_hidden_dim 16 --proj_output_dim 8 --teacher_warmup_epochs 0"
 )
 
 

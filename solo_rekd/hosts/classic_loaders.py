@@ -1,0 +1,79 @@
+"""The classic host's data loading, for the commands: built as the host's scripts build it."""
+
+from argparse import Namespace
+from typing import Any
+
+from solo import methods
+from solo.utils import classification_dataloader, pretrain_dataloader
+from torch.utils.data import DataLoader
+
+from solo_rekd.errors import UserError
+
+
+def with_dali(args: Namespace, model_class: type, loaders: str) -> type:
+    """Adds the host's DALI loading to `model_class` where `--dali` asks for it."""
+    if not args.dali:
+        return model_class
+    return type(f"Dali{model_class.__name__}", (model_class, getattr(methods.dali, loaders)), {})
+
+
+def validation_loader(args: Namespace) -> Any:
+    """The host's validation loader, or None where there is no labelled validation data."""
+    in_folders = args.dataset in ("custom", "imagenet", "imagenet100")
+    if args.no_labels or (args.val_dir is None and in_folders):
+        return None
+    return classification_loaders(args)[1]
+
+
+def classification_loaders(args: Namespace) -> Any:
+    """The host's loaders of labelled images, for training and validation."""
+    return classification_dataloader.prepare_data(
+        args.dataset,
+        data_dir=args.data_dir,
+        train_dir=args.train_dir,
+        val_dir=args.val_dir,
+        batch_size=args.batch_size,
+        num_workers=args.num_workers,
+    )
+
+
+def pretrain_loader(args: Namespace) -> Any:
+    """The host's loader of several augmented crops an image."""
+    kwargs = args.transform_kwargs if args.unique_augs > 1 else [args.transform_kwargs]
+    transform = pretrain_dataloader.prepare_n_crop_transform(
+        [pretrain_dataloader.prepare_transform(args.dataset, **each) for each in kwargs],
+        num_crops_per_aug=args.num_crops_per_aug,
+    )
+    images = pretrain_dataloader.prepare_datasets(
+        args.dataset,
+        transform,
+        data_dir=args.data_dir,
+        train_dir=args.train_dir,
+        no_labels=args.no_labels,
+    )
+    return pretrain_dataloader.prepare_dataloader(
+        images, batch_size=args.batch_size, num_workers=args.num_workers
+    )
+
+
+def plain_loaders(args: Namespace) -> dict[str, DataLoader]:
+    """Loaders of the training and validation images in order, without augmentation."""
+    _, transform = classification_dataloader.prepare_transforms(args.dataset)
+    splits = classification_dataloader.prepare_datasets(
+        args.dataset,
+        transform,
+        transform,
+        data_dir=args.data_dir,
+        train_dir=args.train_dir,
+        val_dir=args.val_dir,
+    )
+    if splits[0].classes != splits[1].classes:
+        missing = sorted(set(splits[0].classes) ^ set(splits[1].classes))
+        raise UserError(
+            f"{args.train_dir} and {args.val_dir} hold different classes: "
+            f"only one of them has {', '.join(missing[:5])}"
+        )
+    return {
+        name: DataLoader(split, batch_size=args.batch_size, num_workers=args.num_workers)
+        for name, split in zip(("train", "val"), splits, strict=True)
+    }
