@@ -124,7 +124,7 @@ def main(argv: list[str]) -> None:
     """Runs the demo from the command line."""
     parser = argparse.ArgumentParser(prog="solo-rekd demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="data and checkpoints")
-    parser.add_argument("--epochs", type=int, default=5, help="of pretraining, a method")
+    parser.add_argument("--epochs", type=int, default=4, help="of pretraining, a method")
     args = parser.parse_args(argv)
     started = time.perf_counter()
     write_digits(args.out / "digits")
