@@ -137,28 +137,31 @@ class PrototypeBank(nn.Module):
         return assign(self.prototypes, embeddings.to(self.prototypes.dtype))[1]
 
     @torch.no_grad()
-    def update(self, embeddings: Tensor) -> Tensor:
+    def update(self, embeddings: Tensor, ids: Tensor) -> Tensor:
         """Moves the prototypes towards their new members and re-seeds those idle for long.
 
         Args:
             embeddings: the global batch of teacher embeddings, shape (N, d).
+            ids: their prototypes, as `assign` gives them, shape (N,).
 
         Returns:
             Which prototypes were re-seeded, shape (C,), boolean: entries of a queue that carry
             their ids no longer belong to them.
         """
         embeddings = embeddings.to(self.prototypes.dtype)
-        similarity, ids = assign(self.prototypes, embeddings)
         means, counts = member_means(embeddings, ids, len(self.prototypes))
         active = (counts > 0)[:, None]
-        moved = normalize(self.momentum * self.prototypes + (1 - self.momentum) * means, dim=1)
-        self.prototypes.copy_(torch.where(active, moved, self.prototypes))
+        before = self.prototypes
+        moved = normalize(self.momentum * before + (1 - self.momentum) * means, dim=1)
+        moved = torch.where(active, moved, before)
 
         self.steps += 1
         self.idle.add_(len(embeddings)).masked_fill_(active[:, 0], 0)
         stale = self.idle >= self.patience
         if stale.any():
+            similarity = (embeddings * before[ids]).sum(1)
             number, seed = int(stale.sum()), int(self.steps)
-            self.prototypes[stale] = seed_from(embeddings, similarity, number, seed)
+            moved[stale] = seed_from(embeddings, similarity, number, seed)
             self.idle[stale] = 0
+        self.prototypes.copy_(moved)
         return stale

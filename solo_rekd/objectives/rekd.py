@@ -138,14 +138,16 @@ class ReKD(DistillationObjective):
         """Pushes the global batch into the queues and moves the prototypes towards it."""
         all_labels = gather(labels)
         all_taught = [gather(embeddings) for embeddings in taught]
-        for queue, key, embeddings, view_ids in zip(
-            self.queues, keys, all_taught, ids, strict=True
-        ):
+        all_ids = [gather(view_ids) for view_ids in ids]
+        for view, queue in enumerate(self.queues):
             queue.push(
-                student=gather(key), teacher=embeddings, ids=gather(view_ids), labels=all_labels
+                student=gather(keys[view]),
+                teacher=all_taught[view],
+                ids=all_ids[view],
+                labels=all_labels,
             )
         if self.bank.ready:
-            reseeded = self.bank.update(torch.cat(all_taught))
+            reseeded = self.bank.update(torch.cat(all_taught), torch.cat(all_ids))
             for queue in self.queues:
                 queue["ids"].masked_fill_(reseeded[queue["ids"]] & (queue["ids"] >= 0), -1)
 

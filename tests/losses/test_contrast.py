@@ -44,6 +44,19 @@ def slow_relation(query, positive, queue, query_ids, queue_ids, temperature, own
     return total / len(query)
 
 
+def assert_same(fast, slow, query):
+    """Value and gradient agree to 1e-10."""
+    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-10)
+    gradients = [torch.autograd.grad(loss, query)[0] for loss in (fast, slow)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-10)
+
+
+def assert_equals_the_slow_loop(inputs, **settings):
+    query = inputs["query"].requires_grad_()
+    fast = relation_contrast_loss(**inputs, num_prototypes=PROTOTYPES, **settings)
+    assert_same(fast, slow_relation(**inputs, **settings), query)
+
+
 CASES = {
     "mixed": ([0, 1, 1, 2], [0, 0, 1, 2, 2, 2, 3, 5, 1, 0]),
     "one-member classes": ([0, 1, 2, 3], [0, 1, 2, 3]),
@@ -57,15 +70,7 @@ CASES = {
 @pytest.mark.parametrize("own_weight", [0.0, 0.5, 0.9, 1.0, "uniform"])
 @pytest.mark.parametrize("case", CASES)
 def test_relation_contrast_equals_the_slow_loop(case, own_weight):
-    inputs = draw(*CASES[case])
-    inputs["query"].requires_grad_()
-    fast = relation_contrast_loss(
-        **inputs, num_prototypes=PROTOTYPES, temperature=0.2, own_weight=own_weight
-    )
-    slow = slow_relation(**inputs, temperature=0.2, own_weight=own_weight)
-    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-10)
-    gradients = [torch.autograd.grad(loss, inputs["query"])[0] for loss in (fast, slow)]
-    torch.testing.assert_close(*gradients, rtol=0, atol=1e-10)
+    assert_equals_the_slow_loop(draw(*CASES[case]), temperature=0.2, own_weight=own_weight)
 
 
 @pytest.mark.parametrize("own_weight", [0.5, "uniform"])
@@ -73,14 +78,7 @@ def test_relation_contrast_with_a_full_long_queue(own_weight):
     generator = torch.Generator().manual_seed(3)
     ids = torch.randint(0, PROTOTYPES, (9000,), generator=generator)
     inputs = draw([0, 3, 5], ids.tolist())
-    inputs["query"].requires_grad_()
-    fast = relation_contrast_loss(
-        **inputs, num_prototypes=PROTOTYPES, temperature=0.1, own_weight=own_weight
-    )
-    slow = slow_relation(**inputs, temperature=0.1, own_weight=own_weight)
-    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-10)
-    gradients = [torch.autograd.grad(loss, inputs["query"])[0] for loss in (fast, slow)]
-    torch.testing.assert_close(*gradients, rtol=0, atol=1e-10)
+    assert_equals_the_slow_loop(inputs, temperature=0.1, own_weight=own_weight)
 
 
 @pytest.mark.parametrize("own_weight", [0.3, "uniform"])
@@ -109,10 +107,7 @@ def test_info_nce_equals_the_slow_loop():
     inputs = draw(*CASES["mixed"])
     query = inputs["query"].requires_grad_()
     fast = info_nce_loss(query, inputs["positive"], inputs["queue"], 0.07)
-    slow = slow_relation(**inputs, temperature=0.07, own_weight=1.0)
-    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-10)
-    gradients = [torch.autograd.grad(loss, query)[0] for loss in (fast, slow)]
-    torch.testing.assert_close(*gradients, rtol=0, atol=1e-10)
+    assert_same(fast, slow_relation(**inputs, temperature=0.07, own_weight=1.0), query)
 
 
 def test_permuting_the_batch_or_the_queue_changes_nothing():

@@ -160,7 +160,7 @@ def test_a_reseeded_prototype_gives_up_its_entries(make, monkeypatch):
     for queue in objective.queues:
         queue["ids"].copy_(torch.arange(QUEUE) % PROTOTYPES)
     reseeded = torch.tensor([False, True, False, True])
-    monkeypatch.setattr(objective.bank, "update", lambda embeddings: reseeded)
+    monkeypatch.setattr(objective.bank, "update", lambda embeddings, ids: reseeded)
     monkeypatch.setattr(KeyQueue, "push", lambda self, **values: None)
     objective(*batch(), epoch=0)
     for queue in objective.queues:
