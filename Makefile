@@ -1,5 +1,5 @@
-# The host, installed last and without its dependencies: its metadata asks for torch 1.9.1.
-HOST := solo-learn==1.0.2
+# The classic host, installed last and without its dependencies: its metadata asks for torch 1.9.1.
+CLASSIC := solo-learn==1.0.2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -9,22 +9,25 @@ PYTHON = $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3
 # Two torch threads beside another busy process are slower than one.
 export OMP_NUM_THREADS ?= 1
 MARKERS := not slow
+# The adapter of the current host counts where a checkout is there to test it on.
+UNTESTED := $(if $(SOLO_LEARN_HOME),,solo_rekd/hosts/current*)
+export SOLO_LEARN_HOME
 
-.PHONY: help install demo lint test test-all clean
+.PHONY: help install demo lint test test-all test-current upstream clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 install: $(STAMP) ## make .venv with the pinned packages, the host and this package (6 GB)
 
 $(STAMP): requirements.txt setup.py pyproject.toml solo_rekd.pth
-	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or \
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or \
 		sys.exit("solo-rekd: error: Python %d.%d is too old for the pinned packages: " \
-		"install Python 3.11 or later, or say make PYTHON=/path/to/it" % sys.version_info[:2])'
+		"install Python 3.10 or later, or say make PYTHON=/path/to/it" % sys.version_info[:2])'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the pinned packages into $(VENV): about 6 GB, a few minutes ..."
 	@$(PIP) install -r requirements.txt
-	@$(PIP) install --no-deps $(HOST)
+	@$(PIP) install --no-deps $(CLASSIC)
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@# The hook runs at every start of Python: where no bytecode is written, it would be compiled.
 	@$(BIN)/python -m compileall -q solo_rekd/__init__.py solo_rekd/autoload.py
@@ -39,11 +42,20 @@ lint: $(STAMP) ## check style, format and types
 	@$(BIN)/ruff format -q --check
 	@$(BIN)/mypy
 
-test: lint ## lint, then the fast tests, with coverage of at least 90 percent
-	@$(BIN)/python -m pytest -q -m "$(MARKERS)" --cov --cov-report=term --cov-fail-under=90
+test: lint ## lint, then the fast tests; SOLO_LEARN_HOME=DIR: also on a checkout of the main branch
+	@$(BIN)/python -m pytest -q -m "$(MARKERS)" --cov --cov-report=
+	@$(if $(SOLO_LEARN_HOME),$(MAKE) -s test-current MARKERS="$(MARKERS)")
+	@$(BIN)/coverage report --fail-under=90 --omit="$(UNTESTED)"
 
 test-all: MARKERS :=
 test-all: test ## the same with the slow tests
+
+test-current: $(STAMP) ## the tests of the current host, solo-learn's main branch, in SOLO_LEARN_HOME
+	@PYTHONPATH="$(SOLO_LEARN_HOME)" $(BIN)/python -m pytest -q -m "$(MARKERS)" \
+		--cov --cov-append --cov-report= tests/hosts/test_current*.py
+
+upstream: ## lay the pull request of upstream/ over a checkout of solo-learn: HOST=DIR
+	@$(PYTHON) upstream/lay.py "$(HOST)"
 
 clean: ## remove what building and testing left; .venv stays
 	@rm -rf build dist *.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache

@@ -3,15 +3,22 @@
 import re
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import find_namespace_packages, setup
 from setuptools.command.build_py import build_py
 
 HOOK = "solo_rekd.pth"
 ROOT = Path(__file__).parent
+RECIPES = ("scripts/pretrain", "scripts/linear")
+
+
+def list_recipes() -> list[str]:
+    """Lists the recipes of both hosts, as paths relative to this file."""
+    files = [path for folder in RECIPES for path in (ROOT / folder).rglob("*.*")]
+    return sorted(str(path.relative_to(ROOT)) for path in files if path.suffix in (".yaml", ".sh"))
 
 
 class BuildWithHook(build_py):
-    """Ships the start-up hook beside the package, in site-packages."""
+    """Ships the start-up hook beside the package, in site-packages, and the recipes inside it."""
 
     def run(self) -> None:
         super().run()
@@ -21,10 +28,15 @@ class BuildWithHook(build_py):
         target = self.get_finalized_command("install").install_lib if editable else self.build_lib
         self.mkpath(target)
         self.copy_file(str(ROOT / HOOK), str(Path(target) / HOOK), preserve_mode=False)
+        # an editable install finds the recipes where they lie (solo_rekd/recipes.py)
+        for recipe in [] if editable else list_recipes():
+            copy = Path(target) / "solo_rekd" / recipe
+            self.mkpath(str(copy.parent))
+            self.copy_file(str(ROOT / recipe), str(copy), preserve_mode=False)
 
     def get_source_files(self) -> list[str]:
-        """Lists the hook among the sources, so that a source archive carries it."""
-        return [*super().get_source_files(), HOOK]
+        """Lists hook and recipes among the sources, so that a source archive carries them."""
+        return [*super().get_source_files(), HOOK, *list_recipes()]
 
 
 def read_version() -> str:
@@ -42,30 +54,29 @@ setup(
     description="Distilled self-supervision for small networks, as a plug-in for solo-learn",
     author="solo-rekd developers",
     license="MIT",
-    packages=find_packages(include=["solo_rekd", "solo_rekd.*"]),
+    # hydra_plugins is a namespace, shared by every package that has a plug-in for Hydra
+    packages=find_namespace_packages(include=["solo_rekd", "solo_rekd.*", "hydra_plugins.*"]),
     # Says what is the default, but makes an editable install a plain path entry: setuptools' own
     # import finder would cost every Python process of the environment 15 ms.
     package_dir={"": "."},
     python_requires=">=3.10",
-    # The host, solo-learn, is not listed: its metadata asks for torch 1.9.1, so it goes in last,
-    # with --no-deps. So its own needs stand here too (einops, scipy, tqdm, wandb).
-    install_requires=[
-        "torch>=2.1,<2.13",
-        "torchvision",
-        "pytorch-lightning>=1.9.5,<2",
-        "lightning-bolts==0.7.0",
-        "torchmetrics>=1",
-        "timm>=1",
-        "safetensors",
-        "einops",
-        "numpy",
-        "pillow",
-        "scipy",
-        "tqdm",
-        "wandb",
-        "setuptools<82",  # the last with pkg_resources, which pytorch-lightning 1.9 imports
-    ],
+    # No solo-learn here: its main branch is a clone, and 1.0.2, whose metadata asks for torch 1.9.1,
+    # goes in last, with --no-deps.
+    install_requires=["torch>=2.1,<2.13", "torchvision", "timm>=1", "safetensors"],
     extras_require={
+        "classic": [  # what solo-learn 1.0.2 needs
+            "pytorch-lightning>=1.9.5,<2",
+            "lightning-bolts==0.7.0",
+            "torchmetrics",
+            "einops",
+            "numpy",
+            "pillow",
+            "scipy",
+            "tqdm",
+            "wandb",
+            "setuptools<82",  # the last with pkg_resources, which pytorch-lightning 1.9 imports
+        ],
+        "current": ["lightning>=2.1.2", "hydra-core>=1.3"],  # what a clone has already
         "dali": ["nvidia-dali-cuda130>=2.4"],
         "demo": ["scikit-learn"],
         "test": ["pytest", "pytest-cov", "ruff", "mypy", "scikit-learn"],

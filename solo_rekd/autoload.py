@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-# By the end of this module the host's methods are all imported, and no argument is parsed yet.
-HOST_MODULE = "solo.args.setup"
+# By the end of these the host's methods are all imported, and no argument is parsed yet: the first
+# is the classic host's, the second the current one's.
+HOST_MODULES = ("solo.args.setup", "solo.args.pretrain")
 
 
 class _ActivatingLoader:
@@ -42,7 +43,7 @@ class _ActivatingLoader:
 
 
 class HostWatcher:
-    """A finder that knows one module, the host's `solo.args.setup`, and leaves once it has run."""
+    """A finder that knows one module, of `HOST_MODULES`, and leaves once that has run."""
 
     def find_spec(
         self,
@@ -60,7 +61,7 @@ class HostWatcher:
         Returns:
             The spec with its loader wrapped; None for any other module, and where there is no host.
         """
-        if name != HOST_MODULE:
+        if name not in HOST_MODULES:
             return None
         for finder in sys.meta_path:
             spec = None if finder is self else finder.find_spec(name, path, target)

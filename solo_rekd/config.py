@@ -6,6 +6,7 @@ values of a run are checked by the dataclass itself, so a wrong one never reache
 
 import argparse
 import dataclasses
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -165,6 +166,38 @@ def add_flags(
 def from_settings(
     config: type[DistillationConfig], settings: Mapping[str, Any]
 ) -> DistillationConfig:
-    """Builds `config` from the entries of `settings` that are its fields; ignores the others."""
-    names = {option.name for option in dataclasses.fields(config)}
-    return config(**{name: value for name, value in settings.items() if name in names})
+    """Builds `config` from the entries of `settings` that are its fields; ignores the others.
+
+    Raises:
+        UserError: a value is not of its field's type, or not allowed there.
+    """
+    options = {option.name: option for option in dataclasses.fields(config)}
+    return config(
+        **{
+            name: _of_type(options[name], value)
+            for name, value in settings.items()
+            if name in options
+        }
+    )
+
+
+def refuse_unknown(config: type[DistillationConfig], settings: Mapping[str, Any]) -> None:
+    """Raises a UserError for an entry of `settings` that is not a field of `config`."""
+    names = [option.name for option in dataclasses.fields(config)]
+    for name, value in settings.items():
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"{near[0]}, or another of " if near else ""
+            raise refuse(f"method_kwargs.{name}", value, f"{hint}{', '.join(names)}")
+
+
+def _of_type(option: dataclasses.Field, value: Any) -> Any:
+    """Reads a value from a file as its flag would read it, so 1 will do for 1.0."""
+    if value is None and option.default is None:
+        return None
+    parse = option.metadata["parse"]
+    try:
+        return parse(str(value))
+    except ValueError:
+        kind = {int: "a whole number", float: "a number"}[parse]
+        raise refuse(option.name, value, kind) from None

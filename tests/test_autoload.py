@@ -124,6 +124,14 @@ def test_activates_once_after_the_host_module_has_run(host: Path) -> None:
     ]
 
 
+def test_the_module_of_the_current_host_activates_too(host: Path) -> None:
+    args = host / "solo" / "args"
+    (args / "setup.py").rename(args / "pretrain.py")
+    stub = STUB.replace("solo.args.setup", "solo.args.pretrain")
+    code = f"{stub}\nimport solo.args.pretrain; print('imported', {WATCHERS})"
+    assert run_python(code, host).stdout.splitlines() == ["activated True", "imported 0"]
+
+
 def test_a_broken_plugin_says_so_at_every_import_of_the_host(host: Path) -> None:
     code = (
         "import sys; sys.modules['solo_rekd.hosts'] = None\n"

@@ -4,7 +4,13 @@ from typing import Any
 
 import pytest
 
-from solo_rekd.config import DistillationConfig, RekdConfig, add_flags, from_settings
+from solo_rekd.config import (
+    DistillationConfig,
+    RekdConfig,
+    add_flags,
+    from_settings,
+    refuse_unknown,
+)
 from solo_rekd.errors import UserError
 
 FIELDS = dataclasses.fields(RekdConfig)
@@ -100,3 +106,43 @@ def test_a_frozen_teacher_needs_weights() -> None:
 def test_settings_of_others_are_ignored() -> None:
     config = from_settings(DistillationConfig, {"lr": 0.1, "num_prototypes": 3, "teacher": "a"})
     assert config == DistillationConfig(teacher="a")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("temperature", 1, 1.0),
+        ("queue_size", "512", 512),
+        ("own_weight", "uniform", "uniform"),
+        ("own_weight", 1, 1.0),
+        ("teacher_checkpoint", None, None),
+    ],
+)
+def test_values_from_a_file_are_read_as_flags_are(name, value, expected):
+    found = getattr(from_settings(RekdConfig, {name: value}), name)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("queue_size", 512.5, "a whole number"),
+        ("queue_size", True, "a whole number"),
+        ("queue_size", [512], "a whole number"),
+        ("temperature", "warm", "a number"),
+        ("temperature", None, "a number"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(name, value, kind):
+    with pytest.raises(UserError) as caught:
+        from_settings(RekdConfig, {name: value})
+    assert str(caught.value) == f"{name}={value!r} is not allowed: expected {kind}"
+
+
+def test_unknown_keys_are_refused_with_the_known_ones():
+    refuse_unknown(RekdConfig, {"teacher": "resnet50", "dictionary": "both"})
+    with pytest.raises(UserError, match=r"method_kwargs.teachr='a' .* teacher, or another of pro"):
+        refuse_unknown(RekdConfig, {"dictionary": "both", "teachr": "a"})
+    with pytest.raises(UserError, match=r"method_kwargs.lr=1 is not allowed: expected proj_hidden"):
+        refuse_unknown(DistillationConfig, {"lr": 1})

@@ -4,18 +4,17 @@ import dataclasses
 import functools
 import logging
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from solo import methods
 from solo.utils import classification_dataloader
 from solo.utils.auto_resumer import AutoResumer
 from torch import nn
-from torchvision import transforms
 
-from solo_rekd.backbones import SMALL_IMAGE
 from solo_rekd.errors import UserError, refuse
 from solo_rekd.hosts import classic_backbones, classic_help
+from solo_rekd.hosts.evaluation import before_crop, evaluation_pipeline
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.student import load_student
 
@@ -27,43 +26,6 @@ HOST_RUN_SETTINGS = tuple(AutoResumer.SHOULD_MATCH)
 def has_dali() -> bool:
     """Whether the host could import its DALI loaders."""
     return hasattr(methods, "dali")
-
-
-def before_crop(crop_size: int) -> int:
-    """The shorter side, in pixels, to which an image is resized before its centre is cropped."""
-    # 256 for 224, as on ImageNet; a small image has no border to spare
-    return crop_size if crop_size <= SMALL_IMAGE else crop_size * 256 // 224
-
-
-def evaluation_pipeline(
-    crop_size: int, mean: Sequence[float], std: Sequence[float]
-) -> dict[str, transforms.Compose]:
-    """Training and validation transforms of linear evaluation on an image folder.
-
-    The host fixes them at 224 px whatever `--crop_size` says, and names `build_custom_pipeline`
-    as the place to change that. At 224 px these are the host's own.
-
-    Args:
-        crop_size: side of the images in pixels.
-        mean: channel means, in [0, 1].
-        std: channel standard deviations, in [0, 1].
-
-    Returns:
-        The host's form: `T_train` and `T_val`.
-    """
-    tail = [transforms.ToTensor(), transforms.Normalize(mean=tuple(mean), std=tuple(std))]
-    return {
-        "T_train": transforms.Compose(
-            [
-                transforms.RandomResizedCrop(size=crop_size, scale=(0.08, 1.0)),
-                transforms.RandomHorizontalFlip(),
-                *tail,
-            ]
-        ),
-        "T_val": transforms.Compose(
-            [transforms.Resize(before_crop(crop_size)), transforms.CenterCrop(crop_size), *tail]
-        ),
-    }
 
 
 def honour_crop_size(args: Namespace) -> None:
@@ -126,27 +88,36 @@ def finish_pretrain(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
 
 
 def finish_linear(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
-    """Wraps the host's parser of linear evaluation.
+    """Wraps the host's parser of linear evaluation, for the host's script.
 
-    The host's script loads a checkpoint without looking at what matched, so it is checked here,
+    That loads a checkpoint of its own without looking at what matched, so it is checked here,
     before anything runs.
     """
 
     @functools.wraps(parse)
     def parse_linear() -> Namespace:
-        args = parse()
-        prepare_dali(args)
-        if classic_backbones.is_ours(args.encoder):
-            honour_crop_size(args)
-        classic_backbones.let_through(args)
-        load_encoder(args)
+        args = complete_linear(parse())
+        load_encoder(args, of_host=True)
         return args
 
     return parse_linear
 
 
-def load_encoder(args: Namespace) -> nn.Module:
+def complete_linear(args: Namespace) -> Namespace:
+    """Prepares the parsed arguments of linear evaluation, and returns them."""
+    prepare_dali(args)
+    if classic_backbones.is_ours(args.encoder):
+        honour_crop_size(args)
+    classic_backbones.let_through(args)
+    return args
+
+
+def load_encoder(args: Namespace, of_host: bool = False) -> nn.Module:
     """Builds the encoder that was asked for and loads its weights from the checkpoint.
+
+    Args:
+        args: the parsed arguments.
+        of_host: whether the checkpoint must be in the host's own format.
 
     Raises:
         UserError: the checkpoint cannot be read or lacks any weight of the encoder.
@@ -155,5 +126,5 @@ def load_encoder(args: Namespace) -> nn.Module:
         raise UserError("--pretrained_feature_extractor, the checkpoint to evaluate, is missing")
     encoder = classic_backbones.build_encoder(args.encoder, args.backbone_args)
     name = args.backbone_args.get("plugin_encoder", args.encoder)
-    load_student(args.pretrained_feature_extractor, name, encoder)
+    load_student(args.pretrained_feature_extractor, name, encoder, of_host)
     return encoder

@@ -35,6 +35,7 @@ from solo_rekd.hosts.classic_loaders import (
     with_dali,
 )
 from solo_rekd.hosts.classic_progress import BatchCount, TotalProgress
+from solo_rekd.hosts.distilled import refuse_empty_epoch
 
 HOST_SEED = 5  # what the host's pretraining script fixes
 
@@ -152,6 +153,7 @@ def pretrain(argv: list[str]) -> dict[str, Any]:
 
     started = time.perf_counter()
     trainer.fit(model, train_loader, validation_loader(args))
+    refuse_empty_epoch(model)
     seconds = time.perf_counter() - started
     return {
         "seconds": seconds,
@@ -174,7 +176,8 @@ def linear(argv: list[str]) -> dict[str, Any]:
     Raises:
         UserError: the checkpoint cannot be read or lacks weights of the encoder.
     """
-    args = parse(argv, setup.parse_args_linear)
+    # the host's bare parser: what the plug-in wraps it in is for the host's script
+    args = classic_arguments.complete_linear(parse(argv, setup.parse_args_linear.__wrapped__))
     pl.seed_everything(args.seed)
     backbone = classic_arguments.load_encoder(args)
     model = with_dali(args, LinearModel, "ClassificationABC")(backbone, **vars(args))
@@ -186,6 +189,7 @@ def linear(argv: list[str]) -> dict[str, Any]:
     train_loader, val_loader = classification_loaders(args)
     # the host validates without DALI
     trainer.fit(model, None if args.dali else train_loader, val_loader)
+    refuse_empty_epoch(model)
     return {
         "top1": float(trainer.callback_metrics["val_acc1"]),
         "top5": float(trainer.callback_metrics["val_acc5"]),

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from nvidia.dali import ops
 from nvidia.dali.pipeline import Pipeline
-from nvidia.dali.types import DALIDataType, DALIInterpType
 from solo.methods import dali
 from solo.utils import dali_dataloader
 from torchvision.datasets import ImageFolder
 
 from solo_rekd.errors import refuse
+from solo_rekd.hosts.dali import evaluation_operators
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.228, 0.224, 0.225)  # the host's
@@ -65,26 +65,9 @@ class EvaluationPipeline(dali_dataloader.CustomNormalPipeline, AnyMachine):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        options = {
-            "device": self.device,
-            "dtype": DALIDataType.FLOAT,
-            "output_layout": "CHW",
-            "mean": [value * 255 for value in mean],
-            "std": [value * 255 for value in std],
-        }
-        self.resize: Any
-        cubic = DALIInterpType.INTERP_CUBIC
-        if self.validation:
-            self.resize = ops.Resize(device=self.device, resize_shorter=resized, interp_type=cubic)
-            options["crop"] = (crop_size, crop_size)
-        else:
-            self.resize = ops.RandomResizedCrop(
-                device=self.device,
-                size=crop_size,
-                random_area=(0.08, 1.0),
-                interp_type=cubic,
-            )
-        self.cmn = ops.CropMirrorNormalize(**options)
+        self.resize, self.cmn = evaluation_operators(
+            self.device, self.validation, crop_size, resized, mean, std
+        )
 
 
 def list_images(folder: Path, no_labels: bool) -> list[tuple[str, int]]:

@@ -1,7 +1,7 @@
-"""Every change to the classic host, solo-learn 1.0.2, that today's libraries ask for.
+"""Every change to the classic host, solo-learn 1.0.2, that today's pytorch-lightning asks for.
 
-The host was written for pytorch-lightning 1.4, torchmetrics 0.6 and a GPU. Each mend below is
-applied from outside, once, and says what breaks without it; none touches a loss.
+The host was written for pytorch-lightning 1.4 and a GPU. Each mend below is applied from outside,
+once, and says what breaks without it; none touches a loss.
 """
 
 import functools
@@ -11,9 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from solo.methods import base, linear
-from solo.utils import knn, metrics
-from torchmetrics import Metric
+from solo.methods import base
 
 
 def default_trainer_flags(add_argparse_args: Callable[..., ArgumentParser]) -> Callable[..., Any]:
@@ -51,26 +49,6 @@ def optional_dataloader_idx(on_train_batch_end: Callable[..., None]) -> Callable
     return end
 
 
-def without_compute_on_step(init: Callable[..., None]) -> Callable[..., None]:
-    """torchmetrics 1.0 dropped this keyword of Metric, which the host's kNN passes."""
-
-    @functools.wraps(init)
-    def initialise(self: Any, *args: Any, compute_on_step: bool = False, **kwargs: Any) -> None:
-        init(self, *args, **kwargs)
-
-    return initialise
-
-
-def at_most_the_classes(accuracy_at_k: Callable[..., Any]) -> Callable[..., Any]:
-    """The host asks for top-5 of any number of classes, which fails under five."""
-
-    @functools.wraps(accuracy_at_k)
-    def accuracy(outputs: torch.Tensor, targets: torch.Tensor, top_k: Any = (1, 5)) -> Any:
-        return accuracy_at_k(outputs, targets, tuple(min(k, outputs.shape[1]) for k in top_k))
-
-    return accuracy
-
-
 def apply() -> None:
     """Applies every mend; the caller sees to it that this happens once."""
     # typed as Any, for mypy rejects every assignment to a method
@@ -80,10 +58,3 @@ def apply() -> None:
     base.BaseMomentumMethod.on_train_batch_end = optional_dataloader_idx(
         base.BaseMomentumMethod.on_train_batch_end
     )
-    metric: Any = Metric
-    metric.__init__ = without_compute_on_step(metric.__init__)
-    # Metric.forward of torchmetrics 1 computes on every batch; the host only accumulates.
-    knn.WeightedKNNClassifier.forward = lambda self, *args, **kw: self.update(*args, **kw)
-    accuracy = at_most_the_classes(metrics.accuracy_at_k)
-    for module in (metrics, base, linear):
-        module.accuracy_at_k = accuracy

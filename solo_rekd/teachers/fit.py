@@ -73,7 +73,7 @@ def _refusal(
     looks = looks_like(tensors)
     has = f"it has {', '.join([*tensors][:_SHOWN])}"
     return (
-        f"does not fit teacher={name}: of its {len(backbone.state_dict())} tensors {missing} are "
+        f"does not fit {name}: of its {len(backbone.state_dict())} tensors {missing} are "
         f"missing and {len(problems) - missing} have another shape: "
         + "; ".join(problems[:_SHOWN])
         + ("; ..." if len(problems) > _SHOWN else "")

@@ -82,7 +82,7 @@ def test_evaluation_on_a_folder_honours_mean_and_std(
 
 
 def test_small_images_are_seen_whole_and_large_ones_as_on_imagenet(host: ModuleType) -> None:
-    from solo_rekd.hosts.classic_arguments import evaluation_pipeline
+    from solo_rekd.hosts.evaluation import evaluation_pipeline
 
     def seen(side: int) -> float:
         """How much of a centred frame of an eighth of the side is left."""

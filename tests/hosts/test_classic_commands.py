@@ -193,6 +193,7 @@ def test_who_is_validated(
         ),
         ({"own_weight": 2}, "^own_weight=2.0 is not allowed: expected a number from 0 to 1"),
         ({"queue_size": 3}, "num_prototypes=4 is not allowed: expected at most queue_size=3"),
+        ({"batch_size": 49}, "^batch_size=49 is not allowed: expected at most the number of train"),
     ],
 )
 def test_mistakes_are_told_in_one_line(

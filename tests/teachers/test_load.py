@@ -24,7 +24,7 @@ def path(source, tmp_path):
 
 def test_wrong_architecture_names_keys_counts_and_what_it_looks_like(path):
     message = refusal(load_networks, path, "resnet34", 32)
-    for words in (f"teacher_checkpoint='{path}'", "teacher=resnet34", "looks like resnet18"):
+    for words in (f"teacher_checkpoint='{path}'", "does not fit resnet34", "looks like resnet18"):
         assert words in message
     assert "layer1.2.conv1.weight is missing" in message and message.count(" is missing") == 5
     assert "80 are missing and 0 have another shape" in message

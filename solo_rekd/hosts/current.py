@@ -1,0 +1,72 @@
+"""Adapter to the current host: solo-learn's main branch (Hydra, lightning 2.x)."""
+
+import dataclasses
+
+from omegaconf import DictConfig
+from solo.methods import METHODS
+from solo.methods.base import BaseMomentumMethod
+from solo.utils.misc import omegaconf_select
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from solo_rekd import errors
+from solo_rekd.config import from_settings, refuse_unknown
+from solo_rekd.hosts import (
+    current_backbones,
+    current_errors,
+    current_knn,
+    current_settings,
+    mends,
+)
+from solo_rekd.hosts.current_evaluation import has_dali
+from solo_rekd.hosts.distilled import Distilled, make_methods
+from solo_rekd.objectives import OBJECTIVES
+
+
+class CurrentMethod(Distilled, BaseMomentumMethod):
+    """The current host's momentum method with one of our objectives."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        super().__init__(cfg)
+        config = from_settings(self.objective_class.config_class, cfg.method_kwargs)
+        img_size = omegaconf_select(cfg, "augmentations[0].crop_size", 224)
+        self.objective = self.objective_class(config, self.features_dim, self.num_classes, img_size)
+
+    @classmethod
+    def add_and_assert_specific_cfg(cls, cfg: DictConfig) -> DictConfig:
+        """Fills in and checks `method_kwargs` from the objective's dataclass, and `momentum`.
+
+        Raises:
+            UserError: a key is unknown, or a value of the wrong type or not allowed.
+        """
+        cfg.momentum = omegaconf_select(cfg, "momentum", {})
+        cfg = BaseMomentumMethod.add_and_assert_specific_cfg(cfg)
+        config_class = cls.objective_class.config_class
+        refuse_unknown(config_class, cfg.method_kwargs)
+        cfg.method_kwargs = dataclasses.asdict(from_settings(config_class, cfg.method_kwargs))
+        return cfg
+
+    def forward(self, X: Tensor) -> dict[str, Tensor]:
+        """The host's logits and features; in evaluation also `z`, unit embeddings (B, d)."""
+        out = super().forward(X)
+        # for main_knn.py; in training the objective embeds the features itself
+        if not self.training:
+            out["z"] = normalize(self.objective.projector(out["feats"]), dim=1)
+        return out
+
+
+def activate() -> None:
+    """Mends and extends the host, once."""
+    if set(OBJECTIVES) <= set(METHODS):
+        return
+    errors.install_excepthook()
+    current_errors.apply()
+    mends.apply()
+    if has_dali():
+        from solo_rekd.hosts import current_dali
+
+        current_dali.apply()
+    current_backbones.register()
+    current_settings.apply()
+    current_knn.apply()
+    METHODS.update(make_methods(CurrentMethod))

@@ -1,0 +1,71 @@
+"""Evaluation on an image folder as the student was trained: size, mean and deviation.
+
+The host fixes 224 px and ImageNet's mean and deviation for evaluation, also in the validation of a
+pretraining run at 32 px, and reads `data.augmentations` without using it.
+"""
+
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from solo.args import pretrain
+from solo.data import classification_dataloader
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from solo_rekd.hosts.current_backbones import is_ours
+from solo_rekd.hosts.evaluation import before_crop, evaluation_pipeline
+from solo_rekd.objectives import OBJECTIVES
+
+DEFAULTS = {"crop_size": 224, "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
+FIXED_SIDES = {"cifar10": 32, "cifar100": 32, "stl10": 96}  # px
+
+
+def has_dali() -> bool:
+    """Whether the host could import its DALI loaders."""
+    return pretrain._dali_available
+
+
+def read_run(folder: Path) -> DictConfig | None:
+    """Reads the settings of a pretraining run, which the host writes beside its checkpoints."""
+    file = folder / "args.json"
+    return OmegaConf.create(json.loads(file.read_text())) if file.is_file() else None
+
+
+def belongs_to_us(run: DictConfig) -> bool:
+    """Whether a run has a method or a backbone of the plug-in."""
+    return run.get("method") in OBJECTIVES or is_ours(run.backbone.name)
+
+
+def trained_view(run: DictConfig | None) -> Mapping[str, Any]:
+    """The augmentation of a run's first view, if the run has to do with the plug-in."""
+    return run.augmentations[0] if run is not None and belongs_to_us(run) else {}
+
+
+def evaluate_at(dataset: str, given: Mapping[str, Any], trained: Mapping[str, Any]) -> int:
+    """Sets the transforms of evaluation.
+
+    Args:
+        dataset: name of the data set; those whose images have one size keep the host's transforms.
+        given: `crop_size` in px, `mean` and `std` in [0, 1], as far as the user gave them.
+        trained: the same of the pretraining run, as far as known: used where not given.
+
+    Returns:
+        The side of the images in px.
+    """
+    if dataset in FIXED_SIDES:
+        return FIXED_SIDES[dataset]
+    side, mean, std = (
+        given.get(key, trained.get(key, default)) for key, default in DEFAULTS.items()
+    )
+    if dataset == "custom":
+        classification_dataloader.build_custom_pipeline = functools.partial(
+            evaluation_pipeline, side, mean, std
+        )
+        if has_dali():
+            from solo_rekd.hosts import current_dali
+
+            current_dali.evaluate_at(side, before_crop(side), mean, std)
+    return side

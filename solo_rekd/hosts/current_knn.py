@@ -1,0 +1,56 @@
+"""`main_knn.py` of the current host, which knows no Hydra and asks for a GPU."""
+
+import functools
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from solo.args import knn
+
+from solo_rekd.errors import UserError
+from solo_rekd.hosts.current_evaluation import evaluate_at, read_run, trained_view
+
+# The host's parser leaves these empty and its script loops over them.
+PROTOCOL = {
+    "k": [20],
+    "temperature": [0.07],
+    "distance_function": ["cosine"],
+    "feature_type": ["backbone"],
+}
+
+
+def finish_knn(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
+    """Wraps the host's parser of the kNN evaluation."""
+
+    @functools.wraps(parse)
+    def parse_knn() -> Namespace:
+        args = parse()
+        folder = args.pretrained_checkpoint_dir
+        run = folder and read_run(Path(folder))
+        if not run or not list(Path(folder).glob("*.ckpt")):
+            raise UserError(
+                f"pretrained_checkpoint_dir={folder!r} is not allowed: expected the folder of a "
+                "pretraining run, with args.json and a .ckpt file"
+            )
+        for name, value in PROTOCOL.items():
+            if getattr(args, name) is None:
+                setattr(args, name, value)
+        evaluate_at(args.dataset, {}, trained_view(run))
+        if not torch.cuda.is_available():
+            stay_on_cpu()
+        return args
+
+    return parse_knn
+
+
+def stay_on_cpu() -> None:
+    """Makes `tensor.cuda()`, which the script calls on every batch, leave it where it is."""
+    tensor: Any = torch.Tensor
+    tensor.cuda = lambda self, *args, **kwargs: self
+
+
+def apply() -> None:
+    """Goes in; the caller sees to it that this happens once."""
+    knn.parse_args_knn = finish_knn(knn.parse_args_knn)

@@ -1,0 +1,155 @@
+"""What the plug-in checks and adds between the current host's configuration and its run.
+
+The scripts bind the host's `parse_cfg` before Hydra finds the plug-in, but that function looks
+`add_and_assert_dataset_cfg` up in its own module whenever it runs: that is the door.
+"""
+
+import functools
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from solo.args import linear, pretrain
+from solo.methods import METHODS
+from solo.methods.base import BaseMethod
+from solo.methods.linear import LinearModel
+from solo.utils.auto_resumer import AutoResumer
+from solo.utils.misc import omegaconf_select
+from torch import nn
+
+from solo_rekd.backbones import build_backbone
+from solo_rekd.errors import UserError, refuse
+from solo_rekd.hosts.current_backbones import is_ours
+from solo_rekd.hosts.current_evaluation import evaluate_at, read_run, trained_view
+from solo_rekd.hosts.current_machine import fit_devices
+from solo_rekd.hosts.distilled import refuse_empty_epoch
+from solo_rekd.objectives import OBJECTIVES
+from solo_rekd.student import load_student
+
+_log = logging.getLogger("solo_rekd")
+
+HOST_RUN_SETTINGS = tuple(AutoResumer.SHOULD_MATCH)
+CIFAR = ("cifar10", "cifar100")
+FOLDERS = ("custom", "imagenet", "imagenet100")  # data sets that are there already, as folders
+
+
+def before(
+    prepare: Callable[[DictConfig], None], host: Callable[[DictConfig], DictConfig]
+) -> Callable[[DictConfig], DictConfig]:
+    """Puts `prepare` in front of the host's own step."""
+
+    @functools.wraps(host)
+    def run(cfg: DictConfig) -> DictConfig:
+        prepare(cfg)
+        return host(cfg)
+
+    return run
+
+
+def prepare_pretrain(cfg: DictConfig) -> None:
+    """Prepares the configuration of `main_pretrain.py`, in place.
+
+    Raises:
+        UserError: a setting is missing or not allowed.
+    """
+    if cfg.method not in METHODS:
+        raise refuse("method", cfg.method, METHODS)
+    prepare(cfg, required=("train_path",))
+    if cfg.method in OBJECTIVES:
+        crops = [(crop.crop_size, crop.num_crops) for crop in cfg.augmentations]
+        if sum(number for _, number in crops) != 2 or len({size for size, _ in crops}) != 1:
+            listed = " and ".join(f"{number} of {size} px" for size, number in crops)
+            raise refuse("augmentations", f"crops: {listed}", "2 crops of one size")
+    if cfg.data.dataset in FOLDERS and (cfg.data.get("no_labels") or not cfg.data.get("val_path")):
+        # the host would collect features for an evaluation that never comes
+        OmegaConf.update(cfg, "knn_eval.enabled", False)
+    view = cfg.augmentations[0]
+    if is_ours(cfg.backbone.name):
+        OmegaConf.update(cfg, "backbone.kwargs.img_size", view.crop_size)
+    given = omegaconf_select(cfg, "data.augmentations", {})
+    evaluate_at(cfg.data.dataset, given, trained_view(cfg))
+    # The host compares few settings, none of a method: not the teacher, not the dictionary.
+    ours = ("method_kwargs", "seed") if cfg.method in OBJECTIVES else ()
+    AutoResumer.SHOULD_MATCH = [*HOST_RUN_SETTINGS, *ours]
+
+
+def prepare_linear(cfg: DictConfig) -> None:
+    """Prepares the configuration of `main_linear.py`, in place, and checks the checkpoint.
+
+    Raises:
+        UserError: a setting is missing or not allowed, or the checkpoint lacks weights.
+    """
+    prepare(cfg, required=("train_path", "val_path"))
+    if "pretrained_feature_extractor" in cfg:
+        prepare_probe(cfg, cfg.pretrained_feature_extractor)
+
+
+def prepare_probe(cfg: DictConfig, path: str | None) -> None:
+    """Prepares the evaluation of the checkpoint `path`, and looks whether it fits the backbone."""
+    if path is None or not path.endswith((".ckpt", ".pth", ".pt")):
+        raise refuse("pretrained_feature_extractor", path, "a checkpoint: .ckpt, .pth or .pt")
+    run = read_run(Path(path).parent)
+    given = omegaconf_select(cfg, "data.augmentations", {})
+    side = evaluate_at(cfg.data.dataset, given, trained_view(run))
+    if is_ours(cfg.backbone.name):
+        # the stem is the one that was trained, whatever the size of evaluation
+        trained = run and omegaconf_select(run, "backbone.kwargs.img_size", None)
+        OmegaConf.update(cfg, "backbone.kwargs.img_size", trained or side)
+    LinearModel.on_fit_end = refuse_empty_epoch
+    LinearModel.on_train_end = functools.partialmethod(show_accuracy, side)
+    AutoResumer.SHOULD_MATCH = list(HOST_RUN_SETTINGS)
+    if not omegaconf_select(cfg, "finetune", False):
+        # the script loads without looking at what matched
+        load_student(path, cfg.backbone.name, build_like_linear(cfg), of_host=True)
+
+
+def show_accuracy(model: LinearModel, side: int) -> None:
+    """Prints what linear evaluation came to: the host logs it, and without a logger it is lost."""
+    metrics = model.trainer.callback_metrics
+    if model.trainer.is_global_zero and "val_acc1" in metrics:
+        kind = "fine-tuned backbone" if model.finetune else "linear classifier on frozen features"
+        print(
+            f"linear top-1 {metrics['val_acc1']:.2f}, top-5 {metrics['val_acc5']:.2f} ({kind}, "
+            f"{model.max_epochs} epochs, {model.optimizer} lr {model.lr:g}, "
+            f"batch {model.batch_size}, {side} px, last epoch)"
+        )
+
+
+def prepare(cfg: DictConfig, required: tuple[str, ...]) -> None:
+    """Does what both scripts need: paths, backbone, devices, DALI's device."""
+    for key in ("train_path", "val_path"):
+        value = None if OmegaConf.is_missing(cfg.data, key) else cfg.data.get(key)
+        if value is None and key in required:
+            raise UserError(f"data.{key} is missing: give data.{key}=PATH")
+        if value is not None and cfg.data.dataset in FOLDERS and not Path(value).exists():
+            raise refuse(f"data.{key}", value, "a path that exists")
+    name = cfg.backbone.name
+    if name not in BaseMethod._BACKBONES:
+        raise refuse("backbone.name", name, [*BaseMethod._BACKBONES, "timm:NAME"])
+    if name == "resnet50x2" and cfg.data.dataset in CIFAR:
+        limit = f"another backbone with {cfg.data.dataset}, whose stem the host makes too narrow"
+        raise refuse("backbone.name", name, limit)
+    fit_devices(cfg)
+    if cfg.data.get("format") == "dali" and not torch.cuda.is_available():
+        if omegaconf_select(cfg, "dali.device", "gpu") == "gpu":
+            _log.warning("dali.device=gpu: no GPU here, so DALI loads on the CPU")
+        OmegaConf.update(cfg, "dali.device", "cpu")
+
+
+def build_like_linear(cfg: DictConfig) -> nn.Module:
+    """Builds the backbone that `main_linear.py` will build."""
+    name = cfg.backbone.name
+    kwargs = omegaconf_select(cfg, "backbone.kwargs", {})
+    if name.startswith("resnet"):
+        # the host's ResNets are torchvision's, with a small stem for CIFAR
+        stem = "small" if cfg.data.dataset in CIFAR else "auto"
+        return build_backbone(name, kwargs.get("img_size", 224), stem)
+    return BaseMethod._BACKBONES[name](cfg.get("pretrain_method"), **kwargs)
+
+
+def apply() -> None:
+    """Goes in; the caller sees to it that this happens once."""
+    for module, step in ((pretrain, prepare_pretrain), (linear, prepare_linear)):
+        module.add_and_assert_dataset_cfg = before(step, module.add_and_assert_dataset_cfg)

@@ -1,0 +1,103 @@
+"""The host's momentum method with one of our objectives: what the adapters of both hosts share."""
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from solo_rekd.errors import UserError, refuse
+from solo_rekd.objectives import OBJECTIVES, DistillationObjective
+
+_Host: Any = object  # mypy: the host's base class, which stands behind this one in every adapter
+
+
+class Distilled(_Host):
+    """To be put in front of a host's `BaseMomentumMethod`; the adapter builds `objective`."""
+
+    name: ClassVar[str]
+    objective_class: ClassVar[type[DistillationObjective]]
+    objective: DistillationObjective
+
+    @property
+    def learnable_params(self) -> list[dict[str, Any]]:
+        """The host's parameter groups and the objective's."""
+        return super().learnable_params + self.objective.learnable_params(self.classifier_lr)
+
+    @property
+    def momentum_pairs(self) -> list[tuple[Any, Any]]:
+        """The host's momentum pairs and the objective's."""
+        return super().momentum_pairs + self.objective.momentum_pairs
+
+    def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:
+        """The host's step (online classifier, momentum features), then the objective's loss.
+
+        Args:
+            batch: indexes of shape (B,), two views of shape (B, 3, H, W), labels of shape (B,).
+            batch_idx: index of the batch.
+
+        Returns:
+            The loss, a scalar.
+        """
+        out = super().training_step(batch, batch_idx)
+        _, images, labels = batch
+        loss, logs = self.objective(
+            images, out["feats"], out["momentum_feats"], labels, self.current_epoch
+        )
+        self.log_dict(
+            {f"train_{name}": value.detach() for name, value in logs.items()},
+            on_epoch=True,
+            sync_dist=True,
+        )
+        if (labels >= 0).any():
+            return loss + out["loss"]
+        # Without labels the host's class loss is the mean of nothing; DDP still wants a gradient.
+        return loss + 0 * sum(parameter.sum() for parameter in self.classifier.parameters())
+
+    def on_fit_end(self) -> None:
+        """Refuses a training that was none: see `refuse_empty_epoch`."""
+        refuse_empty_epoch(self)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Writes down which method and teacher the weights belong to."""
+        checkpoint["solo_rekd"] = {"method": self.name, "teacher": self.objective.teacher.identity}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses to go on from a run with another method or teacher.
+
+        Raises:
+            UserError: the checkpoint belongs to another method or teacher.
+        """
+        theirs = checkpoint.get("solo_rekd")
+        if theirs is None or theirs["method"] != self.name:
+            method = theirs["method"] if theirs else "a method of the host"
+            raise UserError(f"the checkpoint to resume is of {method}, this run is of {self.name}")
+        for key in ("name", "mode", "sha256"):
+            stored, given = theirs["teacher"][key], self.objective.teacher.identity[key]
+            if stored != given:
+                raise UserError(
+                    f"teacher {key}={given!r} is not the teacher of the checkpoint to resume, "
+                    f"which had {key}={stored!r}"
+                )
+
+
+def refuse_empty_epoch(model: Any) -> None:
+    """Raises a UserError where the images did not fill one batch, for both hosts say nothing.
+
+    Args:
+        model: the host's model at the end of its training, with `batch_size` and `trainer`.
+    """
+    if model.trainer.num_training_batches == 0:
+        raise refuse("batch_size", model.batch_size, "at most the number of training images")
+
+
+def make_methods(base: type[Distilled]) -> dict[str, type[Distilled]]:
+    """Builds one method class an objective from an adapter's `base`."""
+
+    def make(name: str, objective_class: type[DistillationObjective]) -> type[Distilled]:
+        body = {
+            "name": name,
+            "objective_class": objective_class,
+            "__doc__": objective_class.__doc__,
+        }
+        return type(objective_class.__name__, (base,), body)
+
+    return {name: make(name, objective_class) for name, objective_class in OBJECTIVES.items()}

@@ -1,0 +1,43 @@
+"""Transforms of evaluation on an image folder at any size: both hosts fix them at 224 px."""
+
+from collections.abc import Sequence
+
+from torchvision import transforms
+
+from solo_rekd.backbones import SMALL_IMAGE
+
+
+def before_crop(crop_size: int) -> int:
+    """The shorter side, in pixels, to which an image is resized before its centre is cropped."""
+    # 256 for 224, as on ImageNet; a small image has no border to spare
+    return crop_size if crop_size <= SMALL_IMAGE else crop_size * 256 // 224
+
+
+def evaluation_pipeline(
+    crop_size: int, mean: Sequence[float], std: Sequence[float]
+) -> dict[str, transforms.Compose]:
+    """Training and validation transforms of linear evaluation; at 224 px these are the host's own.
+
+    Both hosts name `build_custom_pipeline` as the place to put such transforms.
+
+    Args:
+        crop_size: side of the images in pixels.
+        mean: channel means, in [0, 1].
+        std: channel standard deviations, in [0, 1].
+
+    Returns:
+        The host's form: `T_train` and `T_val`.
+    """
+    tail = [transforms.ToTensor(), transforms.Normalize(mean=tuple(mean), std=tuple(std))]
+    return {
+        "T_train": transforms.Compose(
+            [
+                transforms.RandomResizedCrop(size=crop_size, scale=(0.08, 1.0)),
+                transforms.RandomHorizontalFlip(),
+                *tail,
+            ]
+        ),
+        "T_val": transforms.Compose(
+            [transforms.Resize(before_crop(crop_size)), transforms.CenterCrop(crop_size), *tail]
+        ),
+    }

@@ -1,0 +1,77 @@
+"""The command line of the current host's `main_knn.py`."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("solo.data", reason="no checkout of solo-learn's main branch: SOLO_LEARN_HOME")
+
+from solo.args import knn
+from solo.data.classification_dataloader import prepare_transforms
+
+from solo_rekd import hosts
+from solo_rekd.errors import UserError
+
+hosts.activate()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The folder of a run of rekd at 32 px."""
+    settings: dict[str, Any] = {"method": "rekd", "backbone": {"name": "resnet18"}}
+    settings["augmentations"] = [{"crop_size": 32}]
+    (tmp_path / "args.json").write_text(json.dumps(settings))
+    (tmp_path / "last.ckpt").touch()
+    return tmp_path
+
+
+def parse(monkeypatch: pytest.MonkeyPatch, folder: Path, *argv: str) -> SimpleNamespace:
+    given = ["--dataset", "custom", "--train_data_path", "x", "--val_data_path", "y"]
+    given += ["--pretrained_checkpoint_dir", str(folder), *argv]
+    monkeypatch.setattr(sys, "argv", ["main_knn.py", *given])
+    monkeypatch.setattr(torch.Tensor, "cuda", torch.Tensor.cuda)  # put back afterwards
+    return knn.parse_args_knn()  # type: ignore[return-value]
+
+
+def test_the_protocol_has_defaults(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    args = parse(monkeypatch, run, "--k", "5", "20")
+    assert (args.k, args.temperature) == ([5, 20], [0.07])
+    assert (args.distance_function, args.feature_type) == (["cosine"], ["backbone"])
+
+
+def test_images_have_the_size_of_training(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse(monkeypatch, run)
+    assert prepare_transforms("custom")[1](Image.new("RGB", (40, 60))).shape == (3, 32, 32)
+    host_run = {"method": "simclr", "backbone": {"name": "resnet18"}}
+    (run / "args.json").write_text(json.dumps(host_run | {"augmentations": [{"crop_size": 32}]}))
+    parse(monkeypatch, run)
+    assert prepare_transforms("custom")[1](Image.new("RGB", (40, 60))).shape == (3, 224, 224)
+
+
+def test_tensors_stay_where_there_is_no_gpu(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    parse(monkeypatch, run)
+    tensor = torch.ones(2)
+    assert tensor.cuda(non_blocking=True) is tensor
+
+
+def test_tensors_move_where_there_is_one(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    before = torch.Tensor.cuda
+    parse(monkeypatch, run)
+    assert torch.Tensor.cuda is before
+
+
+@pytest.mark.parametrize("gone", ["args.json", "last.ckpt"])
+def test_a_folder_without_a_run_is_refused(
+    gone: str, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run / gone).unlink()
+    with pytest.raises(UserError, match=r"pretrained_checkpoint_dir=.* with args.json and a .ckpt"):
+        parse(monkeypatch, run)

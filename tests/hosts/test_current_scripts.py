@@ -1,0 +1,137 @@
+"""The current host's own scripts, unmodified, with nothing but the plug-in installed."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("solo.data", reason="no checkout of solo-learn's main branch: SOLO_LEARN_HOME")
+
+Script = Callable[..., str]
+Arguments = Callable[..., list[str]]
+
+pytestmark = pytest.mark.slow
+
+
+def saved(folder: Path, job: str) -> Path:
+    (checkpoint,) = folder.glob(f"trained_models/{job}/*/*.ckpt")
+    return checkpoint
+
+
+@pytest.mark.parametrize(
+    ("method", "backbone", "hook"),
+    [
+        ("rekd", "alexnet", "0"),  # by Hydra's discovery alone
+        ("rekd", "mobilenet_v3_small", "1"),
+        ("mocov2plus", "mobilenet_v3_small", "0"),
+        ("mocov2plus", "alexnet", "1"),
+    ],
+)
+def test_pretrains_and_evaluates(
+    method: str,
+    backbone: str,
+    hook: str,
+    run_script: Script,
+    arguments: Arguments,
+    tmp_path: Path,
+    data: Path,
+) -> None:
+    student = {"backbone.name": backbone}
+    run_script("main_pretrain.py", *arguments(method, **student), SOLO_REKD_AUTOLOAD=hook)
+    checkpoint = saved(tmp_path, method)
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    assert all(tensor.isfinite().all() for tensor in state.values())
+
+    weights = {"pretrained_feature_extractor": f"'{checkpoint}'", "checkpoint.enabled": True}
+    argv = arguments("linear", **student, **weights)
+    shown = run_script("main_linear.py", *argv, SOLO_REKD_AUTOLOAD=hook)
+    assert re.search(r"linear top-1 \d+\.\d\d, top-5 100\.00 \(.*, 1 epochs, sgd .* 32 px", shown)
+    evaluated = torch.load(saved(tmp_path, "linear"), weights_only=True)["state_dict"]
+    names = [name for name in state if name.startswith("backbone.")]
+    assert names
+    for name in names:
+        assert torch.equal(state[name], evaluated[name]), name
+
+    folders = ["--train_data_path", str(data / "train"), "--val_data_path", str(data / "val")]
+    protocol = ["--k", "5", "--feature_type", "backbone", "projector", "--num_workers", "0"]
+    run = ["--pretrained_checkpoint_dir", str(checkpoint.parent)]
+    shown = run_script("main_knn.py", "--dataset", "custom", *folders, *protocol, *run)
+    assert shown.count("distance_fx=cosine, k=5, T=0.07") == 2
+    assert len(re.findall(r"Result: acc@1=\d+\.\d+, acc@5=100\.0", shown)) == 2
+
+
+def test_pretrains_in_two_processes(
+    run_script: Script, arguments: Arguments, tmp_path: Path
+) -> None:
+    two = {"devices": 2, "strategy": "ddp", "accelerator": "cpu"}
+    run_script("main_pretrain.py", *arguments("rekd", **two))
+    state = torch.load(saved(tmp_path, "rekd"), weights_only=True)["state_dict"]
+    assert int(state["objective.queues.0.seen"]) == 48
+    assert int(state["objective.bank.steps"]) >= 0
+
+
+def test_loads_by_dali(run_script: Script, arguments: Arguments, tmp_path: Path) -> None:
+    pytest.importorskip("nvidia.dali")
+    dali = {"data.format": "dali"}
+    run_script("main_pretrain.py", *arguments("rekd", **dali))
+    weights = {"pretrained_feature_extractor": f"'{saved(tmp_path, 'rekd')}'"}
+    shown = run_script("main_linear.py", *arguments("linear", **dali, **weights))
+    assert "linear top-1" in shown
+
+
+def test_trains_without_labels(
+    run_script: Script, arguments: Arguments, tmp_path: Path, data: Path
+) -> None:
+    flat = {"data.train_path": data / "flat", "data.val_path": "null", "data.no_labels": True}
+    run_script("main_pretrain.py", *arguments("rekd", **flat))
+    state = torch.load(saved(tmp_path, "rekd"), weights_only=True)["state_dict"]
+    assert all(tensor.isfinite().all() for tensor in state.values())
+    assert (state["objective.queues.0.labels"] == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method_kwargs.own_weight": 2}, "own_weight=2.0 is not allowed: expected a number from"),
+        (
+            {"method_kwargs.own_wight": 1},
+            "method_kwargs.own_wight=1 is not allowed: expected own_weight, or",
+        ),
+        ({"backbone.name": "timm:nothing"}, "backbone='timm:nothing' is not allowed: expected"),
+    ],
+)
+def test_a_users_mistake_is_one_line(
+    changes: dict[str, object],
+    message: str,
+    run_script: Script,
+    arguments: Arguments,
+    tmp_path: Path,
+) -> None:
+    shown = run_script("main_pretrain.py", *arguments("rekd", **changes), code=2)
+    assert "Traceback" not in shown and "Error executing job" not in shown
+    assert shown.splitlines()[-1].startswith(f"solo-rekd: error: {message}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_teacher_does_not_resume(
+    run_script: Script, arguments: Arguments, tmp_path: Path
+) -> None:
+    run_script("main_pretrain.py", *arguments("rekd"))
+    changes = {"+resume_from_checkpoint": f"'{saved(tmp_path, 'rekd')}'", "max_epochs": 2}
+    shown = run_script("main_pretrain.py", *arguments("rekd", **changes))
+    assert "Restored all states" in shown or "Restoring states" in shown
+    changes["method_kwargs.teacher"] = "timm:resnet14t"
+    shown = run_script("main_pretrain.py", *arguments("rekd", **changes), code=2)
+    last = shown.splitlines()[-1]
+    assert "teacher name='timm:resnet14t' is not the teacher of the checkpoint to resume" in last
+
+
+def test_a_batch_that_the_images_do_not_fill(run_script: Script, arguments: Arguments) -> None:
+    changes = {"optimizer.batch_size": 49}
+    shown = run_script("main_pretrain.py", *arguments("rekd", **changes), code=2)
+    last = shown.splitlines()[-1]
+    assert last.endswith(
+        "batch_size=49 is not allowed: expected at most the number of training images"
+    )
