@@ -60,7 +60,7 @@ setup(
     # import finder would cost every Python process of the environment 15 ms.
     package_dir={"": "."},
     python_requires=">=3.10",
-    # No solo-learn here: its main branch is a clone, and 1.0.2, whose metadata asks for torch 1.9.1,
+    # No solo-learn here: its main branch is a clone, and 1.0.2, which asks for torch 1.9.1,
     # goes in last, with --no-deps.
     install_requires=["torch>=2.1,<2.13", "torchvision", "timm>=1", "safetensors"],
     extras_require={

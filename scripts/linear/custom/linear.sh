@@ -1,4 +1,5 @@
-# Linear and kNN evaluation of any method's checkpoint, the backbone frozen.
+# Linear and kNN evaluation of any method's checkpoint, the backbone frozen: MoCo's protocol
+# (arXiv 1911.05722) with a learning rate of ours.
 # Usage: bash linear.sh DATA STUDENT CROP_SIZE CHECKPOINT [LINEAR FLAGS ...]
 set -euo pipefail
 DATA=$1 STUDENT=$2 CROP_SIZE=$3 CHECKPOINT=$4
