@@ -11,6 +11,7 @@ export OMP_NUM_THREADS ?= 1
 MARKERS := not slow
 # The adapter of the current host counts where a checkout is there to test it on.
 UNTESTED := $(if $(SOLO_LEARN_HOME),,solo_rekd/hosts/current*)
+override SOLO_LEARN_HOME := $(abspath $(SOLO_LEARN_HOME))
 export SOLO_LEARN_HOME
 
 .PHONY: help install demo lint test test-all test-current upstream clean
@@ -55,7 +56,7 @@ test-current: $(STAMP) ## the tests of the current host, solo-learn's main branc
 		--cov --cov-append --cov-report= tests/hosts/test_current*.py
 
 upstream: ## lay the pull request of upstream/ over a checkout of solo-learn: HOST=DIR
-	@$(PYTHON) upstream/lay.py "$(HOST)"
+	@$(PYTHON) -I upstream/lay.py "$(HOST)"
 
 clean: ## remove what building and testing left; .venv stays
 	@rm -rf build dist *.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache

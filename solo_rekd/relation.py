@@ -137,16 +137,12 @@ class PrototypeBank(nn.Module):
         return assign(self.prototypes, embeddings.to(self.prototypes.dtype))[1]
 
     @torch.no_grad()
-    def update(self, embeddings: Tensor, ids: Tensor) -> Tensor:
+    def update(self, embeddings: Tensor, ids: Tensor) -> None:
         """Moves the prototypes towards their new members and re-seeds those idle for long.
 
         Args:
             embeddings: the global batch of teacher embeddings, shape (N, d).
             ids: their prototypes, as `assign` gives them, shape (N,).
-
-        Returns:
-            Which prototypes were re-seeded, shape (C,), boolean: entries of a queue that carry
-            their ids no longer belong to them.
         """
         embeddings = embeddings.to(self.prototypes.dtype)
         means, counts = member_means(embeddings, ids, len(self.prototypes))
@@ -164,4 +160,3 @@ class PrototypeBank(nn.Module):
             moved[stale] = seed_from(embeddings, similarity, number, seed)
             self.idle[stale] = 0
         self.prototypes.copy_(moved)
-        return stale

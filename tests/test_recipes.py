@@ -24,7 +24,7 @@ from solo_rekd.backbones import build_backbone
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 DATASETS = ("custom", "cifar", "imagenet-100", "imagenet")
 METHODS = ("mocov2plus", "simclr", "rekd")
-HOME = os.environ.get("SOLO_LEARN_HOME")
+HOME = os.environ.get("SOLO_LEARN_HOME") or None
 
 Compose = Callable[..., Any]
 Flags = Callable[..., list[list[str]]]

@@ -4,6 +4,7 @@ Every Hydra application of the environment imports this file, so it imports next
 acts only where the host's methods are loaded.
 """
 
+import os
 import sys
 
 from hydra.core.config_search_path import ConfigSearchPath
@@ -15,7 +16,7 @@ class SoloRekdSearchPath(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Appends the recipes, behind the user's own, where solo-learn is at work."""
-        if "solo.methods" not in sys.modules:
+        if "solo.methods" not in sys.modules or os.environ.get("SOLO_REKD_AUTOLOAD") == "0":
             return
         from solo_rekd import hosts, recipes
 

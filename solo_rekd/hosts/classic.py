@@ -11,8 +11,7 @@ from solo_rekd import errors
 from solo_rekd.config import add_flags, from_settings
 from solo_rekd.errors import refuse
 from solo_rekd.hosts import classic_arguments, classic_backbones, classic_mends, mends
-from solo_rekd.hosts.distilled import Distilled, make_methods
-from solo_rekd.objectives import OBJECTIVES
+from solo_rekd.hosts.distilled import Distilled, is_registered, register
 
 
 class ClassicMethod(Distilled, BaseMomentumMethod):
@@ -36,7 +35,7 @@ class ClassicMethod(Distilled, BaseMomentumMethod):
 
 def activate() -> None:
     """Mends and extends the host, once."""
-    if set(OBJECTIVES) <= set(METHODS):
+    if is_registered(METHODS):
         return
     errors.install_excepthook()
     mends.apply()
@@ -48,4 +47,4 @@ def activate() -> None:
     classic_backbones.register()
     setup.parse_args_pretrain = classic_arguments.finish_pretrain(setup.parse_args_pretrain)
     setup.parse_args_linear = classic_arguments.finish_linear(setup.parse_args_linear)
-    METHODS.update(make_methods(ClassicMethod))
+    register(METHODS, ClassicMethod)

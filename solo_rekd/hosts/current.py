@@ -19,8 +19,7 @@ from solo_rekd.hosts import (
     mends,
 )
 from solo_rekd.hosts.current_evaluation import has_dali
-from solo_rekd.hosts.distilled import Distilled, make_methods
-from solo_rekd.objectives import OBJECTIVES
+from solo_rekd.hosts.distilled import Distilled, is_registered, register
 
 
 class CurrentMethod(Distilled, BaseMomentumMethod):
@@ -57,7 +56,7 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
 
 def activate() -> None:
     """Mends and extends the host, once."""
-    if set(OBJECTIVES) <= set(METHODS):
+    if is_registered(METHODS):
         return
     errors.install_excepthook()
     current_errors.apply()
@@ -69,4 +68,4 @@ def activate() -> None:
     current_backbones.register()
     current_settings.apply()
     current_knn.apply()
-    METHODS.update(make_methods(CurrentMethod))
+    register(METHODS, CurrentMethod)

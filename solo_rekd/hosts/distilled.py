@@ -1,11 +1,14 @@
 """The host's momentum method with one of our objectives: what the adapters of both hosts share."""
 
+import logging
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from solo_rekd.errors import UserError, refuse
 from solo_rekd.objectives import OBJECTIVES, DistillationObjective
+
+_log = logging.getLogger("solo_rekd")
 
 _Host: Any = object  # mypy: the host's base class, which stands behind this one in every adapter
 
@@ -89,15 +92,22 @@ def refuse_empty_epoch(model: Any) -> None:
         raise refuse("batch_size", model.batch_size, "at most the number of training images")
 
 
-def make_methods(base: type[Distilled]) -> dict[str, type[Distilled]]:
-    """Builds one method class an objective from an adapter's `base`."""
+def is_registered(methods: dict[str, type]) -> bool:
+    """Whether the host's `METHODS` has ours already."""
+    return any(issubclass(method, Distilled) for method in methods.values())
 
-    def make(name: str, objective_class: type[DistillationObjective]) -> type[Distilled]:
+
+def register(methods: dict[str, type], base: type[Distilled]) -> None:
+    """Puts one method class an objective, built from an adapter's `base`, into `METHODS`."""
+    for name, objective_class in OBJECTIVES.items():
+        if name in methods:
+            _log.warning(
+                "%s of solo-learn itself is replaced by solo-rekd's (SOLO_REKD_AUTOLOAD=0 for its)",
+                name,
+            )
         body = {
             "name": name,
             "objective_class": objective_class,
             "__doc__": objective_class.__doc__,
         }
-        return type(objective_class.__name__, (base,), body)
-
-    return {name: make(name, objective_class) for name, objective_class in OBJECTIVES.items()}
+        methods[name] = type(objective_class.__name__, (base,), body)

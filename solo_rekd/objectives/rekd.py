@@ -53,7 +53,8 @@ class ReKD(DistillationObjective):
             )
             for _ in range(2)
         )
-        # a prototype without an entry in either queue teaches nobody
+        # A prototype is seeded anew once both queues have turned over without it: none of their
+        # entries can then carry its id.
         self.bank = PrototypeBank(
             config.num_prototypes, teacher_dim, config.prototype_momentum, patience=2 * size
         )
@@ -147,9 +148,7 @@ class ReKD(DistillationObjective):
                 labels=all_labels,
             )
         if self.bank.ready:
-            reseeded = self.bank.update(torch.cat(all_taught), torch.cat(all_ids))
-            for queue in self.queues:
-                queue["ids"].masked_fill_(reseeded[queue["ids"]] & (queue["ids"] >= 0), -1)
+            self.bank.update(torch.cat(all_taught), torch.cat(all_ids))
 
 
 @torch.no_grad()

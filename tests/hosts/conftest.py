@@ -33,6 +33,12 @@ REKD = {
     "method_kwargs.teacher": "timm:resnet10t",
     "method_kwargs.teacher_warmup_epochs": 0,
 }
+WITHOUT_HOOK = """
+import runpy, sys
+sys.meta_path = [finder for finder in sys.meta_path if type(finder).__name__ != "HostWatcher"]
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 LINEAR = {name: value for name, value in TINY.items() if name != "crop_size"}
 
 
@@ -92,15 +98,19 @@ def pretraining(compose: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.fixture
 def run_script(data: Path, tmp_path: Path) -> Callable[..., str]:
-    """Runs an unmodified script of the host in a folder of its own, and returns what it printed."""
+    """Runs an unmodified script of the host in a folder of its own, and returns what it printed.
+
+    Without the start-up hook, `hook=False`, only Hydra can find the plug-in.
+    """
     import solo.methods
 
     home = Path(solo.methods.__file__).parents[2]
 
-    def run(script: str, *argv: str, code: int = 0, **environment: str) -> str:
+    def run(script: str, *argv: str, code: int = 0, hook: bool = True, autoload: str = "1") -> str:
+        start = [] if hook else ["-c", WITHOUT_HOOK]
         done = subprocess.run(
-            [sys.executable, str(home / script), *argv],
-            env=os.environ | {"SOLO_REKD_AUTOLOAD": "1"} | environment,
+            [sys.executable, *start, str(home / script), *argv],
+            env=os.environ | {"SOLO_REKD_AUTOLOAD": autoload},
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -23,30 +23,30 @@ def saved(folder: Path, job: str) -> Path:
 @pytest.mark.parametrize(
     ("method", "backbone", "hook"),
     [
-        ("rekd", "alexnet", "0"),  # by Hydra's discovery alone
-        ("rekd", "mobilenet_v3_small", "1"),
-        ("mocov2plus", "mobilenet_v3_small", "0"),
-        ("mocov2plus", "alexnet", "1"),
+        ("rekd", "alexnet", False),  # by Hydra's discovery alone
+        ("rekd", "mobilenet_v3_small", True),
+        ("mocov2plus", "mobilenet_v3_small", False),
+        ("mocov2plus", "alexnet", True),
     ],
 )
 def test_pretrains_and_evaluates(
     method: str,
     backbone: str,
-    hook: str,
+    hook: bool,
     run_script: Script,
     arguments: Arguments,
     tmp_path: Path,
     data: Path,
 ) -> None:
     student = {"backbone.name": backbone}
-    run_script("main_pretrain.py", *arguments(method, **student), SOLO_REKD_AUTOLOAD=hook)
+    run_script("main_pretrain.py", *arguments(method, **student), hook=hook)
     checkpoint = saved(tmp_path, method)
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
     assert all(tensor.isfinite().all() for tensor in state.values())
 
     weights = {"pretrained_feature_extractor": f"'{checkpoint}'", "checkpoint.enabled": True}
     argv = arguments("linear", **student, **weights)
-    shown = run_script("main_linear.py", *argv, SOLO_REKD_AUTOLOAD=hook)
+    shown = run_script("main_linear.py", *argv, hook=hook)
     assert re.search(r"linear top-1 \d+\.\d\d, top-5 100\.00 \(.*, 1 epochs, sgd .* 32 px", shown)
     evaluated = torch.load(saved(tmp_path, "linear"), weights_only=True)["state_dict"]
     names = [name for name in state if name.startswith("backbone.")]
@@ -60,6 +60,11 @@ def test_pretrains_and_evaluates(
     shown = run_script("main_knn.py", "--dataset", "custom", *folders, *protocol, *run)
     assert shown.count("distance_fx=cosine, k=5, T=0.07") == 2
     assert len(re.findall(r"Result: acc@1=\d+\.\d+, acc@5=100\.0", shown)) == 2
+
+
+def test_switched_off_it_is_not_there(run_script: Script, arguments: Arguments) -> None:
+    shown = run_script("main_pretrain.py", *arguments("rekd"), code=1, autoload="0")
+    assert "Cannot find primary config 'rekd'" in shown
 
 
 def test_pretrains_in_two_processes(

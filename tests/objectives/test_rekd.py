@@ -155,16 +155,24 @@ def test_ids_in_the_queue_belong_to_the_teacher_embeddings_beside_them(make):
     torch.testing.assert_close(objective.queues[0]["labels"], objective.queues[1]["labels"])
 
 
-def test_a_reseeded_prototype_gives_up_its_entries(make, monkeypatch):
-    objective = warmed(make())
-    for queue in objective.queues:
-        queue["ids"].copy_(torch.arange(QUEUE) % PROTOTYPES)
-    reseeded = torch.tensor([False, True, False, True])
-    monkeypatch.setattr(objective.bank, "update", lambda embeddings, ids: reseeded)
-    monkeypatch.setattr(KeyQueue, "push", lambda self, **values: None)
-    objective(*batch(), epoch=0)
-    for queue in objective.queues:
-        assert queue["ids"].tolist() == [0, -1, 2, -1] * 3
+def test_no_entry_of_a_queue_belongs_to_a_reseeded_prototype(make):
+    objective = warmed(make(num_prototypes=QUEUE, prototype_momentum=0.0))
+    reseeded = 0
+    for seed in range(40):
+        idle = objective.bank.idle.clone()
+        objective(*batch(seed=seed), epoch=0)
+        held = torch.cat([queue["ids"] for queue in objective.queues])
+        last = torch.cat([queue["ids"][queue_tail(queue)] for queue in objective.queues])
+        for c in range(QUEUE):
+            if idle[c] > 0 and objective.bank.idle[c] == 0 and c not in last:
+                assert c not in held
+                reseeded += 1
+    assert reseeded > 3
+
+
+def queue_tail(queue):
+    """The places of the last batch of five."""
+    return (int(queue.pointer) - 1 - torch.arange(5)) % QUEUE
 
 
 def test_student_and_teacher_do_not_train_each_other(make):
