@@ -320,7 +320,7 @@ import copy, json, sys, torch
 from omegaconf import OmegaConf
 from solo.methods import METHODS
 from solo_rekd.config import RekdConfig
-from solo_rekd.objectives import ReKD
+from solo_rekd.objectives import Batch, ReKD
 
 def build(changes):
     torch.manual_seed(0)
@@ -334,7 +334,7 @@ def build(changes):
         "data": {"dataset": "custom", "num_classes": 10, **crops}, "optimizer": optimizer,
         "scheduler": {"name": "none"}, "method_kwargs": {**settings, **teacher},
     }))
-    here = ReKD(RekdConfig(teacher="resnet18", **settings), there.features_dim, 10, 32)
+    here = ReKD(RekdConfig(teacher="resnet18", **settings), there.features_dim, 10, 32, 1)
 
     # the backbones are not what is compared: smaller ones of the same width are faster
     def small():
@@ -371,7 +371,7 @@ def compare(changes):
         labels = torch.arange(4)
         features = [there.backbone(x) for x in images]
         keys = [there.momentum_backbone(x) for x in images]
-        ours, parts = here(images, features, keys, labels, epoch=0)
+        ours, parts = here(Batch(images, features, keys, labels, labels), epoch=0)
         ours = ours - parts["teacher_class_loss"]
         theirs = there.training_step([torch.arange(4), images, labels], step)
         theirs = theirs - logs["train_class_loss"]

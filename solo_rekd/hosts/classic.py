@@ -23,7 +23,9 @@ class ClassicMethod(Distilled, BaseMomentumMethod):
         if self.num_large_crops != 2 or self.multicrop:
             raise refuse("num_crops_per_aug", kwargs["num_crops_per_aug"], "2 crops of one size")
         img_size = kwargs["crop_size"][0]
-        self.objective = self.objective_class(config, self.features_dim, self.num_classes, img_size)
+        self.objective = self.objective_class(
+            config, self.features_dim, self.num_classes, img_size, self.max_epochs
+        )
 
     @classmethod
     def add_model_specific_args(cls, parent_parser: ArgumentParser) -> ArgumentParser:

@@ -29,7 +29,9 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
         super().__init__(cfg)
         config = from_settings(self.objective_class.config_class, cfg.method_kwargs)
         img_size = omegaconf_select(cfg, "augmentations[0].crop_size", 224)
-        self.objective = self.objective_class(config, self.features_dim, self.num_classes, img_size)
+        self.objective = self.objective_class(
+            config, self.features_dim, self.num_classes, img_size, self.max_epochs
+        )
 
     @classmethod
     def add_and_assert_specific_cfg(cls, cfg: DictConfig) -> DictConfig:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from solo_rekd.errors import UserError, refuse
-from solo_rekd.objectives import OBJECTIVES, DistillationObjective
+from solo_rekd.objectives import OBJECTIVES, Batch, DistillationObjective
 
 _log = logging.getLogger("solo_rekd")
 
@@ -41,9 +41,10 @@ class Distilled(_Host):
             The loss, a scalar.
         """
         out = super().training_step(batch, batch_idx)
-        _, images, labels = batch
+        indexes, images, labels = batch
         loss, logs = self.objective(
-            images, out["feats"], out["momentum_feats"], labels, self.current_epoch
+            Batch(images, out["feats"], out["momentum_feats"], labels, indexes),
+            self.current_epoch,
         )
         self.log_dict(
             {f"train_{name}": value.detach() for name, value in logs.items()},

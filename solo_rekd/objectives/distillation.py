@@ -1,6 +1,6 @@
 """What every objective has: the student's head, a teacher, and the teacher's own training."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,38 @@ from torch.nn.functional import cross_entropy, normalize
 
 from solo_rekd.config import DistillationConfig
 from solo_rekd.losses import info_nce_loss
+from solo_rekd.queue import KeyQueue, random_keys
 from solo_rekd.teachers import OnlineTeacher, build_teacher, two_layer_projector
+
+
+class Batch(NamedTuple):
+    """What a host's training step has of one batch.
+
+    Attributes:
+        images: two views, each of shape (B, 3, H, W).
+        features: the student's features of each view, shape (B, f).
+        momentum_features: those of its momentum twin, without gradient.
+        labels: shape (B,), -1 where there is none; they never reach the student.
+        indexes: the images' places in the training set, shape (B,).
+    """
+
+    images: list[Tensor]
+    features: list[Tensor]
+    momentum_features: list[Tensor]
+    labels: Tensor
+    indexes: Tensor
+
+
+class Taught(NamedTuple):
+    """What the teacher says of two views, without gradient.
+
+    Attributes:
+        features: pooled features of each view, shape (B, F).
+        embeddings: L2-normalised projections of each view, shape (B, d).
+    """
+
+    features: list[Tensor]
+    embeddings: list[Tensor]
 
 
 class DistillationObjective(nn.Module):
@@ -19,15 +50,28 @@ class DistillationObjective(nn.Module):
         features_dim: width of the student's pooled features.
         num_classes: classes of the labels, for the teacher's online accuracy.
         img_size: side of the training crops in pixels, which decides the teacher's stem.
+        max_epochs: length of the training.
+
+    Attributes:
+        projector: the student's head, features (B, f) to embeddings (B, d).
+        momentum_projector: its momentum twin.
+        teacher: online or frozen.
     """
 
     config_class: ClassVar[type[DistillationConfig]]
+    projector: nn.Module
 
     def __init__(
-        self, config: DistillationConfig, features_dim: int, num_classes: int, img_size: int
+        self,
+        config: DistillationConfig,
+        features_dim: int,
+        num_classes: int,
+        img_size: int,
+        max_epochs: int,
     ) -> None:
         super().__init__()
         self.config = config
+        self.max_epochs = max_epochs
         self.projector = two_layer_projector(
             features_dim, config.proj_hidden_dim, config.proj_output_dim
         )
@@ -74,56 +118,59 @@ class DistillationObjective(nn.Module):
             keys = [normalize(self.momentum_projector(view), dim=1) for view in momentum_features]
         return queries, keys
 
+    def view_queues(self, **fields: Tensor) -> list[KeyQueue]:
+        """One queue a view, with an online teacher's embeddings as field `teacher`.
+
+        Args:
+            fields: initial content of further fields, shape (K, ...).
+        """
+        if isinstance(self.teacher, OnlineTeacher) and "teacher" not in fields:
+            fields["teacher"] = random_keys(self.config.queue_size, self.teacher.embedding_dim)
+        queues = [KeyQueue(**{k: v.clone() for k, v in fields.items()}) for _ in range(2)]
+        return nn.ModuleList(queues)  # type: ignore[return-value]
+
     def teach(
-        self, images: list[Tensor], labels: Tensor, queues: list[Tensor]
-    ) -> tuple[list[Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        self, batch: Batch, queues: list[KeyQueue]
+    ) -> tuple[Taught, dict[str, Tensor], dict[str, Tensor]]:
         """Runs the teacher on both views; an online one also gets its InfoNCE.
 
         Args:
-            images: two views, each of shape (B, 3, H, W).
-            labels: shape (B,), -1 where there is none.
-            queues: for each view a queue of teacher embeddings, shape (K, d), which the online
-                teacher's queries of the other view are contrasted with.
+            batch: images and labels are read.
+            queues: one a view; an online teacher's queries of a view are contrasted with the
+                field `teacher`, shape (K, d), of the other's.
 
         Returns:
-            The teacher's unit embeddings of each view, shape (B, d) without gradient, its losses,
-            and its metrics.
+            What the teacher says, its losses, and its metrics.
         """
         losses: dict[str, Tensor] = {}
         if isinstance(self.teacher, OnlineTeacher):
-            features, queries = zip(*(self.teacher.query(view) for view in images), strict=True)
-            embeddings = tuple(self.teacher.key(view) for view in images)
+            asked = [self.teacher.query(view) for view in batch.images]
+            said = [self.teacher.key(view) for view in batch.images]
+            queries = [embedding for _, embedding in asked]
+            keys = [embedding for _, embedding in said]
+            entries = [queue["teacher"] for queue in queues]
             temperature = self.config.teacher_temperature
             losses["teacher_nce_loss"] = (
-                info_nce_loss(queries[0], embeddings[1], queues[1], temperature)
-                + info_nce_loss(queries[1], embeddings[0], queues[0], temperature)
+                info_nce_loss(queries[0], keys[1], entries[1], temperature)
+                + info_nce_loss(queries[1], keys[0], entries[0], temperature)
             ) / 2
         else:
-            features, embeddings = zip(*(self.teacher(view) for view in images), strict=True)
-        logits = self.teacher_classifier(torch.cat(features).detach())
-        twice = labels.repeat(len(images))
+            asked = said = [self.teacher(view) for view in batch.images]
+        logits = self.teacher_classifier(torch.cat([features for features, _ in asked]).detach())
+        twice = batch.labels.repeat(len(batch.images))
         known = (twice >= 0).sum().clamp(min=1)
         # 0 without labels, so that DDP finds a gradient for every parameter on every rank
         class_loss = cross_entropy(logits, twice, ignore_index=-1, reduction="sum") / known
         losses["teacher_class_loss"] = class_loss
         metrics = {"teacher_acc1": 100 * (logits.argmax(1) == twice).sum() / known}
-        return list(embeddings), losses, metrics
+        taught = Taught([features for features, _ in said], [unit for _, unit in said])
+        return taught, losses, metrics
 
-    def forward(
-        self,
-        images: list[Tensor],
-        features: list[Tensor],
-        momentum_features: list[Tensor],
-        labels: Tensor,
-        epoch: int,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Computes the training loss of one batch.
 
         Args:
-            images: two views, each of shape (B, 3, H, W).
-            features: the student's features of each view, shape (B, f).
-            momentum_features: those of its momentum twin.
-            labels: shape (B,), -1 where there is none; they never reach the student.
+            batch: see `Batch`.
             epoch: epochs completed so far.
 
         Returns:

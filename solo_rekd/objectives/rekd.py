@@ -10,13 +10,12 @@ import logging
 
 import torch
 from torch import Tensor
-from torch.nn import ModuleList
 
 from solo_rekd.config import RekdConfig
 from solo_rekd.errors import refuse
 from solo_rekd.losses import info_nce_loss, relation_contrast_loss
 from solo_rekd.losses.contrast import count_members
-from solo_rekd.objectives.distillation import DistillationObjective
+from solo_rekd.objectives.distillation import Batch, DistillationObjective
 from solo_rekd.queue import KeyQueue, gather, random_keys
 from solo_rekd.relation import PrototypeBank
 
@@ -31,9 +30,14 @@ class ReKD(DistillationObjective):
     queues: "list[KeyQueue]"
 
     def __init__(
-        self, config: RekdConfig, features_dim: int, num_classes: int, img_size: int
+        self,
+        config: RekdConfig,
+        features_dim: int,
+        num_classes: int,
+        img_size: int,
+        max_epochs: int,
     ) -> None:
-        super().__init__(config, features_dim, num_classes, img_size)
+        super().__init__(config, features_dim, num_classes, img_size, max_epochs)
         teacher_dim = self.teacher.embedding_dim
         if config.dictionary != "student" and teacher_dim != config.proj_output_dim:
             raise refuse(
@@ -44,14 +48,11 @@ class ReKD(DistillationObjective):
         self.num_classes = num_classes
         size = config.queue_size
         # One queue a view: the keys of view 2 meet the queries of view 1.
-        self.queues = ModuleList(  # type: ignore[assignment]
-            KeyQueue(
-                student=random_keys(size, config.proj_output_dim),
-                teacher=random_keys(size, teacher_dim),
-                ids=torch.full((size,), -1),
-                labels=torch.full((size,), -1),
-            )
-            for _ in range(2)
+        self.queues = self.view_queues(
+            student=random_keys(size, config.proj_output_dim),
+            teacher=random_keys(size, teacher_dim),
+            ids=torch.full((size,), -1),
+            labels=torch.full((size,), -1),
         )
         # A prototype is seeded anew once both queues have turned over without it: none of their
         # entries can then carry its id.
@@ -59,18 +60,10 @@ class ReKD(DistillationObjective):
             config.num_prototypes, teacher_dim, config.prototype_momentum, patience=2 * size
         )
 
-    def forward(
-        self,
-        images: list[Tensor],
-        features: list[Tensor],
-        momentum_features: list[Tensor],
-        labels: Tensor,
-        epoch: int,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """See `DistillationObjective.forward`."""
-        queries, keys = self.embed(features, momentum_features)
-        teacher_queues = [queue["teacher"] for queue in self.queues]
-        taught, losses, metrics = self.teach(images, labels, teacher_queues)
+        queries, keys = self.embed(batch.features, batch.momentum_features)
+        (_, taught), losses, metrics = self.teach(batch, self.queues)
         if not self.bank.ready and epoch >= self.config.teacher_warmup_epochs:
             self.start_bank()
         ids = [self.bank.assign(embeddings) for embeddings in taught]
@@ -90,9 +83,9 @@ class ReKD(DistillationObjective):
             ) / 2
             loss = loss + share * losses["relation_loss"]
             metrics |= relation_metrics(
-                ids[1], labels, self.queues[1], self.config.num_prototypes, self.num_classes
+                ids[1], batch.labels, self.queues[1], self.config.num_prototypes, self.num_classes
             )
-        self.remember(keys, taught, ids, labels)
+        self.remember(keys, taught, ids, batch.labels)
         return loss, losses | metrics
 
     def own_loss(self, query: Tensor, key: Tensor, queue: KeyQueue) -> Tensor:

@@ -62,9 +62,10 @@ class OnlineTeacher(nn.Module):
         return features, _normalize(self.projector(features))
 
     @torch.no_grad()
-    def key(self, images: Tensor) -> Tensor:
-        """Embedding (B, d), L2-normalised, of the momentum twin, without gradients."""
-        return _normalize(self.momentum_projector(self.momentum_backbone(images)))
+    def key(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of the momentum twin, without gradients."""
+        features = self.momentum_backbone(images)
+        return features, _normalize(self.momentum_projector(features))
 
     @property
     def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:

@@ -1,23 +1,22 @@
 import pytest
 import torch
+from tiny_objective import (
+    QUEUE,
+    assert_only_these_get_gradients,
+    build,
+    fill,
+    make_batch,
+    rows_of,
+)
 from torch import nn
 from torch.nn.functional import normalize
 
-from solo_rekd.config import RekdConfig
 from solo_rekd.errors import UserError
-from solo_rekd.objectives import ReKD, distillation
+from solo_rekd.objectives import ReKD
 from solo_rekd.objectives.rekd import relation_metrics
 from solo_rekd.queue import KeyQueue
-from solo_rekd.teachers import FrozenTeacher, OnlineTeacher, two_layer_projector
 
-SIZE, FEATURES, DIM, CLASSES, QUEUE, PROTOTYPES = 4, 6, 5, 3, 12, 4
-
-
-class TinyBackbone(nn.Sequential):
-    num_features = 7
-
-    def __init__(self):
-        super().__init__(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 7), nn.Tanh())
+PROTOTYPES = 4
 
 
 @pytest.fixture(params=["online", "frozen"])
@@ -29,42 +28,11 @@ def mode(request):
 def make(monkeypatch):
     """Builds a float64 ReKD with a tiny teacher."""
 
-    def build(mode="online", teacher_dim=DIM, **settings):
-        torch.manual_seed(0)
-        teacher_class = OnlineTeacher if mode == "online" else FrozenTeacher
-        teacher = teacher_class(TinyBackbone(), two_layer_projector(7, 9, teacher_dim))
-        monkeypatch.setattr(distillation, "build_teacher", lambda config, img_size: teacher)
-        settings = {
-            "queue_size": QUEUE,
-            "num_prototypes": PROTOTYPES,
-            "teacher_warmup_epochs": 0,
-            **settings,
-        }
-        config = RekdConfig(proj_hidden_dim=8, proj_output_dim=DIM, **settings)
-        return ReKD(config, FEATURES, CLASSES, SIZE).double()
+    def run(mode="online", **settings):
+        settings = {"num_prototypes": PROTOTYPES, "teacher_warmup_epochs": 0} | settings
+        return build(ReKD, monkeypatch, mode, **settings)
 
-    return build
-
-
-def batch(size=5, seed=0):
-    g = torch.Generator().manual_seed(seed)
-
-    def draw(*shape):
-        return [torch.randn(*shape, generator=g, dtype=torch.float64) for _ in range(2)]
-
-    images, features, momentum = (
-        draw(size, 3, SIZE, SIZE),
-        draw(size, FEATURES),
-        draw(size, FEATURES),
-    )
-    return images, features, momentum, torch.randint(0, CLASSES, (size,), generator=g)
-
-
-def warmed(objective, epoch=0):
-    """Fills the queues with batches that do not divide them."""
-    for seed in range(4):
-        objective(*batch(seed=seed), epoch=epoch)
-    return objective
+    return run
 
 
 def contrast(query, own, entries, ids, entry_ids, tau, own_weight):
@@ -79,18 +47,19 @@ def contrast(query, own, entries, ids, entry_ids, tau, own_weight):
 @pytest.mark.parametrize("own_weight", [0.5, "uniform"])
 def test_loss_equals_a_slow_loop(make, mode, dictionary, own_weight):
     tau, share = 0.3, 0.7
-    objective = warmed(
+    objective = fill(
         make(mode, dictionary=dictionary, own_weight=own_weight, temperature=tau,
              relation_weight=share)
     )  # fmt: skip
-    images, features, momentum, labels = batch(seed=9)
+    views = make_batch(seed=9)
+    images, features, momentum, labels, _ = views
     queues = [{name: queue[name].clone() for name in queue.names} for queue in objective.queues]
     prototypes = objective.bank.prototypes.clone()
     projector, momentum_projector = objective.projector, objective.momentum_projector
     queries = [normalize(projector(f), dim=1) for f in features]
     keys = [normalize(momentum_projector(f), dim=1).detach() for f in momentum]
     teacher = objective.teacher
-    taught = [teacher.key(x) if mode == "online" else teacher(x)[1] for x in images]
+    taught = [(teacher.key if mode == "online" else teacher)(x)[1] for x in images]
 
     nce = relation = teacher_nce = 0
     for v, w in ((0, 1), (1, 0)):  # the queries of view v meet the keys of view w
@@ -110,7 +79,7 @@ def test_loss_equals_a_slow_loop(make, mode, dictionary, own_weight):
                 teacher_nce = teacher_nce + contrast(tq, *other, ids, entry_ids, 0.2, 1.0)
     count = 2 * len(labels)
 
-    loss, logs = objective(images, features, momentum, labels, epoch=0)
+    loss, logs = objective(views, epoch=0)
     close = {"rtol": 0, "atol": 1e-10}
     torch.testing.assert_close(logs["nce_loss"], nce / count, **close)
     torch.testing.assert_close(logs["relation_loss"], relation / count, **close)
@@ -127,40 +96,40 @@ def test_loss_equals_a_slow_loop(make, mode, dictionary, own_weight):
 def test_plain_info_nce_until_the_first_full_queue(make):
     objective = make()
     for seed, relation in enumerate([False, False, False, True, True]):
-        _, logs = objective(*batch(seed=seed), epoch=0)
+        _, logs = objective(make_batch(seed=seed), epoch=0)
         assert ("relation_loss" in logs) == relation
         assert ("nce_loss" in logs) == (not relation)
 
 
 def test_relations_wait_for_the_teacher_to_ripen(make):
-    objective = warmed(make(teacher_warmup_epochs=2), epoch=1)
+    objective = fill(make(teacher_warmup_epochs=2), epoch=1)
     assert not objective.bank.ready
-    _, logs = objective(*batch(), epoch=2)
+    _, logs = objective(make_batch(), epoch=2)
     assert "relation_loss" in logs
 
 
 def test_without_relation_weight_it_is_moco(make):
-    objective = warmed(make(relation_weight=0.0))
-    loss, logs = objective(*batch(seed=7), epoch=0)
+    objective = fill(make(relation_weight=0.0))
+    loss, logs = objective(make_batch(seed=7), epoch=0)
     assert "relation_loss" not in logs
     parts = logs["nce_loss"] + logs["teacher_nce_loss"] + logs["teacher_class_loss"]
     torch.testing.assert_close(loss, parts)
 
 
 def test_ids_in_the_queue_belong_to_the_teacher_embeddings_beside_them(make):
-    objective = warmed(make(prototype_momentum=1.0))
-    objective(*batch(seed=8), epoch=0)
+    objective = fill(make(prototype_momentum=1.0))
+    objective(make_batch(seed=8), epoch=0)
     for queue in objective.queues:
         assert torch.equal(queue["ids"], objective.bank.assign(queue["teacher"]))
     torch.testing.assert_close(objective.queues[0]["labels"], objective.queues[1]["labels"])
 
 
 def test_no_entry_of_a_queue_belongs_to_a_reseeded_prototype(make):
-    objective = warmed(make(num_prototypes=QUEUE, prototype_momentum=0.0))
+    objective = fill(make(num_prototypes=QUEUE, prototype_momentum=0.0))
     reseeded = 0
     for seed in range(40):
         idle = objective.bank.idle.clone()
-        objective(*batch(seed=seed), epoch=0)
+        objective(make_batch(seed=seed), epoch=0)
         held = torch.cat([queue["ids"] for queue in objective.queues])
         last = torch.cat([queue["ids"][queue_tail(queue)] for queue in objective.queues])
         for c in range(QUEUE):
@@ -176,25 +145,16 @@ def queue_tail(queue):
 
 
 def test_student_and_teacher_do_not_train_each_other(make):
-    objective = warmed(make())
-    images, features, momentum, labels = batch(seed=5)
-    features = [f.requires_grad_() for f in features]
-    _, logs = objective(images, features, momentum, labels, epoch=0)
-    student = [*objective.projector.parameters(), *features]
-    teacher = [p for p in objective.teacher.parameters() if p.requires_grad]
-    probe = list(objective.teacher_classifier.parameters())
+    objective = fill(make())
+    views = make_batch(seed=5)
+    features = [f.requires_grad_() for f in views.features]
+    _, logs = objective(views, epoch=0)
     reaches = {
-        "relation_loss": student,
-        "teacher_nce_loss": teacher,
-        "teacher_class_loss": probe,
+        "relation_loss": [*objective.projector.parameters(), *features],
+        "teacher_nce_loss": [p for p in objective.teacher.parameters() if p.requires_grad],
+        "teacher_class_loss": list(objective.teacher_classifier.parameters()),
     }
-    everything = [*student, *teacher, *probe]
-    for name, reached in reaches.items():
-        gradients = torch.autograd.grad(
-            logs[name], everything, retain_graph=True, allow_unused=True
-        )
-        touched = {id(t) for t, g in zip(everything, gradients, strict=True) if g is not None}
-        assert touched == {id(t) for t in reached}, name
+    assert_only_these_get_gradients(logs, reaches)
 
 
 def test_every_trained_parameter_is_in_a_group(make, mode):
@@ -209,23 +169,18 @@ def test_permuting_the_batch_changes_no_loss(make):
     order = torch.tensor([3, 0, 4, 1, 2])
     losses = []
     for permute in (False, True):
-        objective = warmed(make())
-        views = batch(seed=6)
-        if permute:
-            views = [
-                [view[order] for view in part] if isinstance(part, list) else part[order]
-                for part in views
-            ]
-        losses.append(objective(*views, epoch=0)[0])
+        objective = fill(make())
+        views = make_batch(seed=6)
+        losses.append(objective(rows_of(views, order) if permute else views, epoch=0)[0])
     torch.testing.assert_close(*losses)
 
 
 def test_unlabelled_data_has_no_label_metrics(make):
-    objective = warmed(make())
-    images, features, momentum, labels = batch()
+    objective = fill(make())
+    views = make_batch()
     for queue in objective.queues:
         queue["labels"].fill_(-1)
-    loss, logs = objective(images, features, momentum, torch.full_like(labels, -1), epoch=0)
+    loss, logs = objective(views._replace(labels=torch.full((5,), -1)), epoch=0)
     assert loss.isfinite()
     assert "relation_purity" not in logs
     assert float(logs["teacher_class_loss"]) == 0
@@ -238,15 +193,14 @@ def test_the_teachers_probe_leaves_out_images_without_labels(make):
     for rows in (slice(None), slice(0, 3)):
         objective = make()
         objective.teacher_classifier[0] = nn.Identity()  # normalises over all images
-        images, features, momentum, labels = batch()
-        labels[3:] = -1
-        views = [[view[rows] for view in part] for part in (images, features, momentum)]
-        losses.append(objective(*views, labels[rows], epoch=0)[1]["teacher_class_loss"])
+        views = make_batch()
+        views.labels[3:] = -1
+        losses.append(objective(rows_of(views, rows), epoch=0)[1]["teacher_class_loss"])
     torch.testing.assert_close(*losses)
 
 
 def test_a_frozen_teacher_has_no_loss_of_its_own(make):
-    _, logs = warmed(make("frozen"))(*batch(), epoch=0)
+    _, logs = fill(make("frozen"))(make_batch(), epoch=0)
     assert "teacher_nce_loss" not in logs
     assert "teacher_acc1" in logs
 
@@ -254,14 +208,14 @@ def test_a_frozen_teacher_has_no_loss_of_its_own(make):
 def test_the_teachers_dictionary_needs_its_width(make):
     with pytest.raises(UserError, match=r"proj_output_dim=5 .* 11"):
         make("frozen", teacher_dim=11, dictionary="teacher")
-    _, logs = warmed(make("frozen", teacher_dim=11, dictionary="student"))(*batch(), epoch=0)
+    _, logs = fill(make("frozen", teacher_dim=11, dictionary="student"))(make_batch(), epoch=0)
     assert logs["relation_loss"].isfinite()
 
 
 def test_a_checkpoint_goes_on_exactly(make):
-    first, second = warmed(make()), make()
+    first, second = fill(make()), make()
     second.load_state_dict(first.state_dict())
-    results = [objective(*batch(seed=11), epoch=0) for objective in (first, second)]
+    results = [objective(make_batch(seed=11), epoch=0) for objective in (first, second)]
     torch.testing.assert_close(*[loss for loss, _ in results])
     assert torch.equal(first.bank.prototypes, second.bank.prototypes)
 
