@@ -16,6 +16,11 @@ from solo_rekd.errors import UserError, refuse
 OURS = "ours"
 REKD = "arXiv 2112.04174"
 MOCO_V2 = "arXiv 2003.04297"
+DISCO = "arXiv 2104.09124"
+SEED = "arXiv 2101.04731"
+COMPRESS = "the code of arXiv 2010.14713"
+BINGO = "arXiv 2107.01691"
+CRCD = "the code of arXiv 2103.16367"
 
 
 def _option(
@@ -56,7 +61,7 @@ class DistillationConfig:
     """What every objective with a teacher and a queue shares."""
 
     proj_hidden_dim: int = _option(
-        2048, "hidden width of the projectors", source="arXiv 2104.09124", bounds=(1, _INFINITY)
+        2048, "hidden width of the projectors", source=DISCO, bounds=(1, _INFINITY)
     )
     proj_output_dim: int = _option(
         128, "dimensions of the embeddings", source=MOCO_V2, bounds=(1, _INFINITY)
@@ -141,6 +146,129 @@ class RekdConfig(DistillationConfig):
             raise refuse(
                 "num_prototypes", self.num_prototypes, f"at most queue_size={self.queue_size}"
             )
+
+
+@dataclass(frozen=True)
+class DiscoConfig(DistillationConfig):
+    """Distilled Contrastive Learning, arXiv 2104.09124."""
+
+    consistency_weight: float = _option(
+        32.0,
+        "weight of the squared distance to the teacher's embedding, a mean over the images; the "
+        "paper's code sums over the 32 of a GPU",
+        source=f"the code of {DISCO}",
+        bounds=(0, _INFINITY),
+    )
+
+
+@dataclass(frozen=True)
+class SeedConfig(DistillationConfig):
+    """Self-supervised Distillation, arXiv 2101.04731."""
+
+    target_temperature: float = _option(
+        0.01,
+        "temperature of the teacher's softmax, which is the target",
+        source=SEED,
+        bounds=(1e-4, _INFINITY),
+    )
+
+
+@dataclass(frozen=True)
+class CompressConfig(DistillationConfig):
+    """CompRess, Compressing Representations, arXiv 2010.14713."""
+
+    temperature: float = _option(
+        0.04, "student's softmax temperature", source=COMPRESS, bounds=(1e-4, _INFINITY)
+    )
+    queue_size: int = _option(
+        128000,
+        "length of the memory, which both views share, and of an online teacher's queues",
+        source=COMPRESS,
+        unit="keys",
+        bounds=(1, _INFINITY),
+    )
+    variant: str = _option(
+        "2q",
+        "2q: student and teacher have a memory each; 1q: the student is compared with the "
+        "teacher's, after a linear layer of its own",
+        source=COMPRESS,
+        choices=("1q", "2q"),
+    )
+    target_temperature: float = _option(
+        0.04,
+        "temperature of the teacher's softmax, which is the target",
+        source=COMPRESS,
+        bounds=(1e-4, _INFINITY),
+    )
+
+
+@dataclass(frozen=True)
+class CrcdConfig(DistillationConfig):
+    """Complementary Relation Contrastive Distillation, arXiv 2103.16367."""
+
+    relation_weight: float = _option(
+        1.0, "weight of the relation contrast, both ways", source=CRCD, bounds=(0, _INFINITY)
+    )
+    relation_temperature: float = _option(
+        0.05, "temperature of the relation contrast", source=CRCD, bounds=(1e-4, _INFINITY)
+    )
+    relation_negatives: int = _option(
+        4096,
+        "newest entries of the queue, at most, that the relation contrast compares with; its time "
+        "is in proportion to this and to the square of the batch size",
+        unit="keys",
+        bounds=(1, _INFINITY),
+    )
+    gradient_weight: float = _option(
+        10.0,
+        "weight of 1 - cosine between the gradients of student and teacher",
+        source=CRCD,
+        bounds=(0, _INFINITY),
+    )
+    gradient_task: str = _option(
+        "contrastive",
+        "whose gradients are compared: each network's InfoNCE, or the cross-entropy of a linear "
+        "classifier, by which the labels reach the student",
+        choices=("contrastive", "labels"),
+    )
+    finetune_share: float = _option(
+        0.04,
+        "share of the training, its last whole epochs, that is by InfoNCE alone",
+        source=CRCD,
+        bounds=(0, 1),
+    )
+
+
+@dataclass(frozen=True)
+class BingoConfig(DistillationConfig):
+    """Bag of Instances Aggregation, arXiv 2107.01691."""
+
+    teacher_mode: str = _option(
+        "frozen",
+        "frozen only, read from --teacher_checkpoint: the bags are found once, before the training",
+        source=BINGO,
+    )
+    bag_size: int = _option(
+        5,
+        "training images most alike to an image, as the teacher sees them",
+        source=f"the code of {BINGO}",
+        unit="images",
+        bounds=(1, _INFINITY),
+    )
+    bag_cache: str | None = _option(
+        None,
+        "folder that keeps the bags for the next run with this teacher and data; None: "
+        "solo-rekd/bags in $XDG_CACHE_HOME or ~/.cache",
+        parse=str,
+    )
+
+    def __post_init__(self) -> None:
+        if self.teacher_mode != "frozen":
+            reason = "frozen: the bags are found once, so the teacher must not change"
+            raise refuse("teacher_mode", self.teacher_mode, reason)
+        if self.teacher_checkpoint is None:
+            raise UserError("bingo needs teacher_checkpoint=PATH: its teacher is always frozen")
+        super().__post_init__()
 
 
 def add_flags(

@@ -26,8 +26,10 @@ def folders() -> list[Path]:
 def store_defaults() -> None:
     """Makes `- method_kwargs: NAME` in a recipe stand for every setting with its default."""
     for name, objective in OBJECTIVES.items():
+        # not an instance: one that needs a checkpoint has none by default
+        options = dataclasses.fields(objective.config_class)
         # not closed: an unknown key shall reach the check that names the known ones
         node = OmegaConf.create(
-            dataclasses.asdict(objective.config_class()), flags={"struct": False}
+            {option.name: option.default for option in options}, flags={"struct": False}
         )
         ConfigStore.instance().store(group="method_kwargs", name=name, node=node, provider=PROVIDER)

@@ -3,7 +3,7 @@
 The host's libraries take seconds to import, so only the fixtures below do it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -41,16 +41,11 @@ AUGMENTATION = {
 }
 HEAD = {"classifier_lr": 0.01, "proj_hidden_dim": 16, "proj_output_dim": 8}
 # 48 images fill a queue of 24 in three steps of six, so the relation trains in the other three
+DISTILLED = HEAD | {"queue_size": 24, "teacher": "timm:resnet10t"}
 METHODS = {
     "simclr": HEAD,
     "mocov2plus": HEAD | {"queue_size": 24},
-    "rekd": HEAD
-    | {
-        "queue_size": 24,
-        "num_prototypes": 4,
-        "teacher": "timm:resnet10t",
-        "teacher_warmup_epochs": 0,
-    },
+    "rekd": DISTILLED | {"num_prototypes": 4, "teacher_warmup_epochs": 0},
 }
 
 
@@ -63,6 +58,14 @@ def write_images(folder: Path, seed: int, classes: str, number: int) -> None:
             pixels = rng.integers(0, 256, (32, 32, 3))
             pixels[..., channel] = 64 + pixels[..., channel] // 2
             Image.fromarray(pixels.astype("uint8")).save(folder / name / f"{index:02d}.png")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps the bags of bingo's runs out of the user's own folder for caches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +92,7 @@ def flags(data: Path) -> Callable[..., list[str]]:
     def build(job: str, **changes: Any) -> list[str]:
         settings = IMAGES | {"data_dir": data}
         if job == "pretrain":
-            settings |= TRAINER | AUGMENTATION | METHODS.get(changes["method"], {})
+            settings |= TRAINER | AUGMENTATION | METHODS.get(changes["method"], DISTILLED)
         if job == "linear":
             settings |= TRAINER
         argv = []

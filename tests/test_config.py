@@ -1,35 +1,59 @@
 import dataclasses
+import re
 from argparse import ArgumentParser
 from typing import Any
 
 import pytest
 
 from solo_rekd.config import (
+    CompressConfig,
+    DiscoConfig,
     DistillationConfig,
     RekdConfig,
+    SeedConfig,
     add_flags,
     from_settings,
     refuse_unknown,
 )
 from solo_rekd.errors import UserError
+from solo_rekd.objectives import OBJECTIVES
 
-FIELDS = dataclasses.fields(RekdConfig)
+CONFIGS = {name: objective.config_class for name, objective in OBJECTIVES.items()}
+FIELDS = {
+    f"{name}-{option.name}": option
+    for name, config in CONFIGS.items()
+    for option in dataclasses.fields(config)
+}
 
 
-def parse(*argv: str) -> Any:
+def parse(*argv: str, config: type[DistillationConfig] = RekdConfig) -> Any:
     parser = ArgumentParser()
-    add_flags(parser, RekdConfig, "rekd")
+    add_flags(parser, config, "title")
     return parser.parse_args(argv)
 
 
-def test_flags_without_a_value_are_the_defaults() -> None:
-    assert from_settings(RekdConfig, vars(parse())) == RekdConfig()
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_flags_without_a_value_are_the_defaults(config: type[DistillationConfig]) -> None:
+    given = {"teacher_checkpoint": "a.pt"}  # which some cannot do without
+    flags = parse("--teacher_checkpoint=a.pt", config=config)
+    assert from_settings(config, vars(flags)) == config(**given)
 
 
-@pytest.mark.parametrize("option", FIELDS, ids=lambda option: option.name)
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_help_names_every_setting_with_its_default(config: type[DistillationConfig]) -> None:
+    parser = ArgumentParser()
+    add_flags(parser, config, "title")
+    text = " ".join(parser.format_help().split())
+    for option in dataclasses.fields(config):
+        assert f"--{option.name} " in text
+        assert f"Default: {option.default}, from {option.metadata['source']}." in text
+
+
+@pytest.mark.parametrize("option", FIELDS.values(), ids=FIELDS)
 def test_every_setting_says_what_it_is(option: Any) -> None:
     assert option.metadata["help"]
-    assert option.metadata["source"] == "ours" or option.metadata["source"].startswith("arXiv ")
+    source = option.metadata["source"]
+    assert source == "ours" or re.fullmatch(r"(the code of )?arXiv \d{4}\.\d{5}", source)
     if option.name.endswith("epochs"):
         assert option.metadata["unit"] == "epochs"
 
@@ -81,6 +105,29 @@ def test_values_out_of_range_are_refused(name: str, value: Any) -> None:
         RekdConfig(**{name: value})
     assert str(caught.value).startswith(f"{name}={value!r} is not allowed: expected ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "value"),
+    [
+        (DiscoConfig, "consistency_weight", -1.0),
+        (SeedConfig, "target_temperature", 0.0),
+        (CompressConfig, "target_temperature", -0.04),
+        (CompressConfig, "temperature", 0.0),
+        (CompressConfig, "queue_size", 0),
+        (CompressConfig, "variant", "3q"),
+    ],
+)
+def test_values_out_of_range_are_refused_by_the_others_too(
+    config: type[DistillationConfig], name: str, value: Any
+) -> None:
+    with pytest.raises(UserError, match=rf"^{name}={value!r} is not allowed: expected "):
+        config(**{name: value})
+
+
+def test_an_objective_may_have_its_own_default_of_a_shared_setting() -> None:
+    assert (CompressConfig().temperature, CompressConfig().queue_size) == (0.04, 128000)
+    assert (SeedConfig().temperature, SeedConfig().queue_size) == (0.2, 65536)
 
 
 @pytest.mark.parametrize(

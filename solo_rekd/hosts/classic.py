@@ -1,11 +1,12 @@
 """Adapter to the classic host: solo-learn 1.0.2 from PyPI (argparse, pytorch_lightning 1.x)."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from solo.args import setup
 from solo.methods import METHODS
 from solo.methods.base import BaseMomentumMethod
+from torch.utils.data import DataLoader
 
 from solo_rekd import errors
 from solo_rekd.config import add_flags, from_settings
@@ -26,6 +27,16 @@ class ClassicMethod(Distilled, BaseMomentumMethod):
         self.objective = self.objective_class(
             config, self.features_dim, self.num_classes, img_size, self.max_epochs
         )
+
+    def loader_without_dali(self) -> DataLoader:
+        """The host's other loader, of the same images; its data set is in DALI's order."""
+        from solo_rekd.hosts.classic_loaders import pretrain_loader
+
+        args = Namespace(**self.extra_args, batch_size=self.batch_size)
+        loader = pretrain_loader(args)
+        if args.no_labels:
+            loader.dataset.images.sort()
+        return loader
 
     @classmethod
     def add_model_specific_args(cls, parent_parser: ArgumentParser) -> ArgumentParser:

@@ -3,14 +3,21 @@
 import dataclasses
 
 from omegaconf import DictConfig
+from solo.data.pretrain_dataloader import (
+    build_transform_pipeline,
+    prepare_dataloader,
+    prepare_datasets,
+)
 from solo.methods import METHODS
 from solo.methods.base import BaseMomentumMethod
 from solo.utils.misc import omegaconf_select
 from torch import Tensor
 from torch.nn.functional import normalize
+from torch.utils.data import DataLoader
 
 from solo_rekd import errors
 from solo_rekd.config import from_settings, refuse_unknown
+from solo_rekd.errors import UserError, refuse
 from solo_rekd.hosts import (
     current_backbones,
     current_errors,
@@ -32,6 +39,32 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
         self.objective = self.objective_class(
             config, self.features_dim, self.num_classes, img_size, self.max_epochs
         )
+
+    def loader_without_dali(self) -> DataLoader:
+        """The host's other loader, of the same images; its data set is in DALI's order.
+
+        Raises:
+            UserError: the host does not tell which image is which.
+        """
+        if not self.cfg.dali.encode_indexes_into_labels:
+            limit = f"True with {self.name}, which has to know which image is which"
+            raise refuse("dali.encode_indexes_into_labels", False, limit)
+        data = self.cfg.data
+        if data.fraction > 0:
+            raise refuse("data.fraction", data.fraction, f"-1 with {self.name} and DALI")
+        transform = build_transform_pipeline(data.dataset, self.cfg.augmentations[0])
+        dataset = prepare_datasets(
+            data.dataset, transform, train_data_path=data.train_path, no_labels=data.no_labels
+        )
+        if data.no_labels:
+            dataset.images.sort()
+        listed = self.trainer.train_dataloader.dataset_size
+        if listed != len(dataset):
+            raise UserError(
+                f"data.train_path={str(data.train_path)!r} has {len(dataset)} images in class "
+                f"folders, but DALI counts {listed} files: leave nothing but images there"
+            )
+        return prepare_dataloader(dataset, self.batch_size, data.num_workers)
 
     @classmethod
     def add_and_assert_specific_cfg(cls, cfg: DictConfig) -> DictConfig:

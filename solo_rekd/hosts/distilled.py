@@ -1,11 +1,13 @@
 """The host's momentum method with one of our objectives: what the adapters of both hosts share."""
 
+import functools
 import logging
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from solo_rekd.errors import UserError, refuse
+from solo_rekd.hosts.training_images import training_images
 from solo_rekd.objectives import OBJECTIVES, Batch, DistillationObjective
 
 _log = logging.getLogger("solo_rekd")
@@ -55,6 +57,12 @@ class Distilled(_Host):
             return loss + out["loss"]
         # Without labels the host's class loss is the mean of nothing; DDP still wants a gradient.
         return loss + 0 * sum(parameter.sum() for parameter in self.classifier.parameters())
+
+    def on_train_start(self) -> None:
+        """The host's step counter; and the objective may look at the training set."""
+        super().on_train_start()
+        # Lightning 1.9 has no loader before this hook
+        self.objective.before_training(functools.partial(training_images, self))
 
     def on_fit_end(self) -> None:
         """Refuses a training that was none: see `refuse_empty_epoch`."""

@@ -1,5 +1,24 @@
 """Losses as pure functions: embeddings in, scalar out."""
 
+from solo_rekd.losses.bag_contrast import bag_contrast_loss
+from solo_rekd.losses.consistency import consistency_loss
 from solo_rekd.losses.contrast import info_nce_loss, relation_contrast_loss
+from solo_rekd.losses.gradient_relation import (
+    cross_entropy_gradient,
+    gradient_relation_loss,
+    info_nce_gradient,
+)
+from solo_rekd.losses.relation_difference import relation_difference_loss
+from solo_rekd.losses.similarity import similarity_distillation_loss
 
-__all__ = ["info_nce_loss", "relation_contrast_loss"]
+__all__ = [
+    "bag_contrast_loss",
+    "consistency_loss",
+    "cross_entropy_gradient",
+    "gradient_relation_loss",
+    "info_nce_gradient",
+    "info_nce_loss",
+    "relation_contrast_loss",
+    "relation_difference_loss",
+    "similarity_distillation_loss",
+]

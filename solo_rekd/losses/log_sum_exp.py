@@ -1,4 +1,8 @@
-"""The log-sum-exp of a query's similarities to a long dictionary, without keeping its logits."""
+"""The softmax of a query over a long dictionary, without keeping its logits.
+
+Its log-sum-exp and the mean of further values under it are all that a cross-entropy between two
+softmaxes needs (losses/similarity.py).
+"""
 
 from typing import Any
 
@@ -9,47 +13,88 @@ from torch.autograd.function import once_differentiable
 CHUNK = 4096  # dictionary entries at a time: the logits of one chunk stay in cache
 
 
-class _LogSumExp(torch.autograd.Function):
-    """One pass in chunks keeps a running maximum, sum, and softmax-weighted sum of the dictionary.
+def _attend(
+    query: Tensor, own: Tensor | None, keys: Tensor, values: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Log-sum-exp of the scaled similarities, and the mean of the values under their softmax.
 
-    The last is the gradient with respect to the query, so backward has nothing to recompute.
+    One pass in chunks keeps a running maximum, sum, and softmax-weighted sum of the values; an own
+    key is its own value.
     """
-
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, own: Tensor, dictionary: Tensor, scale: float) -> Tensor:
+    if own is None:
+        maximum = query.new_full((len(query),), -torch.inf)
+        total = torch.zeros_like(maximum)
+        weighted = query.new_zeros(len(query), values.shape[1])
+    else:
         maximum = (query * own).sum(1) * scale
         total = torch.ones_like(maximum)
         weighted = own.clone()
-        for chunk in dictionary.split(CHUNK):
-            logits = (query @ chunk.T).mul_(scale)
-            new_maximum = torch.maximum(maximum, logits.amax(1))
-            shrink = (maximum - new_maximum).exp()
-            weights = logits.sub_(new_maximum[:, None]).exp_()
-            total = total * shrink + weights.sum(1)
-            weighted = torch.addmm(weighted * shrink[:, None], weights, chunk)
-            maximum = new_maximum
-        ctx.save_for_backward(weighted * (scale / total)[:, None])
-        return maximum + total.log()
+    for chunk, chunk_values in zip(keys.split(CHUNK), values.split(CHUNK), strict=True):
+        logits = (query @ chunk.T).mul_(scale)
+        new_maximum = torch.maximum(maximum, logits.amax(1))
+        shrink = (maximum - new_maximum).exp()
+        weights = logits.sub_(new_maximum[:, None]).exp_()
+        total = total * shrink + weights.sum(1)
+        weighted = torch.addmm(weighted * shrink[:, None], weights, chunk_values)
+        maximum = new_maximum
+    return maximum + total.log(), weighted / total[:, None]
+
+
+class _LogSumExp(torch.autograd.Function):
+    """The mean of the keys themselves is the gradient: backward has nothing to recompute."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, own: Tensor | None, dictionary: Tensor, scale: float
+    ) -> Tensor:
+        value, mean = _attend(query, own, dictionary, dictionary, scale)
+        ctx.save_for_backward(mean.mul_(scale))
+        return value
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        (softmax_mean,) = ctx.saved_tensors
-        return grad[:, None] * softmax_mean, None, None, None
+        (scaled_mean,) = ctx.saved_tensors
+        return grad[:, None] * scaled_mean, None, None, None
 
 
-def log_sum_exp(query: Tensor, own: Tensor, dictionary: Tensor, temperature: float) -> Tensor:
+def log_sum_exp(
+    query: Tensor, own: Tensor | None, dictionary: Tensor, temperature: float
+) -> Tensor:
     """Computes `log(exp(q_i.k_i / tau) + sum_j exp(q_i.D_j / tau))` for every query.
 
     Memory is linear in the chunk, not in the dictionary. Only the query receives a gradient.
 
     Args:
         query: queries q, shape (B, d).
-        own: each query's own key k, shape (B, d), without gradient.
+        own: each query's own key k, shape (B, d), without gradient; None leaves its term out.
         dictionary: further keys D, shape (K, d), without gradient.
         temperature: tau, above 0.
 
     Returns:
         Shape (B,).
     """
-    return _LogSumExp.apply(query, own.detach(), dictionary.detach(), 1 / temperature)
+    own = None if own is None else own.detach()
+    return _LogSumExp.apply(query, own, dictionary.detach(), 1 / temperature)
+
+
+@torch.no_grad()
+def softmax_mean(
+    query: Tensor, own: Tensor | None, keys: Tensor, values: Tensor, temperature: float
+) -> Tensor:
+    """Computes `sum_j p_ij V_j` with `p_i = softmax_j(q_i.D_j / tau)`, an attention.
+
+    Memory is linear in the chunk. torch's fused attention is as fast and as exact on a CPU, but
+    where keys and values differ in width, as two networks' features do, it keeps whole logits.
+
+    Args:
+        query: queries q, shape (B, d).
+        own: a further key and value of each query's own, shape (B, d), or None.
+        keys: keys D, shape (K, d).
+        values: values V, shape (K, v); v = d where there is an own key.
+        temperature: tau, above 0.
+
+    Returns:
+        Shape (B, v), without gradient.
+    """
+    return _attend(query, own, keys, values, 1 / temperature)[1]

@@ -1,8 +1,30 @@
 """The objectives by name: what each paper adds to the host's momentum method."""
 
+from solo_rekd.objectives.bingo import BINGO
+from solo_rekd.objectives.compress import CompRess
+from solo_rekd.objectives.crcd import CRCD
+from solo_rekd.objectives.disco import DisCo
 from solo_rekd.objectives.distillation import Batch, DistillationObjective
 from solo_rekd.objectives.rekd import ReKD
+from solo_rekd.objectives.seed import SEED
 
-OBJECTIVES: dict[str, type[DistillationObjective]] = {"rekd": ReKD}
+OBJECTIVES: dict[str, type[DistillationObjective]] = {
+    "rekd": ReKD,
+    "disco": DisCo,
+    "seed": SEED,
+    "compress": CompRess,
+    "crcd": CRCD,
+    "bingo": BINGO,
+}
 
-__all__ = ["OBJECTIVES", "Batch", "DistillationObjective", "ReKD"]
+__all__ = [
+    "BINGO",
+    "CRCD",
+    "OBJECTIVES",
+    "SEED",
+    "Batch",
+    "CompRess",
+    "DisCo",
+    "DistillationObjective",
+    "ReKD",
+]

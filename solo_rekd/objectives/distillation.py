@@ -1,10 +1,12 @@
 """What every objective has: the student's head, a teacher, and the teacher's own training."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
+from torch.utils.data import DataLoader
 
 from solo_rekd.config import DistillationConfig
 from solo_rekd.losses import info_nce_loss
@@ -53,6 +55,7 @@ class DistillationObjective(nn.Module):
         max_epochs: length of the training.
 
     Attributes:
+        img_size: as given.
         projector: the student's head, features (B, f) to embeddings (B, d).
         momentum_projector: its momentum twin.
         teacher: online or frozen.
@@ -60,6 +63,7 @@ class DistillationObjective(nn.Module):
 
     config_class: ClassVar[type[DistillationConfig]]
     projector: nn.Module
+    momentum_projector: nn.Module
 
     def __init__(
         self,
@@ -71,6 +75,7 @@ class DistillationObjective(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        self.img_size = img_size
         self.max_epochs = max_epochs
         self.projector = two_layer_projector(
             features_dim, config.proj_hidden_dim, config.proj_output_dim
@@ -108,6 +113,17 @@ class DistillationObjective(nn.Module):
         if isinstance(self.teacher, OnlineTeacher):
             pairs += self.teacher.momentum_pairs
         return pairs
+
+    def before_training(self, training_images: Callable[[], DataLoader]) -> None:
+        """Lets an objective see the whole training set once, before a run's first step: a no-op.
+
+        A run that goes on from a checkpoint comes here too.
+
+        Args:
+            training_images: makes a loader of the images in the order of `Batch.indexes`, without
+                augmentation, in batches of (indexes, images, labels). Raises a UserError where the
+                host's loader does not tell which image is which.
+        """
 
     def embed(
         self, features: list[Tensor], momentum_features: list[Tensor]

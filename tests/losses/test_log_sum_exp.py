@@ -4,7 +4,7 @@ from torch.autograd import gradcheck
 from torch.nn.functional import normalize
 
 from solo_rekd.losses import log_sum_exp as module
-from solo_rekd.losses.log_sum_exp import log_sum_exp
+from solo_rekd.losses.log_sum_exp import log_sum_exp, softmax_mean
 
 
 @pytest.fixture(params=[1, 3, 7, 100])
@@ -24,8 +24,8 @@ def draw(batch=5, entries=17, dim=4, seed=0):
 def slow(query, own, dictionary, temperature):
     """exp, sum, log: entry by entry."""
     out = []
-    for q, k in zip(query, own, strict=True):
-        total = torch.exp(q @ k / temperature)
+    for i, q in enumerate(query):
+        total = 0 if own is None else torch.exp(q @ own[i] / temperature)
         for entry in dictionary:
             total = total + torch.exp(q @ entry / temperature)
         out.append(total.log())
@@ -33,9 +33,11 @@ def slow(query, own, dictionary, temperature):
 
 
 @pytest.mark.usefixtures("chunk")
+@pytest.mark.parametrize("with_own", [True, False])
 @pytest.mark.parametrize("temperature", [0.05, 0.2, 1.0])
-def test_value_and_gradient_equal_the_slow_loop(temperature):
+def test_value_and_gradient_equal_the_slow_loop(temperature, with_own):
     query, own, dictionary = draw()
+    own = own if with_own else None
     query.requires_grad_()
     weights = torch.arange(1.0, 6.0, dtype=torch.float64)
     values, gradients = [], []
@@ -48,8 +50,10 @@ def test_value_and_gradient_equal_the_slow_loop(temperature):
 
 
 @pytest.mark.usefixtures("chunk")
-def test_gradcheck():
+@pytest.mark.parametrize("with_own", [True, False])
+def test_gradcheck(with_own):
     query, own, dictionary = draw(batch=3, entries=8)
+    own = own if with_own else None
     assert gradcheck(lambda q: log_sum_exp(q, own, dictionary, 0.2), query.requires_grad_())
 
 
@@ -67,3 +71,22 @@ def test_only_the_query_gets_a_gradient():
     assert query.grad is not None
     assert own.grad is None
     assert dictionary.grad is None
+
+
+@pytest.mark.usefixtures("chunk")
+@pytest.mark.parametrize("width", [None, 9])
+def test_softmax_mean_equals_the_slow_loop(width):
+    query, own, keys = draw()
+    if width:  # no own entry where keys and values differ in width
+        own, values = None, draw(entries=len(keys), dim=width)[2]
+    else:
+        values = keys.flip(1)
+    found = softmax_mean(query.requires_grad_(), own, keys, values, 0.05)
+    for i, q in enumerate(query):
+        weights = [torch.exp(q @ key / 0.05) for key in keys]
+        entries = list(values)
+        if own is not None:
+            weights, entries = [*weights, torch.exp(q @ own[i] / 0.05)], [*entries, own[i]]
+        mean = sum(w * v for w, v in zip(weights, entries, strict=True)) / sum(weights)
+        torch.testing.assert_close(found[i], mean.detach(), rtol=0, atol=1e-10)
+    assert not found.requires_grad

@@ -1,0 +1,70 @@
+"""CRCD's second element (arXiv 2103.16367): the task's gradients with respect to an embedding.
+
+They are written out, not taken by autograd, so that the student can learn from its own.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, one_hot
+
+from solo_rekd.losses.contrast import full_precision
+
+
+@full_precision
+def info_nce_gradient(query: Tensor, positive: Tensor, queue: Tensor, temperature: float) -> Tensor:
+    """Gradient of each query's InfoNCE (`info_nce_loss`) with respect to the query.
+
+    `g_i = (sum_j p_ij D_j - k_i) / tau`, with D the own key k_i and the queue, and p_i the softmax
+    of the similarities: the mean of the dictionary under it, less the own key.
+
+    Args:
+        query: L2-normalised queries, shape (B, d).
+        positive: each query's own key, shape (B, d), without gradient.
+        queue: other keys, shape (K, d), without gradient.
+        temperature: tau, above 0.
+
+    Returns:
+        Shape (B, d), differentiable in `query`; the graph keeps B x K numbers.
+    """
+    positive, queue = positive.detach(), queue.detach()
+    own = (query * positive).sum(1, keepdim=True)
+    weights = torch.softmax(torch.cat([own, query @ queue.T], 1) / temperature, 1)
+    return ((weights[:, :1] - 1) * positive + weights[:, 1:] @ queue) / temperature
+
+
+@full_precision
+def cross_entropy_gradient(
+    embedding: Tensor, labels: Tensor, weight: Tensor, bias: Tensor
+) -> Tensor:
+    """Gradient of each embedding's cross-entropy under a linear classifier.
+
+    `g_i = (softmax(W x_i + b) - y_i) W`, with y_i the label as a one-hot vector.
+
+    Args:
+        embedding: x, shape (B, d).
+        labels: shape (B,), from 0 to C - 1.
+        weight: W, shape (C, d), without gradient.
+        bias: b, shape (C,), without gradient.
+
+    Returns:
+        Shape (B, d), differentiable in `embedding`.
+    """
+    weight, bias = weight.detach(), bias.detach()
+    predicted = torch.softmax(embedding @ weight.T + bias, 1)
+    return (predicted - one_hot(labels, len(weight))) @ weight
+
+
+@full_precision
+def gradient_relation_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """`mean_i (1 - cos(g_i, h_i))`, between the gradients of student and teacher.
+
+    As the code of arXiv 2103.16367, which weighs it by 10.
+
+    Args:
+        student: gradients g of the student's task, shape (B, d).
+        teacher: gradients h of the teacher's, shape (B, d), without gradient.
+
+    Returns:
+        A scalar in [0, 2].
+    """
+    return (1 - cosine_similarity(student, teacher.detach(), dim=1)).mean()

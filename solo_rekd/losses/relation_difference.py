@@ -1,0 +1,167 @@
+"""CRCD's relation contrast (arXiv 2103.16367), anchor by anchor.
+
+The relation of an embedding x to an anchor A is its direction from there, `(x - A) / |x - A|`, a
+zero vector where the two coincide. All pairs of a batch with every entry of a queue make B x B x K
+relations; their cosines need no more than one B x K matrix an anchor, for
+`(x - A).(Q - A) = x.Q - A.Q - (x - A).A`, and `x.Q` is the same for all anchors.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import logsigmoid
+
+from solo_rekd.losses.contrast import full_precision
+
+LOGITS = 2**22  # at a time, unless those of one anchor are more: 16 MiB in float32
+CLOSEST = 1e-3  # a shorter difference of unit vectors in float32 has no direction worth a contrast
+
+
+@full_precision
+def relation_difference_loss(
+    student: Tensor,
+    teacher: Tensor,
+    student_queue: Tensor,
+    teacher_queue: Tensor,
+    temperature: float,
+) -> Tensor:
+    """Contrasts the student's relations to the batch's teacher embeddings with the teacher's.
+
+    With r(x, a) the relation of x to the anchor t_a, for each sample i and each anchor a != i,
+    `-log(e(s_i, t_i) / (e(s_i, t_i) + sum_k e(s_i, T_k)))
+    - log(e(s_i, t_i) / (e(s_i, t_i) + sum_k e(t_i, S_k)))`, `e(x, y) = exp(r(x, a).r(y, a) / tau)`:
+    the student's relation finds the teacher's, and the teacher's the student's (arXiv 2103.16367;
+    InfoNCE for its NCE). The anchor a = i is left out: the teacher has no relation to itself.
+
+    Memory is linear in B: the anchors are worked through in chunks, and the gradient is summed up
+    on the way. Only the student receives one.
+
+    Args:
+        student: L2-normalised embeddings s, shape (B, d).
+        teacher: the same images' teacher embeddings t, which are the anchors too, shape (B, d).
+        student_queue: momentum embeddings S of other images, shape (K, d).
+        teacher_queue: teacher embeddings T of other images, shape (K, d).
+        temperature: tau, above 0.
+
+    Returns:
+        The mean over the B (B - 1) pairs, a scalar; 0 for a single image.
+    """
+    # Differences do not change with the origin, but float32 products of what lies close together do
+    origin = teacher.detach().mean(0)
+    constants = [x.detach() - origin for x in (teacher, student_queue, teacher_queue)]
+    pairs = max(1, len(student) * (len(student) - 1))
+    return _AnchorByAnchor.apply(student - origin, *constants, temperature) / pairs
+
+
+def sum_over_anchors(
+    anchors: Tensor,
+    student: Tensor,
+    teacher: Tensor,
+    student_queue: Tensor,
+    teacher_queue: Tensor,
+    student_products: Tensor,
+    teacher_products: Tensor,
+    temperature: float,
+) -> Tensor:
+    """The losses of `relation_difference_loss`, summed over all samples and some of the anchors.
+
+    Args:
+        anchors: places of the anchors in the batch, shape (A,).
+        student: as there, from any origin.
+        teacher: as there, from the same origin.
+        student_queue: the same.
+        teacher_queue: the same.
+        student_products: student times teacher_queue, shape (B, K).
+        teacher_products: teacher times student_queue, shape (B, K).
+        temperature: tau, above 0.
+
+    Returns:
+        A scalar, with a graph of about 3 A B K numbers.
+    """
+    origins = teacher[anchors]
+    student_relations, student_distances = _relate(student, origins)
+    teacher_relations, teacher_distances = _relate(teacher, origins)
+    own = (student_relations * teacher_relations).sum(2) / temperature
+    among_teachers = _log_sum_exp(
+        student_relations, student_distances, student_products, origins, teacher_queue, temperature
+    )
+    among_students = _log_sum_exp(
+        teacher_relations, teacher_distances, teacher_products, origins, student_queue, temperature
+    )
+    losses = -logsigmoid(own - among_teachers) - logsigmoid(own - among_students)
+    itself = anchors[:, None] == torch.arange(len(teacher), device=anchors.device)
+    return losses.masked_fill(itself, 0).sum()
+
+
+def _relate(embeddings: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
+    """Relations (A, B, d) of embeddings (B, d) to anchors (A, d), and the distances (A, B, 1)."""
+    differences = embeddings - anchors[:, None]
+    distances = torch.linalg.vector_norm(differences, dim=2, keepdim=True).clamp(min=CLOSEST)
+    return differences / distances, distances
+
+
+def _log_sum_exp(
+    relations: Tensor,
+    distances: Tensor,
+    products: Tensor,
+    anchors: Tensor,
+    queue: Tensor,
+    temperature: float,
+) -> Tensor:
+    """Log-sum-exp, shape (A, B), of the relations' cosines with those of the queue's entries."""
+    # without products of vectors: exact for entries close to an anchor
+    exact = "donot_use_mm_for_euclid_dist"
+    queue_distances = torch.cdist(anchors, queue, compute_mode=exact).clamp(min=CLOSEST)
+    along = relations @ anchors[:, :, None]
+    differences = products - (anchors @ queue.T)[:, None]
+    cosines = torch.addcmul(-along, differences, 1 / distances)
+    return torch.logsumexp(cosines * (1 / (temperature * queue_distances))[:, None], 2)
+
+
+class _AnchorByAnchor(torch.autograd.Function):
+    """Sums value and gradient over chunks of anchors: no chunk's graph outlives it.
+
+    Recomputing the chunks in backward would take every logit twice.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        student: Tensor,
+        teacher: Tensor,
+        student_queue: Tensor,
+        teacher_queue: Tensor,
+        temperature: float,
+    ) -> Tensor:
+        chunk = max(1, LOGITS // (len(student) * len(teacher_queue)))
+        leaf, products = student.detach(), student @ teacher_queue.T
+        teacher_products = teacher @ student_queue.T
+        value, *gradients = (torch.zeros_like(x) for x in (student.new_empty(()), leaf, products))
+        with torch.enable_grad():
+            # leaves both: their product's gradient is taken once, not in every chunk
+            leaf.requires_grad_(), products.requires_grad_()
+            for anchors in torch.arange(len(student), device=student.device).split(chunk):
+                loss = sum_over_anchors(
+                    anchors,
+                    leaf,
+                    teacher,
+                    student_queue,
+                    teacher_queue,
+                    products,
+                    teacher_products,
+                    temperature,
+                )
+                parts = torch.autograd.grad(loss, (leaf, products))
+                value += loss.detach()
+                for gradient, part in zip(gradients, parts, strict=True):
+                    gradient += part
+        ctx.save_for_backward(torch.addmm(gradients[0], gradients[1], teacher_queue))
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = ctx.saved_tensors
+        return grad * gradient, None, None, None, None

@@ -1,0 +1,93 @@
+"""BINGO, Bag of Instances Aggregation (arXiv 2107.01691).
+
+A frozen teacher finds each training image's bag, the k images most alike to it, once. The student's
+query then meets the teacher's embedding of its own image (intra-sample) and of its bag's members
+(inter-sample), against a queue of teacher embeddings.
+
+The paper draws one member a step, loads and augments it, and runs both networks on it; a host's
+loader gives views of one image only. Here the members' embeddings are those of the images without
+augmentation, found along with the bags, and the mean over the whole bag stands for the draw.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from solo_rekd.bags import Bags, cache_folder, find_bags
+from solo_rekd.config import BingoConfig
+from solo_rekd.errors import refuse
+from solo_rekd.losses import bag_contrast_loss
+from solo_rekd.objectives.distillation import Batch, DistillationObjective
+from solo_rekd.queue import KeyQueue, gather, random_keys
+from solo_rekd.teachers import FrozenTeacher
+
+
+class BINGO(DistillationObjective):
+    """The student's query meets its teacher's embedding of the image and of the image's bag."""
+
+    config_class = BingoConfig
+    config: BingoConfig
+    teacher: FrozenTeacher
+    queues: "list[KeyQueue]"
+    bags: Bags  # no buffer: DDP would broadcast it at every step, and every checkpoint hold it
+
+    def __init__(
+        self,
+        config: BingoConfig,
+        features_dim: int,
+        num_classes: int,
+        img_size: int,
+        max_epochs: int,
+    ) -> None:
+        super().__init__(config, features_dim, num_classes, img_size, max_epochs)
+        width = self.teacher.embedding_dim
+        if width != config.proj_output_dim:
+            raise refuse(
+                "proj_output_dim", config.proj_output_dim, f"{width}, the teacher's embedding"
+            )
+        self.queues = self.view_queues(teacher=random_keys(config.queue_size, width))
+
+    def before_training(self, training_images: Callable[[], DataLoader]) -> None:
+        """Finds the bags, or reads them from the cache."""
+        self.bags = find_bags(
+            self.teacher,
+            self.config.teacher_stem,
+            training_images(),
+            size=self.config.bag_size,
+            folder=cache_folder(self.config.bag_cache),
+            device=self.queues[0]["teacher"].device,
+        )
+
+    def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `DistillationObjective.forward`."""
+        queries, _ = self.embed(batch.features, batch.momentum_features)
+        taught, losses, metrics = self.teach(batch, self.queues)
+        own = self.bags.embeddings[batch.indexes].to(queries[0].dtype)
+        members = self.bags.embeddings[self.bags.members[batch.indexes]].to(queries[0].dtype)
+
+        parts = torch.stack(
+            [
+                bag_contrast_loss(
+                    query,
+                    torch.cat([embeddings[:, None], members], dim=1),
+                    queue["teacher"],
+                    self.config.temperature,
+                )
+                for query, embeddings, queue in (
+                    (queries[0], taught.embeddings[1], self.queues[1]),
+                    (queries[1], taught.embeddings[0], self.queues[0]),
+                )
+            ]
+        )
+        losses["intra_loss"] = parts[:, 0].mean()
+        losses["inter_loss"] = parts[:, 1:].mean()
+        loss = sum(losses.values(), start=queries[0].new_zeros(()))
+
+        views = torch.stack(taught.embeddings)
+        metrics["own_similarity"] = (views * own).sum(-1).mean()
+        metrics["bag_similarity"] = (views[:, :, None] * members).sum(-1).mean()
+        for embeddings, queue in zip(taught.embeddings, self.queues, strict=True):
+            queue.push(teacher=gather(embeddings))
+        return loss, losses | metrics

@@ -1,0 +1,76 @@
+"""CompRess, Compressing Representations (arXiv 2010.14713).
+
+Student and teacher see the same view, and have no head: their spaces are their normalised pooled
+features. The student's similarities to a memory match the teacher's. Variant 2q: each has a memory
+of its own features, index-aligned, the student's from its momentum twin. Variant 1q: both look into
+the teacher's, the student through a linear layer.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from solo_rekd.config import CompressConfig
+from solo_rekd.losses import similarity_distillation_loss
+from solo_rekd.objectives.distillation import Batch, DistillationObjective
+from solo_rekd.queue import KeyQueue, gather, random_keys
+from solo_rekd.teachers import OnlineTeacher
+
+
+class CompRess(DistillationObjective):
+    """The student's features have the neighbours that the teacher's have."""
+
+    config_class = CompressConfig
+    config: CompressConfig
+    queues: "list[KeyQueue]"
+
+    def __init__(
+        self,
+        config: CompressConfig,
+        features_dim: int,
+        num_classes: int,
+        img_size: int,
+        max_epochs: int,
+    ) -> None:
+        super().__init__(config, features_dim, num_classes, img_size, max_epochs)
+        teacher_dim = self.teacher.num_features
+        fields = {"teacher": random_keys(config.queue_size, teacher_dim)}
+        if config.variant == "1q":
+            self.projector = nn.Linear(features_dim, teacher_dim)
+            self.momentum_projector = nn.Linear(features_dim, teacher_dim).requires_grad_(False)
+            self.momentum_projector.load_state_dict(self.projector.state_dict())
+        else:
+            self.projector = self.momentum_projector = nn.Identity()
+            fields["student"] = random_keys(config.queue_size, features_dim)
+        # one for both views: at the paper's length and widths it takes 1.3 GB
+        self.memory = KeyQueue(**fields)
+        # an online teacher's own training goes on in the space of its projector
+        online = isinstance(self.teacher, OnlineTeacher)
+        self.queues = self.view_queues() if online else []
+
+    def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `DistillationObjective.forward`."""
+        queries, keys = self.embed(batch.features, batch.momentum_features)
+        taught, losses, metrics = self.teach(batch, self.queues)
+        # half precision would blur the neighbours
+        features = torch.cat(taught.features).to(self.memory["teacher"].dtype)
+        features = normalize(features, dim=1)
+        dictionary = "teacher" if self.config.variant == "1q" else "student"
+        losses["similarity_loss"] = similarity_distillation_loss(
+            torch.cat(queries),
+            self.memory[dictionary],
+            features,
+            self.memory["teacher"],
+            temperature=self.config.temperature,
+            teacher_temperature=self.config.target_temperature,
+        )
+        loss = sum(losses.values(), start=queries[0].new_zeros(()))
+        self.remember(features, torch.cat(keys), taught.embeddings)
+        return loss, losses | metrics
+
+    def remember(self, features: Tensor, keys: Tensor, embeddings: list[Tensor]) -> None:
+        """Pushes the global batch into the memory, and an online teacher's keys into its queues."""
+        fields = {"teacher": features, "student": keys}
+        self.memory.push(**{name: gather(fields[name]) for name in self.memory.names})
+        for view, queue in enumerate(self.queues):
+            queue.push(teacher=gather(embeddings[view]))

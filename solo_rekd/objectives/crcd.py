@@ -1,0 +1,158 @@
+"""CRCD, Complementary Relation Contrastive Distillation (arXiv 2103.16367).
+
+From the paper: relations to anchors, contrasted between student and teacher, and the gradients of
+the task as a second element. Ours, for the paper learns from labels: InfoNCE as the task of both
+networks, a queue as their memory. Student and teacher see the same view.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from solo_rekd.config import CrcdConfig
+from solo_rekd.errors import UserError, refuse
+from solo_rekd.losses import (
+    cross_entropy_gradient,
+    gradient_relation_loss,
+    info_nce_gradient,
+    info_nce_loss,
+    relation_difference_loss,
+)
+from solo_rekd.objectives.distillation import Batch, DistillationObjective
+from solo_rekd.queue import KeyQueue, gather, random_keys
+
+
+class CRCD(DistillationObjective):
+    """The student's relations to the teacher's embeddings, and its gradients, are the teacher's."""
+
+    config_class = CrcdConfig
+    config: CrcdConfig
+    queues: "list[KeyQueue]"
+
+    def __init__(
+        self,
+        config: CrcdConfig,
+        features_dim: int,
+        num_classes: int,
+        img_size: int,
+        max_epochs: int,
+    ) -> None:
+        super().__init__(config, features_dim, num_classes, img_size, max_epochs)
+        width = self.teacher.embedding_dim
+        if width != config.proj_output_dim:
+            raise refuse(
+                "proj_output_dim", config.proj_output_dim, f"{width}, the teacher's embedding"
+            )
+        size = config.queue_size
+        self.queues = self.view_queues(
+            student=random_keys(size, width), teacher=random_keys(size, width)
+        )
+        if config.gradient_task == "labels":
+            self.task_classifiers = nn.ModuleDict(
+                {network: nn.Linear(width, num_classes) for network in ("student", "teacher")}
+            )
+        self.distilled_epochs = max_epochs - round(config.finetune_share * max_epochs)
+
+    def learnable_params(self, classifier_lr: float) -> list[dict[str, Any]]:
+        """See `DistillationObjective.learnable_params`; the task's classifiers, if any, too."""
+        groups = super().learnable_params(classifier_lr)
+        if self.config.gradient_task == "labels":
+            group: dict[str, Any] = {
+                "name": "task_classifiers",
+                "params": list(self.task_classifiers.parameters()),
+                "lr": classifier_lr,
+                "weight_decay": 0,
+            }
+            groups.append(group)
+        return groups
+
+    def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `DistillationObjective.forward`.
+
+        Raises:
+            UserError: the task needs labels and the batch has none.
+        """
+        queries, keys = self.embed(batch.features, batch.momentum_features)
+        (_, taught), losses, metrics = self.teach(batch, self.queues)
+        if self.config.gradient_task == "labels":
+            losses["task_class_loss"] = self.task_class_loss(queries, taught, batch.labels)
+        # the queries of a view meet the keys and the queue of the other, as in MoCo
+        views = ((0, 1), (1, 0))
+        losses["nce_loss"] = torch.stack(
+            [
+                info_nce_loss(
+                    queries[v], keys[w], self.queues[w]["student"], self.config.temperature
+                )
+                for v, w in views
+            ]
+        ).mean()
+        loss = sum(losses.values(), start=queries[0].new_zeros(()))
+        if epoch < self.distilled_epochs:
+            losses["relation_loss"] = torch.stack(
+                [self.relation_loss(queries[v], taught[v], self.queues[w]) for v, w in views]
+            ).mean()
+            losses["gradient_loss"] = torch.stack(
+                [
+                    gradient_relation_loss(
+                        self.task_gradient("student", queries[v], keys[w], w, batch.labels),
+                        self.task_gradient("teacher", taught[v], taught[w], w, batch.labels),
+                    )
+                    for v, w in views
+                ]
+            ).mean()
+            loss = loss + self.config.relation_weight * losses["relation_loss"]
+            loss = loss + self.config.gradient_weight * losses["gradient_loss"]
+        for view, queue in enumerate(self.queues):
+            queue.push(student=gather(keys[view]), teacher=gather(taught[view]))
+        return loss, losses | metrics
+
+    def relation_loss(self, query: Tensor, taught: Tensor, queue: KeyQueue) -> Tensor:
+        """The relation contrast of one view, among the newest entries of a queue."""
+        count = min(self.config.relation_negatives, queue.size)
+        newest = queue.pointer - 1 - torch.arange(count, device=queue.pointer.device)
+        entries = [queue[name][newest % queue.size] for name in ("student", "teacher")]
+        return relation_difference_loss(query, taught, *entries, self.config.relation_temperature)
+
+    def task_gradient(
+        self, network: str, embedding: Tensor, key: Tensor, view: int, labels: Tensor
+    ) -> Tensor:
+        """Gradient of a network's task with respect to its embedding.
+
+        Args:
+            network: student or teacher.
+            embedding: shape (B, d).
+            key: the same network's embedding of the other view, shape (B, d).
+            view: that view.
+            labels: shape (B,), -1 where there is none; read if they are the task.
+
+        Returns:
+            Shape (B, d), or a row for each image with a label.
+        """
+        if self.config.gradient_task == "labels":
+            known = labels >= 0
+            weight, bias = self.task_classifiers[network].parameters()
+            return cross_entropy_gradient(embedding[known], labels[known], weight, bias)
+        of_student = network == "student"
+        temperature = self.config.temperature if of_student else self.config.teacher_temperature
+        # a copy: backward needs the entries that the queue has now
+        entries = self.queues[view][network].clone()
+        return info_nce_gradient(embedding, key, entries, temperature)
+
+    def task_class_loss(
+        self, queries: list[Tensor], taught: list[Tensor], labels: Tensor
+    ) -> Tensor:
+        """Trains the task's classifiers on both networks' embeddings, and only them."""
+        if not (labels >= 0).any():
+            raise UserError(
+                "gradient_task='labels' is not allowed: the images have no labels, "
+                "expected contrastive"
+            )
+        twice = labels.repeat(2)
+        embeddings = {"student": torch.cat(queries).detach(), "teacher": torch.cat(taught)}
+        losses = [
+            cross_entropy(self.task_classifiers[name](embedding), twice, ignore_index=-1)
+            for name, embedding in embeddings.items()
+        ]
+        return torch.stack(losses).sum()

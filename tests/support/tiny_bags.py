@@ -1,0 +1,93 @@
+"""A tiny teacher and data sets for the tests of bags, importable in processes of their own."""
+
+import datetime
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from solo_rekd import bags
+from solo_rekd.bags import Bags, find_bags
+from solo_rekd.teachers import FrozenTeacher
+from solo_rekd.teachers.teacher import make_identity
+
+SIDE = 8
+
+
+class Backbone(nn.Sequential):
+    """Images of SIDE px to 12 features."""
+
+    num_features = 12
+
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 12), nn.Tanh())
+
+
+def make_teacher(name: str = "tiny", sha256: str = "aa", seed: int = 0) -> FrozenTeacher:
+    """A teacher of random weights and any identity."""
+    torch.manual_seed(seed)
+    head = nn.Sequential(nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 4))
+    return FrozenTeacher(Backbone(), head, make_identity("frozen", name, f"{seed}.pt", sha256))
+
+
+class Flat(Dataset):
+    """A folder without classes, with the names in any order, as a host has it."""
+
+    def __init__(self, root: Path, transform: Any) -> None:
+        self.root, self.transform = root, transform
+        self.images = os.listdir(root)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Any:
+        image = Image.open(self.root / self.images[index]).convert("RGB")
+        return index, self.transform(image), -1
+
+
+def loader(dataset: Any, **settings: Any) -> DataLoader:
+    """Batches that do not divide the images, without a draw from torch's own generator."""
+    return DataLoader(dataset, **{"batch_size": 7, "generator": torch.Generator()} | settings)
+
+
+def find(
+    dataset: Any,
+    folder: Path,
+    size: int = 3,
+    teacher: FrozenTeacher | None = None,
+    stem: str = "auto",
+) -> Bags:
+    """Finds bags on the CPU."""
+    device = torch.device("cpu")
+    return find_bags(teacher or make_teacher(), stem, loader(dataset), size, folder, device)
+
+
+def find_in_process(
+    rank: int, flat: Path, folders: list[Path], reverse: bool, store: Path, out: Path
+) -> None:
+    """Finds the bags of a flat folder in one of two processes, the second perhaps in reverse."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{store}",
+        rank=rank,
+        world_size=2,
+        timeout=datetime.timedelta(seconds=60),
+    )
+    calls, compute = [], bags.compute_bags
+
+    def count(*args: Any) -> Bags:
+        calls.append(1)
+        return compute(*args)
+
+    bags.compute_bags = count
+    dataset = Flat(flat, transforms.ToTensor())
+    dataset.images.sort(reverse=reverse and rank == 1)
+    found = find(dataset, folders[rank])
+    torch.save({"members": found.members, "calls": len(calls)}, out / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
