@@ -62,17 +62,15 @@ setup(
     python_requires=">=3.10",
     # No solo-learn here: its main branch is a clone, and 1.0.2, which asks for torch 1.9.1,
     # goes in last, with --no-deps.
-    install_requires=["torch>=2.1,<2.13", "torchvision", "timm>=1", "safetensors"],
+    install_requires=["numpy", "safetensors", "timm>=1", "torch>=2.1,<2.13", "torchvision", "tqdm"],
     extras_require={
         "classic": [  # what solo-learn 1.0.2 needs
             "pytorch-lightning>=1.9.5,<2",
             "lightning-bolts==0.7.0",
             "torchmetrics",
             "einops",
-            "numpy",
             "pillow",
             "scipy",
-            "tqdm",
             "wandb",
             "setuptools<82",  # the last with pkg_resources, which pytorch-lightning 1.9 imports
         ],

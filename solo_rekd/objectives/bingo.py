@@ -4,7 +4,7 @@ A frozen teacher finds each training image's bag, the k images most alike to it,
 query then meets the teacher's embedding of its own image (intra-sample) and of its bag's members
 (inter-sample), against a queue of teacher embeddings.
 
-The paper draws one member a step, loads and augments it, and runs both networks on it; a host's
+The paper's code draws one member a step, augments it, and runs both networks on it; a host's
 loader gives views of one image only. Here the members' embeddings are those of the images without
 augmentation, found along with the bags, and the mean over the whole bag stands for the draw.
 """
@@ -64,8 +64,8 @@ class BINGO(DistillationObjective):
         """See `DistillationObjective.forward`."""
         queries, _ = self.embed(batch.features, batch.momentum_features)
         taught, losses, metrics = self.teach(batch, self.queues)
-        own = self.bags.embeddings[batch.indexes].to(queries[0].dtype)
-        members = self.bags.embeddings[self.bags.members[batch.indexes]].to(queries[0].dtype)
+        own = self.bags.embeddings[batch.indexes]
+        members = self.bags.embeddings[self.bags.members[batch.indexes]]
 
         parts = torch.stack(
             [
