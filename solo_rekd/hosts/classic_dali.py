@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from nvidia.dali import ops
 from nvidia.dali.pipeline import Pipeline
 from solo.methods import dali
@@ -17,57 +16,28 @@ from solo.utils import dali_dataloader
 from torchvision.datasets import ImageFolder
 
 from solo_rekd.errors import refuse
-from solo_rekd.hosts.dali import evaluation_operators
+from solo_rekd.hosts.dali import AnySize, fit_machine
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.228, 0.224, 0.225)  # the host's
 
 
 class AnyMachine(Pipeline):
-    """Comes between the host's pipelines and DALI's: a second base of the subclasses below.
+    """Comes between the host's pipelines and DALI's, on any machine: see `fit_machine`.
 
-    DALI refuses a device where there is no GPU, and `--num_workers 0`, which means no worker
-    process to torch, as a number of threads. The host's seed is the same in every run.
+    A second base of the subclasses below.
     """
 
     def __init__(self, batch_size: int, num_threads: int, device_id: int, seed: int) -> None:
-        device = device_id if torch.cuda.is_available() else None
-        seed += torch.initial_seed() % 2**31
-        super().__init__(batch_size, max(1, num_threads), device, seed)
+        super().__init__(batch_size, *fit_machine(num_threads, device_id, seed))
 
 
 class ImagenetPipeline(dali_dataloader.NormalPipeline, AnyMachine):
     """The host's pipeline of classification, on any machine."""
 
 
-class EvaluationPipeline(dali_dataloader.CustomNormalPipeline, AnyMachine):
-    """Images and labels for linear evaluation on an image folder.
-
-    The host fixes 224 px, as it does without DALI, and names the class that this one extends as
-    the place to change that. At 224 px this is the host's own.
-
-    Args:
-        args: the host's.
-        crop_size: side of the images in pixels.
-        resized: the shorter side before the centre crop of validation, in pixels.
-        mean: channel means, in [0, 1].
-        std: channel standard deviations, in [0, 1].
-        kwargs: the host's.
-    """
-
-    def __init__(
-        self,
-        *args: Any,
-        crop_size: int = 224,
-        resized: int = 256,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self.resize, self.cmn = evaluation_operators(
-            self.device, self.validation, crop_size, resized, mean, std
-        )
+class EvaluationPipeline(AnySize, dali_dataloader.CustomNormalPipeline, AnyMachine):
+    """The host's pipeline for image folders, at any size and on any machine."""
 
 
 def list_images(folder: Path, no_labels: bool) -> list[tuple[str, int]]:
@@ -158,7 +128,7 @@ def evaluate_at(crop_size: int, resized: int, mean: Sequence[float], std: Sequen
 def apply() -> None:
     """Applies every mend; the caller sees to it that this happens once."""
     dali.NormalPipeline = ImagenetPipeline
-    dali.CustomNormalPipeline = EvaluationPipeline
+    evaluate_at(224, 256, IMAGENET_MEAN, IMAGENET_STD)
     dali.PretrainPipeline = IndexedPipeline
     dali.PretrainWrapper = IndexedBatches
     put_loaders_first(dali.PretrainABC)
