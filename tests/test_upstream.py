@@ -320,7 +320,7 @@ import copy, json, sys, torch
 from omegaconf import OmegaConf
 from solo.methods import METHODS
 from solo_rekd.config import RekdConfig
-from solo_rekd.objectives import Batch, ReKD
+from solo_rekd.objectives import Batch, HostRun, ReKD
 
 def build(changes):
     torch.manual_seed(0)
@@ -334,7 +334,8 @@ def build(changes):
         "data": {"dataset": "custom", "num_classes": 10, **crops}, "optimizer": optimizer,
         "scheduler": {"name": "none"}, "method_kwargs": {**settings, **teacher},
     }))
-    here = ReKD(RekdConfig(teacher="resnet18", **settings), there.features_dim, 10, 32, 1)
+    run = HostRun(there.features_dim, 10, 32, 1)
+    here = ReKD(RekdConfig(teacher="resnet18", **settings), run)
 
     # the backbones are not what is compared: smaller ones of the same width are faster
     def small():

@@ -13,6 +13,7 @@ from solo_rekd.config import add_flags, from_settings
 from solo_rekd.errors import refuse
 from solo_rekd.hosts import classic_arguments, classic_backbones, classic_mends, mends
 from solo_rekd.hosts.distilled import Distilled, is_registered, register
+from solo_rekd.objectives import HostRun
 
 
 class ClassicMethod(Distilled, BaseMomentumMethod):
@@ -24,9 +25,8 @@ class ClassicMethod(Distilled, BaseMomentumMethod):
         if self.num_large_crops != 2 or self.multicrop:
             raise refuse("num_crops_per_aug", kwargs["num_crops_per_aug"], "2 crops of one size")
         img_size = kwargs["crop_size"][0]
-        self.objective = self.objective_class(
-            config, self.features_dim, self.num_classes, img_size, self.max_epochs
-        )
+        run = HostRun(self.features_dim, self.num_classes, img_size, self.max_epochs)
+        self.objective = self.objective_class(config, run)
 
     def loader_without_dali(self) -> DataLoader:
         """The host's other loader, of the same images; its data set is in DALI's order."""

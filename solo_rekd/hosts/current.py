@@ -27,6 +27,7 @@ from solo_rekd.hosts import (
 )
 from solo_rekd.hosts.current_evaluation import has_dali
 from solo_rekd.hosts.distilled import Distilled, is_registered, register
+from solo_rekd.objectives import HostRun
 
 
 class CurrentMethod(Distilled, BaseMomentumMethod):
@@ -36,9 +37,8 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
         super().__init__(cfg)
         config = from_settings(self.objective_class.config_class, cfg.method_kwargs)
         img_size = omegaconf_select(cfg, "augmentations[0].crop_size", 224)
-        self.objective = self.objective_class(
-            config, self.features_dim, self.num_classes, img_size, self.max_epochs
-        )
+        run = HostRun(self.features_dim, self.num_classes, img_size, self.max_epochs)
+        self.objective = self.objective_class(config, run)
 
     def loader_without_dali(self) -> DataLoader:
         """The host's other loader, of the same images; its data set is in DALI's order.

@@ -30,7 +30,7 @@ def training_images(model: Any) -> DataLoader:
         loader = model.loader_without_dali()
     dataset = copy.copy(loader.dataset)
     channels = normalisation(dataset.transform)
-    size = model.objective.img_size
+    size = model.objective.run.img_size
     dataset.transform = evaluation_pipeline(size, channels.mean, channels.std)["T_val"]
     return DataLoader(
         dataset,

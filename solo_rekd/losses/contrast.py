@@ -49,6 +49,26 @@ def info_nce_loss(query: Tensor, positive: Tensor, queue: Tensor, temperature: f
     return (log_sum_exp(query, positive, queue, temperature) - own).mean()
 
 
+def symmetric_info_nce_loss(
+    queries: list[Tensor], keys: list[Tensor], queues: list[Tensor], temperature: float
+) -> Tensor:
+    """Mean of `info_nce_loss` over both orders of two views, as the host's MoCo.
+
+    Args:
+        queries: of each view, shape (B, d).
+        keys: of each view, shape (B, d): the queries of a view meet the other's.
+        queues: of each view, shape (K, d): likewise.
+        temperature: tau, above 0.
+
+    Returns:
+        A scalar.
+    """
+    return (
+        info_nce_loss(queries[0], keys[1], queues[1], temperature)
+        + info_nce_loss(queries[1], keys[0], queues[0], temperature)
+    ) / 2
+
+
 @full_precision
 def relation_contrast_loss(
     query: Tensor,

@@ -4,7 +4,7 @@ from solo_rekd.objectives.bingo import BINGO
 from solo_rekd.objectives.compress import CompRess
 from solo_rekd.objectives.crcd import CRCD
 from solo_rekd.objectives.disco import DisCo
-from solo_rekd.objectives.distillation import Batch, DistillationObjective
+from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
 from solo_rekd.objectives.rekd import ReKD
 from solo_rekd.objectives.seed import SEED
 
@@ -26,5 +26,6 @@ __all__ = [
     "CompRess",
     "DisCo",
     "DistillationObjective",
+    "HostRun",
     "ReKD",
 ]

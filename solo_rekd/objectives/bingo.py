@@ -17,10 +17,9 @@ from torch.utils.data import DataLoader
 
 from solo_rekd.bags import Bags, cache_folder, find_bags
 from solo_rekd.config import BingoConfig
-from solo_rekd.errors import refuse
 from solo_rekd.losses import bag_contrast_loss
-from solo_rekd.objectives.distillation import Batch, DistillationObjective
-from solo_rekd.queue import KeyQueue, gather, random_keys
+from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
+from solo_rekd.queue import random_keys
 from solo_rekd.teachers import FrozenTeacher
 
 
@@ -30,23 +29,11 @@ class BINGO(DistillationObjective):
     config_class = BingoConfig
     config: BingoConfig
     teacher: FrozenTeacher
-    queues: "list[KeyQueue]"
     bags: Bags  # no buffer: DDP would broadcast it at every step, and every checkpoint hold it
 
-    def __init__(
-        self,
-        config: BingoConfig,
-        features_dim: int,
-        num_classes: int,
-        img_size: int,
-        max_epochs: int,
-    ) -> None:
-        super().__init__(config, features_dim, num_classes, img_size, max_epochs)
-        width = self.teacher.embedding_dim
-        if width != config.proj_output_dim:
-            raise refuse(
-                "proj_output_dim", config.proj_output_dim, f"{width}, the teacher's embedding"
-            )
+    def __init__(self, config: BingoConfig, run: HostRun) -> None:
+        super().__init__(config, run)
+        width = self.common_width()
         self.queues = self.view_queues(teacher=random_keys(config.queue_size, width))
 
     def before_training(self, training_images: Callable[[], DataLoader]) -> None:
@@ -63,7 +50,7 @@ class BINGO(DistillationObjective):
     def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """See `DistillationObjective.forward`."""
         queries, _ = self.embed(batch.features, batch.momentum_features)
-        taught, losses, metrics = self.teach(batch, self.queues)
+        taught, losses, metrics = self.teach(batch)
         own = self.bags.embeddings[batch.indexes]
         members = self.bags.embeddings[self.bags.members[batch.indexes]]
 
@@ -88,6 +75,5 @@ class BINGO(DistillationObjective):
         views = torch.stack(taught.embeddings)
         metrics["own_similarity"] = (views * own).sum(-1).mean()
         metrics["bag_similarity"] = (views[:, :, None] * members).sum(-1).mean()
-        for embeddings, queue in zip(taught.embeddings, self.queues, strict=True):
-            queue.push(teacher=gather(embeddings))
+        self.push(teacher=taught.embeddings)
         return loss, losses | metrics

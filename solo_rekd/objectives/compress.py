@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from solo_rekd.config import CompressConfig
 from solo_rekd.losses import similarity_distillation_loss
-from solo_rekd.objectives.distillation import Batch, DistillationObjective
+from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
 from solo_rekd.queue import KeyQueue, gather, random_keys
 from solo_rekd.teachers import OnlineTeacher
 
@@ -22,26 +22,18 @@ class CompRess(DistillationObjective):
 
     config_class = CompressConfig
     config: CompressConfig
-    queues: "list[KeyQueue]"
 
-    def __init__(
-        self,
-        config: CompressConfig,
-        features_dim: int,
-        num_classes: int,
-        img_size: int,
-        max_epochs: int,
-    ) -> None:
-        super().__init__(config, features_dim, num_classes, img_size, max_epochs)
+    def __init__(self, config: CompressConfig, run: HostRun) -> None:
+        super().__init__(config, run)
         teacher_dim = self.teacher.num_features
         fields = {"teacher": random_keys(config.queue_size, teacher_dim)}
         if config.variant == "1q":
-            self.projector = nn.Linear(features_dim, teacher_dim)
-            self.momentum_projector = nn.Linear(features_dim, teacher_dim).requires_grad_(False)
+            self.projector = nn.Linear(run.features_dim, teacher_dim)
+            self.momentum_projector = nn.Linear(run.features_dim, teacher_dim).requires_grad_(False)
             self.momentum_projector.load_state_dict(self.projector.state_dict())
         else:
             self.projector = self.momentum_projector = nn.Identity()
-            fields["student"] = random_keys(config.queue_size, features_dim)
+            fields["student"] = random_keys(config.queue_size, run.features_dim)
         # one for both views: at the paper's length and widths it takes 1.3 GB
         self.memory = KeyQueue(**fields)
         # an online teacher's own training goes on in the space of its projector
@@ -51,7 +43,7 @@ class CompRess(DistillationObjective):
     def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """See `DistillationObjective.forward`."""
         queries, keys = self.embed(batch.features, batch.momentum_features)
-        taught, losses, metrics = self.teach(batch, self.queues)
+        taught, losses, metrics = self.teach(batch)
         # half precision would blur the neighbours
         features = torch.cat(taught.features).to(self.memory["teacher"].dtype)
         features = normalize(features, dim=1)
@@ -65,12 +57,7 @@ class CompRess(DistillationObjective):
             teacher_temperature=self.config.target_temperature,
         )
         loss = sum(losses.values(), start=queries[0].new_zeros(()))
-        self.remember(features, torch.cat(keys), taught.embeddings)
-        return loss, losses | metrics
-
-    def remember(self, features: Tensor, keys: Tensor, embeddings: list[Tensor]) -> None:
-        """Pushes the global batch into the memory, and an online teacher's keys into its queues."""
-        fields = {"teacher": features, "student": keys}
+        fields = {"teacher": features, "student": torch.cat(keys)}
         self.memory.push(**{name: gather(fields[name]) for name in self.memory.names})
-        for view, queue in enumerate(self.queues):
-            queue.push(teacher=gather(embeddings[view]))
+        self.push(teacher=taught.embeddings)
+        return loss, losses | metrics

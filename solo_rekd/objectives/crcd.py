@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from solo_rekd.config import CrcdConfig
-from solo_rekd.errors import UserError, refuse
+from solo_rekd.errors import UserError
 from solo_rekd.losses import (
     cross_entropy_gradient,
     gradient_relation_loss,
     info_nce_gradient,
-    info_nce_loss,
     relation_difference_loss,
+    symmetric_info_nce_loss,
 )
-from solo_rekd.objectives.distillation import Batch, DistillationObjective
-from solo_rekd.queue import KeyQueue, gather, random_keys
+from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
+from solo_rekd.queue import KeyQueue, random_keys
 
 
 class CRCD(DistillationObjective):
@@ -29,31 +29,19 @@ class CRCD(DistillationObjective):
 
     config_class = CrcdConfig
     config: CrcdConfig
-    queues: "list[KeyQueue]"
 
-    def __init__(
-        self,
-        config: CrcdConfig,
-        features_dim: int,
-        num_classes: int,
-        img_size: int,
-        max_epochs: int,
-    ) -> None:
-        super().__init__(config, features_dim, num_classes, img_size, max_epochs)
-        width = self.teacher.embedding_dim
-        if width != config.proj_output_dim:
-            raise refuse(
-                "proj_output_dim", config.proj_output_dim, f"{width}, the teacher's embedding"
-            )
+    def __init__(self, config: CrcdConfig, run: HostRun) -> None:
+        super().__init__(config, run)
+        width = self.common_width()
         size = config.queue_size
         self.queues = self.view_queues(
             student=random_keys(size, width), teacher=random_keys(size, width)
         )
         if config.gradient_task == "labels":
             self.task_classifiers = nn.ModuleDict(
-                {network: nn.Linear(width, num_classes) for network in ("student", "teacher")}
+                {network: nn.Linear(width, run.num_classes) for network in ("student", "teacher")}
             )
-        self.distilled_epochs = max_epochs - round(config.finetune_share * max_epochs)
+        self.distilled_epochs = run.max_epochs - round(config.finetune_share * run.max_epochs)
 
     def learnable_params(self, classifier_lr: float) -> list[dict[str, Any]]:
         """See `DistillationObjective.learnable_params`; the task's classifiers, if any, too."""
@@ -75,19 +63,15 @@ class CRCD(DistillationObjective):
             UserError: the task needs labels and the batch has none.
         """
         queries, keys = self.embed(batch.features, batch.momentum_features)
-        (_, taught), losses, metrics = self.teach(batch, self.queues)
+        (_, taught), losses, metrics = self.teach(batch)
         if self.config.gradient_task == "labels":
             losses["task_class_loss"] = self.task_class_loss(queries, taught, batch.labels)
         # the queries of a view meet the keys and the queue of the other, as in MoCo
         views = ((0, 1), (1, 0))
-        losses["nce_loss"] = torch.stack(
-            [
-                info_nce_loss(
-                    queries[v], keys[w], self.queues[w]["student"], self.config.temperature
-                )
-                for v, w in views
-            ]
-        ).mean()
+        entries = self.entries("student")
+        losses["nce_loss"] = symmetric_info_nce_loss(
+            queries, keys, entries, self.config.temperature
+        )
         loss = sum(losses.values(), start=queries[0].new_zeros(()))
         if epoch < self.distilled_epochs:
             losses["relation_loss"] = torch.stack(
@@ -104,8 +88,7 @@ class CRCD(DistillationObjective):
             ).mean()
             loss = loss + self.config.relation_weight * losses["relation_loss"]
             loss = loss + self.config.gradient_weight * losses["gradient_loss"]
-        for view, queue in enumerate(self.queues):
-            queue.push(student=gather(keys[view]), teacher=gather(taught[view]))
+        self.push(student=keys, teacher=taught)
         return loss, losses | metrics
 
     def relation_loss(self, query: Tensor, taught: Tensor, queue: KeyQueue) -> Tensor:

@@ -9,9 +9,26 @@ from torch.nn.functional import cross_entropy, normalize
 from torch.utils.data import DataLoader
 
 from solo_rekd.config import DistillationConfig
-from solo_rekd.losses import info_nce_loss
-from solo_rekd.queue import KeyQueue, random_keys
+from solo_rekd.errors import refuse
+from solo_rekd.losses import symmetric_info_nce_loss
+from solo_rekd.queue import KeyQueue, gather, random_keys
 from solo_rekd.teachers import OnlineTeacher, build_teacher, two_layer_projector
+
+
+class HostRun(NamedTuple):
+    """What an objective has to know of the run that it trains in.
+
+    Attributes:
+        features_dim: width f of the student's pooled features.
+        num_classes: classes of the labels, for the teacher's online accuracy.
+        img_size: side of the training crops in pixels, which decides the teacher's stem.
+        max_epochs: length of the training.
+    """
+
+    features_dim: int
+    num_classes: int
+    img_size: int
+    max_epochs: int
 
 
 class Batch(NamedTuple):
@@ -49,47 +66,35 @@ class DistillationObjective(nn.Module):
 
     Args:
         config: the settings of the run.
-        features_dim: width of the student's pooled features.
-        num_classes: classes of the labels, for the teacher's online accuracy.
-        img_size: side of the training crops in pixels, which decides the teacher's stem.
-        max_epochs: length of the training.
+        run: see `HostRun`.
 
     Attributes:
-        img_size: as given.
+        run: as given.
         projector: the student's head, features (B, f) to embeddings (B, d).
         momentum_projector: its momentum twin.
         teacher: online or frozen.
+        queues: one a view, made by the subclass; none where nothing is contrasted with a queue.
     """
 
     config_class: ClassVar[type[DistillationConfig]]
     projector: nn.Module
     momentum_projector: nn.Module
+    queues: "list[KeyQueue]"
 
-    def __init__(
-        self,
-        config: DistillationConfig,
-        features_dim: int,
-        num_classes: int,
-        img_size: int,
-        max_epochs: int,
-    ) -> None:
+    def __init__(self, config: DistillationConfig, run: HostRun) -> None:
         super().__init__()
         self.config = config
-        self.img_size = img_size
-        self.max_epochs = max_epochs
-        self.projector = two_layer_projector(
-            features_dim, config.proj_hidden_dim, config.proj_output_dim
-        )
-        self.momentum_projector = two_layer_projector(
-            features_dim, config.proj_hidden_dim, config.proj_output_dim
-        )
+        self.run = run
+        widths = (run.features_dim, config.proj_hidden_dim, config.proj_output_dim)
+        self.projector = two_layer_projector(*widths)
+        self.momentum_projector = two_layer_projector(*widths)
         self.momentum_projector.load_state_dict(self.projector.state_dict())
         self.momentum_projector.requires_grad_(False)
-        self.teacher = build_teacher(config, img_size)
+        self.teacher = build_teacher(config, run.img_size)
         # the host's probe learning rate suits features of unit variance, not those of any teacher
         self.teacher_classifier = nn.Sequential(
             nn.BatchNorm1d(self.teacher.num_features, affine=False),
-            nn.Linear(self.teacher.num_features, num_classes),
+            nn.Linear(self.teacher.num_features, run.num_classes),
         )
 
     def learnable_params(self, classifier_lr: float) -> list[dict[str, Any]]:
@@ -134,6 +139,21 @@ class DistillationObjective(nn.Module):
             keys = [normalize(self.momentum_projector(view), dim=1) for view in momentum_features]
         return queries, keys
 
+    def common_width(self, unless: str = "") -> int:
+        """Width of the embeddings, where the student's and the teacher's must have one.
+
+        Args:
+            unless: what would do instead, for the message.
+
+        Raises:
+            UserError: the widths differ.
+        """
+        width = self.teacher.embedding_dim
+        if width != self.config.proj_output_dim:
+            limit = f"{width}, the teacher's embedding{unless}"
+            raise refuse("proj_output_dim", self.config.proj_output_dim, limit)
+        return width
+
     def view_queues(self, **fields: Tensor) -> list[KeyQueue]:
         """One queue a view, with an online teacher's embeddings as field `teacher`.
 
@@ -145,15 +165,28 @@ class DistillationObjective(nn.Module):
         queues = [KeyQueue(**{k: v.clone() for k, v in fields.items()}) for _ in range(2)]
         return nn.ModuleList(queues)  # type: ignore[return-value]
 
-    def teach(
-        self, batch: Batch, queues: list[KeyQueue]
-    ) -> tuple[Taught, dict[str, Tensor], dict[str, Tensor]]:
+    def push(self, **views: list[Tensor]) -> None:
+        """Pushes the global batch into the queues.
+
+        Args:
+            views: for each field the values of each view, shape (B, ...); those of a field that
+                the queues lack are left out.
+        """
+        for view, queue in enumerate(self.queues):
+            queue.push(**{name: gather(views[name][view]) for name in queue.names})
+
+    def entries(self, field: str) -> list[Tensor]:
+        """The queues' entries of one field, each of shape (K, ...)."""
+        return [queue[field] for queue in self.queues]
+
+    def teach(self, batch: Batch) -> tuple[Taught, dict[str, Tensor], dict[str, Tensor]]:
         """Runs the teacher on both views; an online one also gets its InfoNCE.
+
+        An online teacher's queries of a view are contrasted with the field `teacher` of the
+        other's queue.
 
         Args:
             batch: images and labels are read.
-            queues: one a view; an online teacher's queries of a view are contrasted with the
-                field `teacher`, shape (K, d), of the other's.
 
         Returns:
             What the teacher says, its losses, and its metrics.
@@ -164,12 +197,11 @@ class DistillationObjective(nn.Module):
             said = [self.teacher.key(view) for view in batch.images]
             queries = [embedding for _, embedding in asked]
             keys = [embedding for _, embedding in said]
-            entries = [queue["teacher"] for queue in queues]
+            entries = self.entries("teacher")
             temperature = self.config.teacher_temperature
-            losses["teacher_nce_loss"] = (
-                info_nce_loss(queries[0], keys[1], entries[1], temperature)
-                + info_nce_loss(queries[1], keys[0], entries[0], temperature)
-            ) / 2
+            losses["teacher_nce_loss"] = symmetric_info_nce_loss(
+                queries, keys, entries, temperature
+            )
         else:
             asked = said = [self.teacher(view) for view in batch.images]
         logits = self.teacher_classifier(torch.cat([features for features, _ in asked]).detach())

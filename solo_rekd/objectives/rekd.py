@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from solo_rekd.config import RekdConfig
-from solo_rekd.errors import refuse
-from solo_rekd.losses import info_nce_loss, relation_contrast_loss
+from solo_rekd.losses import relation_contrast_loss, symmetric_info_nce_loss
 from solo_rekd.losses.contrast import count_members
-from solo_rekd.objectives.distillation import Batch, DistillationObjective
+from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
 from solo_rekd.queue import KeyQueue, gather, random_keys
 from solo_rekd.relation import PrototypeBank
 
@@ -27,25 +26,12 @@ class ReKD(DistillationObjective):
 
     config_class = RekdConfig
     config: RekdConfig
-    queues: "list[KeyQueue]"
 
-    def __init__(
-        self,
-        config: RekdConfig,
-        features_dim: int,
-        num_classes: int,
-        img_size: int,
-        max_epochs: int,
-    ) -> None:
-        super().__init__(config, features_dim, num_classes, img_size, max_epochs)
+    def __init__(self, config: RekdConfig, run: HostRun) -> None:
+        super().__init__(config, run)
+        if config.dictionary != "student":
+            self.common_width(unless=", or dictionary=student")
         teacher_dim = self.teacher.embedding_dim
-        if config.dictionary != "student" and teacher_dim != config.proj_output_dim:
-            raise refuse(
-                "proj_output_dim",
-                config.proj_output_dim,
-                f"{teacher_dim}, the teacher's embedding, or dictionary=student",
-            )
-        self.num_classes = num_classes
         size = config.queue_size
         # One queue a view: the keys of view 2 meet the queries of view 1.
         self.queues = self.view_queues(
@@ -63,7 +49,7 @@ class ReKD(DistillationObjective):
     def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """See `DistillationObjective.forward`."""
         queries, keys = self.embed(batch.features, batch.momentum_features)
-        (_, taught), losses, metrics = self.teach(batch, self.queues)
+        (_, taught), losses, metrics = self.teach(batch)
         if not self.bank.ready and epoch >= self.config.teacher_warmup_epochs:
             self.start_bank()
         ids = [self.bank.assign(embeddings) for embeddings in taught]
@@ -71,10 +57,10 @@ class ReKD(DistillationObjective):
         loss = sum(losses.values(), start=queries[0].new_zeros(()))
         share = self.config.relation_weight if self.bank.ready else 0
         if share < 1:
-            losses["nce_loss"] = (
-                self.own_loss(queries[0], keys[1], self.queues[1])
-                + self.own_loss(queries[1], keys[0], self.queues[0])
-            ) / 2
+            entries = self.entries("student")
+            losses["nce_loss"] = symmetric_info_nce_loss(
+                queries, keys, entries, self.config.temperature
+            )
             loss = loss + (1 - share) * losses["nce_loss"]
         if share > 0:
             losses["relation_loss"] = (
@@ -83,14 +69,14 @@ class ReKD(DistillationObjective):
             ) / 2
             loss = loss + share * losses["relation_loss"]
             metrics |= relation_metrics(
-                ids[1], batch.labels, self.queues[1], self.config.num_prototypes, self.num_classes
+                ids[1],
+                batch.labels,
+                self.queues[1],
+                self.config.num_prototypes,
+                self.run.num_classes,
             )
         self.remember(keys, taught, ids, batch.labels)
         return loss, losses | metrics
-
-    def own_loss(self, query: Tensor, key: Tensor, queue: KeyQueue) -> Tensor:
-        """InfoNCE on the student's queue."""
-        return info_nce_loss(query, key, queue["student"], self.config.temperature)
 
     def relation_loss(
         self, query: Tensor, key: Tensor, taught: Tensor, ids: Tensor, queue: KeyQueue

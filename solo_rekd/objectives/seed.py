@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from solo_rekd.config import SeedConfig
-from solo_rekd.errors import refuse
 from solo_rekd.losses import similarity_distillation_loss
-from solo_rekd.objectives.distillation import Batch, DistillationObjective
-from solo_rekd.queue import KeyQueue, gather, random_keys
+from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
+from solo_rekd.queue import random_keys
 
 
 class SEED(DistillationObjective):
@@ -20,28 +19,16 @@ class SEED(DistillationObjective):
 
     config_class = SeedConfig
     config: SeedConfig
-    queues: "list[KeyQueue]"
 
-    def __init__(
-        self,
-        config: SeedConfig,
-        features_dim: int,
-        num_classes: int,
-        img_size: int,
-        max_epochs: int,
-    ) -> None:
-        super().__init__(config, features_dim, num_classes, img_size, max_epochs)
-        width = self.teacher.embedding_dim
-        if width != config.proj_output_dim:
-            raise refuse(
-                "proj_output_dim", config.proj_output_dim, f"{width}, the teacher's embedding"
-            )
+    def __init__(self, config: SeedConfig, run: HostRun) -> None:
+        super().__init__(config, run)
+        width = self.common_width()
         self.queues = self.view_queues(teacher=random_keys(config.queue_size, width))
 
     def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """See `DistillationObjective.forward`."""
         queries, _ = self.embed(batch.features, batch.momentum_features)
-        taught, losses, metrics = self.teach(batch, self.queues)
+        taught, losses, metrics = self.teach(batch)
         parts = [
             similarity_distillation_loss(
                 query,
@@ -58,6 +45,5 @@ class SEED(DistillationObjective):
         ]
         losses["similarity_loss"] = torch.stack(parts).mean()
         loss = sum(losses.values(), start=queries[0].new_zeros(()))
-        for embeddings, queue in zip(taught.embeddings, self.queues, strict=True):
-            queue.push(teacher=gather(embeddings))
+        self.push(teacher=taught.embeddings)
         return loss, losses | metrics

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from solo_rekd.config import DistillationConfig
-from solo_rekd.objectives import Batch, DistillationObjective, distillation
+from solo_rekd.objectives import Batch, DistillationObjective, HostRun, distillation
 from solo_rekd.teachers import FrozenTeacher, OnlineTeacher, two_layer_projector
 
 SIZE, FEATURES, TEACHER_FEATURES, DIM, CLASSES, QUEUE, EPOCHS = 4, 6, 7, 5, 3, 12, 10
@@ -36,7 +36,7 @@ def build(
     monkeypatch.setattr(distillation, "build_teacher", lambda config, img_size: teacher)
     sizes = {"queue_size": QUEUE, "proj_hidden_dim": 8, "proj_output_dim": DIM}
     config: DistillationConfig = objective_class.config_class(**sizes | settings)
-    return objective_class(config, FEATURES, CLASSES, SIZE, EPOCHS).double()
+    return objective_class(config, HostRun(FEATURES, CLASSES, SIZE, EPOCHS)).double()
 
 
 def make_batch(size: int = 5, seed: int = 0) -> Batch:
