@@ -125,6 +125,17 @@ class RekdConfig(DistillationConfig):
         parse=parse_own_weight,
         bounds=(0, 1),
     )
+    relation: str = _option(
+        "prototypes",
+        "what makes two images relatives: the prototype of the teacher; labels and random, a fixed "
+        "group of num_prototypes by chance, are controls, the first no self-supervision",
+        choices=("prototypes", "labels", "random"),
+    )
+    assignment_temperature: float = _option(
+        0.0,
+        "softmax temperature of a query's assignment to the prototypes; 0: the nearest alone",
+        bounds=(0, _INFINITY),
+    )
     num_prototypes: int = _option(
         100, "size of the prototype bank", unit="prototypes", bounds=(1, _INFINITY)
     )
@@ -133,7 +144,8 @@ class RekdConfig(DistillationConfig):
     )
     teacher_warmup_epochs: int = _option(
         10,
-        "the teacher ripens so long before its relations count; the student trains by InfoNCE",
+        "an online teacher ripens so long before its relations count; the student trains by "
+        "InfoNCE",
         unit="epochs",
         bounds=(0, _INFINITY),
     )
@@ -142,6 +154,9 @@ class RekdConfig(DistillationConfig):
         super().__post_init__()
         if isinstance(self.own_weight, str) and self.own_weight != "uniform":
             raise refuse("own_weight", self.own_weight, "a number from 0 to 1, or uniform")
+        if self.assignment_temperature and self.relation != "prototypes":
+            limit = f"0 with relation={self.relation}"
+            raise refuse("assignment_temperature", self.assignment_temperature, limit)
         if self.num_prototypes > self.queue_size:
             raise refuse(
                 "num_prototypes", self.num_prototypes, f"at most queue_size={self.queue_size}"

@@ -79,6 +79,7 @@ def relation_contrast_loss(
     num_prototypes: int,
     temperature: float,
     own_weight: float | str,
+    shares: Tensor | None = None,
 ) -> Tensor:
     """Contrast in which the queue's entries of the query's prototype are positives too.
 
@@ -86,6 +87,8 @@ def relation_contrast_loss(
     the target weight of its own key,
     `L_i = logsumexp_j s(q_i, D_j) - w_i s(q_i, k_i) - (1 - w_i) q_i.S_{a_i} / (n_{a_i} tau)`,
     which is the cross-entropy with the B x K mask of positives, at the cost of InfoNCE.
+    Soft assignments p put `sum_c p_ic S_c / n_c` in the place of `S_{a_i} / n_{a_i}`, the sum
+    being over the prototypes that have entries.
     The relation as positives: arXiv 2112.04174; weights and this form: ours.
 
     Args:
@@ -98,6 +101,8 @@ def relation_contrast_loss(
         temperature: tau, above 0.
         own_weight: w in [0, 1], or "uniform" for 1 / (1 + n_{a_i}). A query whose prototype has
             no entry in the queue puts all its weight on its own key.
+        shares: soft assignments p of the queries, shape (B, C), rows that sum to 1; None: each
+            query wholly to the prototype in `query_ids`. A query without one stays without.
 
     Returns:
         The mean over the batch, a scalar.
@@ -107,14 +112,20 @@ def relation_contrast_loss(
     sums = queue.new_zeros(num_prototypes + 1, queue.shape[1]).index_add_(0, queue_ids + 1, queue)
     counts = count_members(queue_ids, num_prototypes)
     sums[0] = 0
+    means = sums / counts.to(query.dtype).clamp(min=1)[:, None]
     members = counts[query_ids + 1].to(query.dtype)
-    means = sums[query_ids + 1] / members.clamp(min=1)[:, None]
+    if shares is None:
+        relation = means[query_ids + 1]
+    else:
+        present = shares * (counts[1:] > 0)
+        present = present / present.sum(1, keepdim=True).clamp(min=1e-12)
+        relation = present @ means[1:]
 
     if own_weight == "uniform":
         weight = 1 / (1 + members)
     else:
         weight = torch.full_like(members, float(own_weight)).masked_fill(members == 0, 1)
-    target = weight[:, None] * positive + (1 - weight)[:, None] * means
+    target = weight[:, None] * positive + (1 - weight)[:, None] * relation
     expected = (query * target).sum(1) / temperature
     return (log_sum_exp(query, positive, queue, temperature) - expected).mean()
 

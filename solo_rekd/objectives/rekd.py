@@ -17,6 +17,7 @@ from solo_rekd.losses.contrast import count_members
 from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
 from solo_rekd.queue import KeyQueue, gather, random_keys
 from solo_rekd.relation import PrototypeBank
+from solo_rekd.teachers import OnlineTeacher
 
 _log = logging.getLogger("solo_rekd")
 
@@ -40,6 +41,9 @@ class ReKD(DistillationObjective):
             ids=torch.full((size,), -1),
             labels=torch.full((size,), -1),
         )
+        self.groups = run.num_classes if config.relation == "labels" else config.num_prototypes
+        online = isinstance(self.teacher, OnlineTeacher)
+        self.warmup_epochs = config.teacher_warmup_epochs if online else 0
         # A prototype is seeded anew once both queues have turned over without it: none of their
         # entries can then carry its id.
         self.bank = PrototypeBank(
@@ -50,12 +54,13 @@ class ReKD(DistillationObjective):
         """See `DistillationObjective.forward`."""
         queries, keys = self.embed(batch.features, batch.momentum_features)
         (_, taught), losses, metrics = self.teach(batch)
-        if not self.bank.ready and epoch >= self.config.teacher_warmup_epochs:
+        ready = epoch >= self.warmup_epochs and all(queue.full for queue in self.queues)
+        if ready and self.config.relation == "prototypes" and not self.bank.ready:
             self.start_bank()
-        ids = [self.bank.assign(embeddings) for embeddings in taught]
+        ids = self.relatives(taught, batch)
 
         loss = sum(losses.values(), start=queries[0].new_zeros(()))
-        share = self.config.relation_weight if self.bank.ready else 0
+        share = self.config.relation_weight if ready else 0
         if share < 1:
             entries = self.entries("student")
             losses["nce_loss"] = symmetric_info_nce_loss(
@@ -72,16 +77,26 @@ class ReKD(DistillationObjective):
                 ids[1],
                 batch.labels,
                 self.queues[1],
-                self.config.num_prototypes,
+                self.groups,
                 self.run.num_classes,
             )
         self.remember(keys, taught, ids, batch.labels)
         return loss, losses | metrics
 
+    def relatives(self, taught: list[Tensor], batch: Batch) -> list[Tensor]:
+        """The group of each image, by view: its prototype, or in a control its label or chance."""
+        if self.config.relation == "labels":
+            return [batch.labels] * 2
+        if self.config.relation == "random":
+            return [random_groups(batch.indexes, self.groups)] * 2
+        return [self.bank.assign(embeddings) for embeddings in taught]
+
     def relation_loss(
         self, query: Tensor, key: Tensor, taught: Tensor, ids: Tensor, queue: KeyQueue
     ) -> Tensor:
         """The relation contrast on the chosen dictionary, or the mean over both."""
+        sharpness = self.config.assignment_temperature
+        shares = (taught @ self.bank.prototypes.T / sharpness).softmax(1) if sharpness else None
         dictionaries = {"student": (key, queue["student"]), "teacher": (taught, queue["teacher"])}
         if self.config.dictionary != "both":
             dictionaries = {self.config.dictionary: dictionaries[self.config.dictionary]}
@@ -92,9 +107,10 @@ class ReKD(DistillationObjective):
                 entries,
                 ids,
                 queue["ids"],
-                num_prototypes=self.config.num_prototypes,
+                num_prototypes=self.groups,
                 temperature=self.config.temperature,
                 own_weight=self.config.own_weight,
+                shares=shares,
             )
             for positive, entries in dictionaries.values()
         ]
@@ -102,14 +118,13 @@ class ReKD(DistillationObjective):
 
     def start_bank(self) -> None:
         """Starts the bank on the first full queue of teacher embeddings and assigns both queues."""
-        if all(queue.full for queue in self.queues):
-            self.bank.start(self.queues[0]["teacher"])
-            for queue in self.queues:
-                queue["ids"].copy_(self.bank.assign(queue["teacher"]))
-            _log.info(
-                "the bank of %d prototypes is started: relations count from here on",
-                len(self.bank.prototypes),
-            )
+        self.bank.start(self.queues[0]["teacher"])
+        for queue in self.queues:
+            queue["ids"].copy_(self.bank.assign(queue["teacher"]))
+        _log.info(
+            "the bank of %d prototypes is started: relations count from here on",
+            len(self.bank.prototypes),
+        )
 
     @torch.no_grad()
     def remember(
@@ -128,6 +143,14 @@ class ReKD(DistillationObjective):
             )
         if self.bank.ready:
             self.bank.update(torch.cat(all_taught), torch.cat(all_ids))
+
+
+def random_groups(indexes: Tensor, groups: int) -> Tensor:
+    """A group for every image by chance, the same whenever it comes: (B,) to (B,).
+
+    Knuth's multiplicative hash of the image's place in the training set.
+    """
+    return (indexes.long() * 2654435761 % 2**32) * groups >> 32
 
 
 @torch.no_grad()

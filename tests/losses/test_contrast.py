@@ -25,7 +25,9 @@ def draw(query_ids, queue_ids, dim=5, seed=0):
     }
 
 
-def slow_relation(query, positive, queue, query_ids, queue_ids, temperature, own_weight):
+def slow_relation(
+    query, positive, queue, query_ids, queue_ids, temperature, own_weight, shares=None
+):
     """Cross-entropy with the full target distribution, written entry by entry."""
     total = 0
     for i in range(len(query)):
@@ -39,9 +41,24 @@ def slow_relation(query, positive, queue, query_ids, queue_ids, temperature, own
         else:
             own = own_weight if members else 1
         total = total - own * log_softmax[0]
-        for j in members:
-            total = total - (1 - own) / len(members) * log_softmax[1 + j]
+        if shares is None:
+            for j in members:
+                total = total - (1 - own) / len(members) * log_softmax[1 + j]
+        elif members:
+            ids = queue_ids.tolist()
+            present = sum(float(shares[i, c]) for c in set(ids) - {-1})
+            for j, c in enumerate(ids):
+                if c >= 0:
+                    share = float(shares[i, c]) / present / ids.count(c)
+                    total = total - (1 - own) * share * log_softmax[1 + j]
     return total / len(query)
+
+
+def draw_shares(query_ids, sharpness):
+    """Soft assignments whose largest share is that of the hard one."""
+    logits = torch.randn(len(query_ids), PROTOTYPES, dtype=torch.float64)
+    logits[torch.arange(len(query_ids)), query_ids] = logits.max() + 0.1
+    return (sharpness * logits).softmax(1)
 
 
 def assert_same(fast, slow, query):
@@ -71,6 +88,24 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_relation_contrast_equals_the_slow_loop(case, own_weight):
     assert_equals_the_slow_loop(draw(*CASES[case]), temperature=0.2, own_weight=own_weight)
+
+
+@pytest.mark.parametrize("own_weight", [0.0, 0.5, "uniform"])
+@pytest.mark.parametrize("case", ["mixed", "empty prototypes", "queue partly without prototype"])
+def test_soft_assignments_equal_the_slow_loop(case, own_weight):
+    inputs = draw(*CASES[case])
+    shares = draw_shares(inputs["query_ids"], 1.0)
+    assert_equals_the_slow_loop(inputs, temperature=0.2, own_weight=own_weight, shares=shares)
+
+
+def test_sharp_soft_assignments_are_the_hard_ones():
+    inputs = draw(*CASES["mixed"])
+    settings = {"num_prototypes": PROTOTYPES, "temperature": 0.2, "own_weight": 0.5}
+    hard = relation_contrast_loss(**inputs, **settings)
+    soft = relation_contrast_loss(
+        **inputs, **settings, shares=draw_shares(inputs["query_ids"], 1e4)
+    )
+    torch.testing.assert_close(soft, hard)
 
 
 @pytest.mark.parametrize("own_weight", [0.5, "uniform"])

@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from solo_rekd.errors import UserError
 from solo_rekd.objectives import ReKD
-from solo_rekd.objectives.rekd import relation_metrics
+from solo_rekd.objectives.rekd import random_groups, relation_metrics
 from solo_rekd.queue import KeyQueue
 
 PROTOTYPES = 4
@@ -91,6 +91,74 @@ def test_loss_equals_a_slow_loop(make, mode, dictionary, own_weight):
     parameters = list(projector.parameters())
     gradients = [torch.autograd.grad(x, parameters, retain_graph=True) for x in (loss, expected)]
     torch.testing.assert_close(*gradients, **close)
+
+
+def expected_relation(objective, views, groups):
+    """The relation loss on the teacher's dictionary by a loop, from given groups."""
+    tau, own_weight = objective.config.temperature, objective.config.own_weight
+    queries = [normalize(objective.projector(f), dim=1) for f in views.features]
+    taught = [objective.teacher(x)[1] for x in views.images]
+    total = 0
+    for v, w in ((0, 1), (1, 0)):
+        entries, entry_ids = objective.queues[w]["teacher"], objective.queues[w]["ids"].tolist()
+        for i, group in enumerate(groups):
+            total = total + contrast(
+                queries[v][i], taught[w][i], entries, group, entry_ids, tau, own_weight
+            )
+    return total / (2 * len(groups))
+
+
+def test_the_relation_of_the_labels(make):
+    objective = fill(make("frozen", relation="labels", dictionary="teacher"))
+    views = make_batch(seed=9)
+    for queue in objective.queues:
+        assert torch.equal(queue["ids"], queue["labels"])
+    expected = expected_relation(objective, views, views.labels.tolist())
+    _, logs = objective(views, epoch=0)
+    torch.testing.assert_close(logs["relation_loss"], expected, rtol=0, atol=1e-10)
+    assert float(logs["relation_purity"]) == 1
+
+
+def test_the_relation_of_chance_is_fixed_for_an_image(make):
+    objective = fill(make("frozen", relation="random", dictionary="teacher"))
+    views = make_batch(seed=9)._replace(indexes=torch.arange(5))
+    groups = random_groups(views.indexes, PROTOTYPES)
+    expected = expected_relation(objective, views, groups.tolist())
+    _, logs = objective(views, epoch=0)
+    torch.testing.assert_close(logs["relation_loss"], expected, rtol=0, atol=1e-10)
+    for queue in objective.queues:
+        assert torch.equal(queue["ids"][(queue.pointer - 5 + torch.arange(5)) % QUEUE], groups)
+
+
+def test_random_groups_are_even_and_tell_nothing_of_the_order():
+    groups = random_groups(torch.arange(50_000), 100)
+    counts = torch.bincount(groups, minlength=100)
+    assert groups.min() == 0
+    assert len(counts) == 100
+    assert 450 < counts.min() <= counts.max() < 550
+    # images of one class stand beside each other: their groups must not
+    assert torch.bincount(groups[:5000], minlength=100).min() > 40
+    assert torch.equal(random_groups(torch.tensor([7, 7, 3]), 100)[:2], groups[[7, 7]])
+
+
+def test_soft_assignments_follow_the_prototypes(make):
+    sharp, hard = (
+        fill(make("frozen", assignment_temperature=temperature)) for temperature in (1e-5, 0.0)
+    )
+    soft = fill(make("frozen", assignment_temperature=0.5))
+    losses = [objective(make_batch(seed=9), epoch=0)[1]["relation_loss"] for objective in
+              (hard, sharp, soft)]  # fmt: skip
+    torch.testing.assert_close(losses[0], losses[1])
+    assert abs(losses[0] - losses[2]) > 1e-4
+
+
+def test_soft_assignments_are_the_prototypes_alone(make):
+    with pytest.raises(UserError, match=r"assignment_temperature=0\.1 .* relation=labels"):
+        make(relation="labels", assignment_temperature=0.1)
+
+
+def test_a_frozen_teacher_needs_no_warm_up(make):
+    assert fill(make("frozen", teacher_warmup_epochs=9)).bank.ready
 
 
 def test_plain_info_nce_until_the_first_full_queue(make):
