@@ -35,7 +35,7 @@ $(STAMP): requirements.txt setup.py pyproject.toml solo_rekd.pth
 	@$(BIN)/python scripts/check_torch.py requirements.txt
 	@touch $@
 
-demo: $(STAMP) ## train and compare small students on a CPU, in a few minutes
+demo: $(STAMP) ## train and compare small students on a CPU, in a few minutes, to one report
 	@$(BIN)/solo-rekd demo
 
 lint: $(STAMP) ## check style, format and types

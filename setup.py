@@ -8,6 +8,7 @@ from setuptools.command.build_py import build_py
 
 HOOK = "solo_rekd.pth"
 ROOT = Path(__file__).parent
+COMPARE = ["scikit-learn", "matplotlib", "jinja2"]
 RECIPES = ("scripts/pretrain", "scripts/linear")
 
 
@@ -59,6 +60,7 @@ setup(
     # Says what is the default, but makes an editable install a plain path entry: setuptools' own
     # import finder would cost every Python process of the environment 15 ms.
     package_dir={"": "."},
+    package_data={"solo_rekd.compare.report": ["page.html.j2"]},
     python_requires=">=3.10",
     # No solo-learn here: its main branch is a clone, and 1.0.2, which asks for torch 1.9.1,
     # goes in last, with --no-deps.
@@ -76,8 +78,9 @@ setup(
         ],
         "current": ["lightning>=2.1.2", "hydra-core>=1.3"],  # what a clone has already
         "dali": ["nvidia-dali-cuda130>=2.4"],
-        "demo": ["scikit-learn"],
-        "test": ["pytest", "pytest-cov", "ruff", "mypy", "scikit-learn"],
+        "compare": COMPARE,
+        "demo": COMPARE,
+        "test": ["pytest", "pytest-cov", "ruff", "mypy", *COMPARE],
     },
     entry_points={"console_scripts": ["solo-rekd = solo_rekd.cli:main"]},
     cmdclass={"build_py": BuildWithHook},

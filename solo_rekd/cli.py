@@ -11,7 +11,8 @@ from solo_rekd.errors import UserError, refuse, report
 
 USAGE = """usage: solo-rekd COMMAND ...
 
-  demo             pretrain, evaluate and compare three methods on a small embedded data set
+  demo             compare three methods on a small embedded data set, in minutes
+  compare OPTIONS  compare methods on your images, under one budget (solo-rekd compare --help)
   pretrain FLAGS   pretrain (the flags of the host's main_pretrain.py, and --seed)
   linear FLAGS     linear evaluation (the flags of main_linear.py, and --seed)
   knn FLAGS        k-nearest-neighbour evaluation (solo-rekd knn --help)
@@ -27,6 +28,13 @@ def demo(argv: list[str]) -> None:
     from solo_rekd.demo import main as run_demo
 
     run_demo(argv)
+
+
+def compare(argv: list[str]) -> None:
+    """Compares methods on one image folder."""
+    from solo_rekd.compare.main import main as run_compare
+
+    run_compare(argv)
 
 
 def pretrain(argv: list[str]) -> None:
@@ -84,6 +92,7 @@ def show_lists(argv: list[str]) -> None:
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "demo": demo,
+    "compare": compare,
     "pretrain": pretrain,
     "linear": linear,
     "knn": knn,

@@ -14,7 +14,8 @@ from solo.methods.base import BaseMethod
 from solo.utils import backbones as host_backbones
 from torch import nn
 
-from solo_rekd.backbones import HOST_NAMES, STUDENTS, TEACHERS, build_backbone, is_known
+from solo_rekd.backbones import HOST_NAMES, STUDENTS, TEACHERS, TIMM, build_backbone, is_known
+from solo_rekd.errors import refuse
 
 DOOR = "vit_tiny"  # the host's encoder through which ours come in
 HOST_ENCODERS = tuple(BaseMethod._SUPPORTED_ENCODERS)
@@ -38,18 +39,36 @@ def dispatch(host_factory: Callable[..., nn.Module]) -> Callable[..., nn.Module]
     """Makes the host's factory build our backbones where `plugin_encoder` names one."""
 
     def build(
-        plugin_encoder: str | None = None, plugin_img_size: int = 224, **kwargs: Any
+        plugin_encoder: str | None = None,
+        plugin_img_size: int = 224,
+        plugin_stem: str = "auto",
+        **kwargs: Any,
     ) -> nn.Module:
         if plugin_encoder is None:
             return host_factory(**kwargs)
-        return build_backbone(plugin_encoder, plugin_img_size)
+        return build_backbone(plugin_encoder, plugin_img_size, plugin_stem)
 
     return build
 
 
-def backbone_args(encoder: str, img_size: int) -> dict[str, Any]:
+def backbone_args(encoder: str, img_size: int, stem: str = "auto") -> dict[str, Any]:
     """The host's `backbone_args` that make the dispatcher build `encoder`."""
-    return {"plugin_encoder": encoder, "plugin_img_size": img_size}
+    return {"plugin_encoder": encoder, "plugin_img_size": img_size, "plugin_stem": stem}
+
+
+def choose_stem(args: Namespace, stem: str) -> None:
+    """Makes the host build the encoder of the parsed `args` with the first layers of `stem`.
+
+    Raises:
+        UserError: the encoder has no choice of first layers.
+    """
+    args.stem = stem  # of our encoders, where they are let through
+    if stem == "auto":
+        return
+    if args.encoder in HOST_NAMES:
+        args.backbone_args["cifar"] = stem == "small"
+    elif args.encoder in HOST_ENCODERS or args.encoder.startswith(TIMM):
+        raise refuse("stem", stem, f"auto with {args.encoder}, which has one stem only")
 
 
 def build_encoder(encoder: str, backbone_args: dict[str, Any]) -> nn.Module:
@@ -72,7 +91,8 @@ def through_the_door(init: Callable[..., None]) -> Callable[..., None]:
             init(self, encoder=encoder, **kwargs)
             return
         img_size = kwargs["crop_size"][0] if "crop_size" in kwargs else 224
-        kwargs["backbone_args"] = backbone_args(encoder, img_size)
+        stem = kwargs.get("stem", "auto")  # a flag of our commands, not of the host's scripts
+        kwargs["backbone_args"] = backbone_args(encoder, img_size, stem)
         # `encoder_name` stays the door's: the host looks for "resnet" and "swin" in it
         init(self, encoder=DOOR, **kwargs)
 
@@ -82,7 +102,8 @@ def through_the_door(init: Callable[..., None]) -> Callable[..., None]:
 def let_through(args: Namespace) -> None:
     """Prepares the parsed arguments of linear evaluation so that the host builds our encoder."""
     if is_ours(args.encoder):
-        args.backbone_args = backbone_args(args.encoder, args.crop_size[0])
+        stem = getattr(args, "stem", "auto")
+        args.backbone_args = backbone_args(args.encoder, args.crop_size[0], stem)
         args.encoder = DOOR
 
 

@@ -12,10 +12,10 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from solo.args import dataset, setup, utils
 from solo.methods import METHODS
 from solo.methods.base import BaseMethod
@@ -23,21 +23,23 @@ from solo.methods.linear import LinearModel
 from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 from solo.utils.knn import WeightedKNNClassifier
-from tqdm import tqdm
+from torch.nn.functional import normalize
 
 from solo_rekd.errors import UserError, refuse
 from solo_rekd.hosts import classic_arguments, classic_backbones
+from solo_rekd.hosts.classic_features import Features, extract_features
+from solo_rekd.hosts.classic_help import own_flags
 from solo_rekd.hosts.classic_loaders import (
+    DataOrder,
     classification_loaders,
-    plain_loaders,
     pretrain_loader,
     validation_loader,
     with_dali,
 )
-from solo_rekd.hosts.classic_progress import BatchCount, TotalProgress
+from solo_rekd.hosts.classic_progress import BatchCount, History, ShareDone, TotalProgress
 from solo_rekd.hosts.distilled import refuse_empty_epoch
 
-HOST_SEED = 5  # what the host's pretraining script fixes
+SEEDS = 2**32  # how many there are
 
 
 @contextmanager
@@ -58,13 +60,13 @@ def flag(argv: list[str], name: str) -> str | None:
     return getattr(parser.parse_known_args(argv)[0], name)
 
 
-def path_errors_in_one_line(job: Callable[[list[str]], dict]) -> Callable[[list[str]], dict]:
+def path_errors_in_one_line(job: Callable[..., dict]) -> Callable[..., dict]:
     """Makes a folder or file that is not there the user's mistake, which it is."""
 
     @functools.wraps(job)
-    def run(argv: list[str]) -> dict[str, Any]:
+    def run(*args: Any, **kwargs: Any) -> dict[str, Any]:
         try:
-            return job(argv)
+            return job(*args, **kwargs)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UserError(str(error)) from None
 
@@ -72,15 +74,19 @@ def path_errors_in_one_line(job: Callable[[list[str]], dict]) -> Callable[[list[
 
 
 def parse(argv: list[str], host_parser: Callable[[], Namespace]) -> Namespace:
-    """Parses the host's flags and ours that the host lacks (`--seed`)."""
-    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    own.add_argument("--seed", type=int, default=HOST_SEED)
+    """Parses the host's flags and ours that the host lacks (`own_flags`)."""
+    own = own_flags()
     ours, rest = own.parse_known_args(argv)
+    if {"-h", "--help"} & set(rest):
+        print(own.format_help())  # the host's parser shows its own, and exits
+    if ours.seed not in range(SEEDS):
+        raise refuse("seed", ours.seed, f"a whole number from 0 to {SEEDS - 1}")
     if flag(argv, "dataset") == "custom" and flag(argv, "train_dir") is None:
         raise UserError("--dataset custom needs --train_dir, a folder of --data_dir")
     with command_line(rest):
         args = host_parser()
     args.seed = ours.seed
+    classic_backbones.choose_stem(args, ours.stem)
     classic_arguments.honour_crop_size(args)
     return args
 
@@ -115,12 +121,30 @@ def resume_from(args: Namespace) -> str | None:
     return args.resume_from_checkpoint
 
 
+def fit(trainer: pl.Trainer, model: Any, train_loader: Any, val_loader: Any) -> None:
+    """Trains, or raises what stopped the training.
+
+    Raises:
+        UserError: the images do not fill one batch.
+    """
+    trainer.fit(model, train_loader, val_loader)
+    if trainer.interrupted:
+        raise KeyboardInterrupt  # Lightning catches it and returns as from a whole training
+    refuse_empty_epoch(model)
+
+
 @path_errors_in_one_line
-def pretrain(argv: list[str]) -> dict[str, Any]:
-    """Pretrains: the host's `main_pretrain.py`.
+def pretrain(
+    argv: list[str],
+    history: Path | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> dict[str, Any]:
+    """Pretrains: the host's `main_pretrain.py`, its images in an order of the seed alone.
 
     Args:
-        argv: the flags of the host's script, and `--seed` (default 5, as the script fixes).
+        argv: the flags of the host's script, and `own_flags`.
+        history: a file that gets a line an epoch: see `History`.
+        progress: takes the share of all steps done, in [0, 1], after every step.
 
     Returns:
         seconds, images_per_second, the checkpoint's path (None without `--save_checkpoint`), and
@@ -138,7 +162,12 @@ def pretrain(argv: list[str]) -> dict[str, Any]:
     pl.seed_everything(args.seed)
     model = with_dali(args, METHODS[method], "PretrainABC")(**vars(args))
     counter = BatchCount()
-    callbacks: list[pl.Callback] = [counter]
+    order = DataOrder(args.seed)
+    callbacks: list[pl.Callback] = [counter, order]
+    if progress:
+        callbacks.append(ShareDone(progress))
+    if history:
+        callbacks.append(History(history))  # before the checkpoint: no epoch is saved without it
     checkpointer = None
     if args.save_checkpoint:
         checkpointer = Checkpointer(
@@ -149,11 +178,10 @@ def pretrain(argv: list[str]) -> dict[str, Any]:
         callbacks.append(checkpointer)
     args.resume_from_checkpoint = resume_from(args)
     trainer = make_trainer(args, f"{method} {args.encoder}", callbacks)
-    train_loader = None if args.dali else pretrain_loader(args)
+    train_loader = None if args.dali else order.rule(pretrain_loader(args))
 
     started = time.perf_counter()
-    trainer.fit(model, train_loader, validation_loader(args))
-    refuse_empty_epoch(model)
+    fit(trainer, model, train_loader, validation_loader(args))
     seconds = time.perf_counter() - started
     return {
         "seconds": seconds,
@@ -164,11 +192,12 @@ def pretrain(argv: list[str]) -> dict[str, Any]:
 
 
 @path_errors_in_one_line
-def linear(argv: list[str]) -> dict[str, Any]:
+def linear(argv: list[str], progress: Callable[[float], None] | None = None) -> dict[str, Any]:
     """Evaluates a checkpoint by a linear classifier on its frozen features: `main_linear.py`.
 
     Args:
-        argv: the flags of the host's script, and `--seed`.
+        argv: the flags of the host's script, and `own_flags`.
+        progress: takes the share of all steps done, in [0, 1], after every step.
 
     Returns:
         top1 and top5 in percent on the validation images, of the last epoch, and the protocol.
@@ -181,15 +210,14 @@ def linear(argv: list[str]) -> dict[str, Any]:
     pl.seed_everything(args.seed)
     backbone = classic_arguments.load_encoder(args)
     model = with_dali(args, LinearModel, "ClassificationABC")(backbone, **vars(args))
-    callbacks: list[pl.Callback] = []
+    callbacks: list[pl.Callback] = [ShareDone(progress)] if progress else []
     if args.save_checkpoint:
         folder = os.path.join(args.checkpoint_dir, "linear")
         callbacks.append(Checkpointer(args, logdir=folder, frequency=args.checkpoint_frequency))
     trainer = make_trainer(args, "linear evaluation", callbacks)
     train_loader, val_loader = classification_loaders(args)
     # the host validates without DALI
-    trainer.fit(model, None if args.dali else train_loader, val_loader)
-    refuse_empty_epoch(model)
+    fit(trainer, model, None if args.dali else train_loader, val_loader)
     return {
         "top1": float(trainer.callback_metrics["val_acc1"]),
         "top5": float(trainer.callback_metrics["val_acc5"]),
@@ -202,35 +230,48 @@ def linear(argv: list[str]) -> dict[str, Any]:
 
 
 @path_errors_in_one_line
-def knn(argv: list[str]) -> dict[str, Any]:
-    """Evaluates a checkpoint by weighted kNN on its frozen features (arXiv 1805.01978).
+def features(
+    argv: list[str], progress: Callable[[float], None] = lambda share: None
+) -> dict[str, Features]:
+    """Extracts the features that `knn` classifies, for it and for other evaluations.
 
     Args:
-        argv: the data flags of linear evaluation, `--k` and `--temperature`.
+        argv: the flags of `knn`.
+        progress: takes the share done, in [0, 1], after every batch.
 
     Returns:
-        top1 and top5 in percent on the validation images, and the protocol.
+        The features of `train` and `val`.
 
     Raises:
         UserError: the checkpoint cannot be read or lacks weights of the encoder.
     """
+    return extract_features(parse(argv, parse_knn), progress)
+
+
+def knn(argv: list[str], splits: dict[str, Features] | None = None) -> dict[str, Any]:
+    """Evaluates a checkpoint by weighted kNN on its frozen features (arXiv 1805.01978).
+
+    Args:
+        argv: the data flags of linear evaluation, `own_flags`, `--k` and `--temperature`.
+        splits: what `features` makes of the same flags, where that is done already.
+
+    Returns:
+        top1 and top5 in percent on the validation images, k, temperature, and the protocol.
+
+    Raises:
+        UserError: the checkpoint cannot be read or lacks weights of the encoder.
+    """
+    train, val = (splits or features(argv)).values()
     args = parse(argv, parse_knn)
-    encoder = classic_arguments.load_encoder(args)
-    encoder.eval().to(device := "cuda" if torch.cuda.is_available() else "cpu")
-    features = {}
-    for split, loader in plain_loaders(args).items():
-        parts = []
-        with torch.no_grad():
-            for images, labels in tqdm(loader, desc=f"features of {split}", unit="batch"):
-                parts.append((torch.nn.functional.normalize(encoder(images.to(device))), labels))
-        features[split] = [torch.cat(column).cpu() for column in zip(*parts, strict=True)]
     classifier = WeightedKNNClassifier(k=args.k, T=args.temperature, distance_fx="cosine")
-    classifier.update(train_features=features["train"][0], train_targets=features["train"][1])
-    classifier.update(test_features=features["val"][0], test_targets=features["val"][1])
+    classifier.update(train_features=normalize(train.features), train_targets=train.labels)
+    classifier.update(test_features=normalize(val.features), test_targets=val.labels)
     top1, top5 = classifier.compute()
     return {
         "top1": top1,
         "top5": top5,
+        "k": args.k,
+        "temperature": args.temperature,
         "protocol": (
             f"weighted kNN, cosine, k {args.k}, temperature {args.temperature:g}, "
             f"{args.crop_size[0]} px, without augmentation"
@@ -256,5 +297,4 @@ def parse_knn() -> Namespace:
     # what the host's set-up of linear evaluation reads besides
     args.optimizer, args.gpus, args.patch_size = "sgd", "0", 16
     utils.additional_setup_linear(args)
-    classic_backbones.let_through(args)
     return args

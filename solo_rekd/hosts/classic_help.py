@@ -1,12 +1,38 @@
-"""`--help` of a method, which the classic host's own parser never reaches."""
+"""`--help`: of a method, which the classic host's own parser never reaches, and of our flags."""
 
-from argparse import ArgumentParser
+from argparse import SUPPRESS, ArgumentParser
 
 import pytorch_lightning as pl
 from solo.args import dataset
 from solo.methods import METHODS
 from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
+
+from solo_rekd.backbones import SMALL_IMAGE, STEMS
+
+HOST_SEED = 5  # what the host's pretraining script fixes
+
+
+def own_flags() -> ArgumentParser:
+    """The flags that our commands have beside the host's."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False, usage=SUPPRESS)
+    group = parser.add_argument_group("flags of solo-rekd beside the host's")
+    group.add_argument(
+        "--seed",
+        type=int,
+        default=HOST_SEED,
+        help="decides the initial weights, the order of the images and, with --num_workers of 1 "
+        "or more, their augmentation. Default: %(default)s, the host's",
+    )
+    group.add_argument(
+        "--stem",
+        choices=STEMS,
+        default="auto",
+        help="first layers of the encoder: for small images, or those of ImageNet. "
+        "Default: %(default)s, for resnet18 and resnet50 the host's choice (small with CIFAR, "
+        f"imagenet with --dataset custom), for ours small up to a --crop_size of {SMALL_IMAGE} px",
+    )
+    return parser
 
 
 def show_help() -> None:

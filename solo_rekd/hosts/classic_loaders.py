@@ -3,6 +3,9 @@
 from argparse import Namespace
 from typing import Any
 
+import numpy as np
+import pytorch_lightning as pl
+import torch
 from solo import methods
 from solo.utils import classification_dataloader, pretrain_dataloader
 from torch.utils.data import DataLoader
@@ -54,6 +57,33 @@ def pretrain_loader(args: Namespace) -> Any:
     return pretrain_dataloader.prepare_dataloader(
         images, batch_size=args.batch_size, num_workers=args.num_workers
     )
+
+
+class DataOrder(pl.Callback):
+    """Makes the order of the images, and the seeds of the loader's workers, the run's seed's alone.
+
+    Both are drawn anew each epoch from the seed and the epoch's number. So every method sees the
+    same images in the same order, with one worker or more in the same crops, and a resumed run
+    goes on as if it had not stopped. Without workers the crops share the methods' random numbers.
+
+    Args:
+        seed: of the run, at least 0.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.generator = torch.Generator()
+
+    def rule(self, loader: DataLoader) -> DataLoader:
+        """Puts a shuffling loader under this order, and returns it."""
+        loader.generator = loader.sampler.generator = self.generator  # type: ignore[attr-defined]
+        return loader
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Draws the epoch's order."""
+        # mixed, or the second epoch of one seed would be the first of the next
+        mixed = np.random.SeedSequence((self.seed, trainer.current_epoch))
+        self.generator.manual_seed(int(mixed.generate_state(1)[0]))
 
 
 def plain_loaders(args: Namespace) -> dict[str, DataLoader]:

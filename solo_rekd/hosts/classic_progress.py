@@ -1,10 +1,16 @@
-"""One progress bar over a whole training, with its ETA; Lightning's own starts anew each epoch."""
+"""What a training tells of itself: a bar, a share done, and a file with a line an epoch."""
 
 import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from tqdm import tqdm
+
+from solo_rekd.files import read_json_lines, write_json_lines
 
 
 class BatchCount(pl.Callback):
@@ -17,8 +23,15 @@ class BatchCount(pl.Callback):
         self.batches += 1
 
 
+def bar_interval() -> float:
+    """Seconds between two states of a bar: a terminal shows it live, a log file gets few lines."""
+    return 0.5 if sys.stderr.isatty() else 10
+
+
 class TotalProgress(pl.Callback):
-    """Shows steps done of all steps, the epoch, and the loss.
+    """Shows steps done of all steps, with an ETA, the epoch, and the loss.
+
+    Lightning's own bar starts anew each epoch.
 
     Args:
         title: what is running.
@@ -29,14 +42,13 @@ class TotalProgress(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Opens the bar at the step from which the run goes on."""
-        # a log file gets a line every ten seconds, a terminal a live bar
         self.bar = tqdm(
             total=int(trainer.estimated_stepping_batches),
             initial=trainer.global_step,
             desc=self.title,
             unit="step",
             disable=not trainer.is_global_zero,
-            mininterval=0.5 if sys.stderr.isatty() else 10,
+            mininterval=bar_interval(),
             dynamic_ncols=True,
         )
 
@@ -51,6 +63,92 @@ class TotalProgress(pl.Callback):
         )
         self.bar.update()
 
-    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_end(self, *args: Any) -> None:
         """Closes the bar."""
         self.bar.close()
+
+    def on_exception(self, *args: Any) -> None:
+        """Closes the bar, which else would end itself after the error is told."""
+        if hasattr(self, "bar"):
+            self.bar.close()
+
+
+class ShareDone(pl.Callback):
+    """Tells after every step which share of the training is done.
+
+    Args:
+        tell: takes the share, in [0, 1].
+    """
+
+    def __init__(self, tell: Callable[[float], None]) -> None:
+        self.tell = tell
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Asks for the number of steps, once."""
+        self.steps = trainer.estimated_stepping_batches
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Tells."""
+        self.tell(trainer.global_step / self.steps)
+
+
+class History(pl.Callback):
+    """Writes a line of JSON an epoch: what it took, and every metric of it.
+
+    A line holds `epoch`, from 0; `seconds`; `images`, seen in it; `peak_memory_bytes` and, where
+    there is a GPU, `peak_gpu_bytes`, both of the process so far; and the metrics under their names
+    without Lightning's `_epoch`. A resumed run goes on from the stored lines and drops those of
+    epochs that it runs again. The file is replaced as a whole.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Keeps the lines of the epochs that were done before."""
+        self.lines = [
+            line for line in read_json_lines(self.path) if line["epoch"] < trainer.current_epoch
+        ]
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Starts the clock and the count."""
+        self.started, self.images = time.perf_counter(), 0
+        # else a metric that this epoch does not log would stand in its line with an old value
+        trainer.callback_metrics.clear()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *args: Any) -> None:
+        """Counts the images of all processes."""
+        self.images += module.batch_size * trainer.world_size
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Adds the epoch's line."""
+        metrics = {
+            name.removesuffix("_epoch"): float(value)
+            for name, value in trainer.callback_metrics.items()
+            if not name.endswith("_step")
+        }
+        took = {
+            "epoch": trainer.current_epoch,
+            "seconds": time.perf_counter() - self.started,
+            "images": self.images,
+        }
+        self.lines.append(took | peak_memory() | metrics)
+        if trainer.is_global_zero:
+            write_json_lines(self.path, self.lines)
+
+
+def peak_memory() -> dict[str, int]:
+    """The most memory that this process has held so far, in bytes, and that it held on a GPU.
+
+    The workers of a loader, whose pages are mostly this process's own, are left out.
+    """
+    import resource  # of Unix alone, where runs are compared
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = {"peak_memory_bytes": unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
+    if torch.cuda.is_available():
+        peak["peak_gpu_bytes"] = torch.cuda.max_memory_allocated()
+    return peak

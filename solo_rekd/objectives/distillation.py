@@ -38,7 +38,7 @@ class Batch(NamedTuple):
         images: two views, each of shape (B, 3, H, W).
         features: the student's features of each view, shape (B, f).
         momentum_features: those of its momentum twin, without gradient.
-        labels: shape (B,), -1 where there is none; they reach the student in controls alone.
+        labels: shape (B,), -1 where there is none; they reach the student only on request.
         indexes: the images' places in the training set, shape (B,).
     """
 

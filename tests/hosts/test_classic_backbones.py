@@ -1,3 +1,4 @@
+from argparse import Namespace
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -92,3 +93,68 @@ def test_encoder_is_built_for_the_size_of_the_crops(host: ModuleType) -> None:
     for size, kernel in ((32, 3), (224, 11)):
         net = build_encoder("vit_tiny", backbone_args("alexnet", size))
         assert net.features[0].kernel_size == (kernel, kernel)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "weight", "stem", "crop_size", "kernel"),
+    [
+        ("resnet18", "conv1", "auto", 32, 7),  # the host's choice for an image folder
+        ("resnet18", "conv1", "small", 32, 3),
+        ("alexnet", "features.0", "auto", 64, 3),
+        ("alexnet", "features.0", "imagenet", 64, 11),
+        ("alexnet", "features.0", "small", 72, 3),
+    ],
+)
+def test_stem_is_chosen_in_training_and_in_every_evaluation(
+    encoder: str,
+    weight: str,
+    stem: str,
+    crop_size: int,
+    kernel: int,
+    host: ModuleType,
+    train: Train,
+    flags: Flags,
+) -> None:
+    chosen = {"encoder": encoder, "crop_size": crop_size, "stem": stem}
+    run = train("mocov2plus", **chosen, **ONE_STEP | {"batch_size": 8})
+    state = torch.load(run["checkpoint"], weights_only=True)["state_dict"]
+    for part in ("encoder", "momentum_encoder"):
+        assert state[f"{part}.{weight}.weight"].shape[-1] == kernel
+    judged = chosen | {"pretrained_feature_extractor": run["checkpoint"]}
+    assert 0 <= host.linear(flags("linear", **judged, **ONE_STEP))["top1"] <= 100
+    assert 0 <= host.knn(flags("knn", **judged))["top1"] <= 100
+    other = "imagenet" if kernel == 3 else "small"
+    for job, evaluate in (("linear", host.linear), ("knn", host.knn)):
+        with pytest.raises(UserError, match=r"^pretrained_feature_extractor="):
+            evaluate(flags(job, **judged | {"stem": other}))
+
+
+@pytest.mark.parametrize("hosts_choice", [True, False])
+@pytest.mark.parametrize(("stem", "cifar"), [("small", True), ("imagenet", False)])
+def test_stem_of_the_hosts_resnets_is_chosen_for_any_data_set(
+    stem: str, cifar: bool, hosts_choice: bool, host: ModuleType
+) -> None:
+    from solo_rekd.hosts.classic_backbones import choose_stem
+
+    for encoder in ("resnet18", "resnet50"):
+        args = Namespace(encoder=encoder, backbone_args={"cifar": hosts_choice})
+        choose_stem(args, "auto")
+        assert args.backbone_args == {"cifar": hosts_choice}
+        choose_stem(args, stem)
+        assert args.backbone_args == {"cifar": cifar}
+
+
+@pytest.mark.parametrize("encoder", ["timm:resnet10t", "vit_tiny"])
+@pytest.mark.parametrize("job", ["pretrain", "linear", "knn"])
+def test_stem_is_refused_where_there_is_no_choice(
+    job: str, encoder: str, host: ModuleType, flags: Flags
+) -> None:
+    argv = flags(
+        job,
+        method="simclr" if job == "pretrain" else None,
+        encoder=encoder,
+        stem="small",
+        pretrained_feature_extractor=None if job == "pretrain" else "any.ckpt",
+    )
+    with pytest.raises(UserError, match=f"^stem='small' is not allowed: expected auto.*{encoder}"):
+        getattr(host, job)(argv)

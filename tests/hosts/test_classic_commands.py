@@ -121,8 +121,10 @@ def test_linear_refuses_weights_of_another_network(
 def test_evaluation_sees_images_of_the_asked_size(
     split: str, host: ModuleType, flags: Flags, checkpoint: dict[str, str]
 ) -> None:
+    from solo_rekd.hosts.classic_loaders import plain_loaders
+
     args = host.parse(flags("knn", crop_size=48, **checkpoint), host.parse_knn)
-    images, labels = next(iter(host.plain_loaders(args)[split]))
+    images, labels = next(iter(plain_loaders(args)[split]))
     assert images.shape == (8, 3, 48, 48)
     assert labels.tolist() == [0] * 8
     for loader in host.classification_loaders(args):
@@ -194,6 +196,8 @@ def test_who_is_validated(
         ({"own_weight": 2}, "^own_weight=2.0 is not allowed: expected a number from 0 to 1"),
         ({"queue_size": 3}, "num_prototypes=4 is not allowed: expected at most queue_size=3"),
         ({"batch_size": 49}, "^batch_size=49 is not allowed: expected at most the number of train"),
+        ({"seed": -1}, "^seed=-1 is not allowed: expected a whole number from 0"),
+        ({"seed": 2**32}, "^seed=4294967296 is not allowed: expected a whole number from 0"),
     ],
 )
 def test_mistakes_are_told_in_one_line(
@@ -209,3 +213,16 @@ def test_progress_counts_the_whole_run(train: Train, capfd: pytest.CaptureFixtur
     bar = capfd.readouterr().err.replace("\r", "\n").splitlines()
     assert any(line.startswith("simclr alexnet: 100%") and "4/4" in line for line in bar)
     assert run["images_per_second"] * run["seconds"] == pytest.approx(32)
+
+
+@pytest.mark.parametrize("job", ["pretrain", "linear", "knn"])
+def test_help_shows_our_flags_beside_the_hosts(
+    job: str, host: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    method = ["--method", "rekd"] if job == "pretrain" else []
+    with pytest.raises(SystemExit) as stopped:
+        getattr(host, job)([*method, "--help"])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    for name in ("--seed SEED", "--stem {auto,small,imagenet}", "--data_dir DATA_DIR"):
+        assert name in shown

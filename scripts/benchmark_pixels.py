@@ -1,0 +1,73 @@
+"""Times loading with decoded images against decoding them anew, in one process.
+
+Usage:
+    python scripts/benchmark_pixels.py FOLDER
+
+FOLDER holds images in class folders. Reading alone, and reading with the two augmented crops of a
+comparison; the median of 5 turns, in which the two ways alternate.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from torchvision.datasets import ImageFolder
+from torchvision.datasets import folder as image_folder
+
+from solo_rekd import hosts
+from solo_rekd.compare import pixels
+from solo_rekd.compare.flags import AUGMENTATION, blur
+
+TURNS = 5
+IMAGES = 1000  # a turn
+
+
+def speed(images: ImageFolder) -> float:
+    """Reads about `IMAGES` images, evenly spaced, and returns how many a second."""
+    indexes = range(0, len(images), max(1, len(images) // IMAGES))
+    started = time.perf_counter()
+    for index in indexes:
+        images[index]
+    return len(indexes) / (time.perf_counter() - started)
+
+
+def two_crops(side: int) -> Callable:
+    """The host's augmentation of a comparison, for images of `side` px."""
+    hosts.commands()
+    from solo.utils.pretrain_dataloader import prepare_n_crop_transform, prepare_transform
+
+    settings = {name: value for name, value in AUGMENTATION.items() if name != "num_crops_per_aug"}
+    settings |= {"crop_size": side, "gaussian_prob": blur(side), "max_scale": 1.0}
+    settings |= {"solarization_prob": 0, "horizontal_flip_prob": 0.5, "color_jitter_prob": 0.8}
+    settings |= {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    return prepare_n_crop_transform([prepare_transform("custom", **settings)], [2])
+
+
+def main() -> None:
+    """Prints images a second of both ways, and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    plain = ImageFolder(str(folder))
+    side = max(plain[0][0].size)
+    decoding = image_folder.pil_loader
+    with tempfile.TemporaryDirectory() as temporary:
+        out = Path(temporary) / "pixels"
+        pixels.write([path for path, _ in plain.samples], out, 1 << 40)
+        pixels.install(out)
+        mapped = image_folder.pil_loader
+        augmented = ImageFolder(str(folder), two_crops(side))
+        for name, images in (("reading", plain), ("reading and two crops", augmented)):
+            speeds: dict[Callable, list[float]] = {decoding: [], mapped: []}
+            for loader in TURNS * (decoding, mapped):
+                image_folder.pil_loader = loader
+                speeds[loader].append(speed(images))
+            slow, fast = (statistics.median(speeds[loader]) for loader in (decoding, mapped))
+            print(f"{name}: {slow:.0f} and {fast:.0f} images/s, ratio {fast / slow:.2f}")
+
+
+if __name__ == "__main__":
+    main()

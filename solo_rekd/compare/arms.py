@@ -1,0 +1,97 @@
+"""Arms of a comparison: a method with the settings in which it departs from its defaults."""
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from solo_rekd.errors import UserError, refuse
+from solo_rekd.objectives import OBJECTIVES
+
+HEAD = ("proj_hidden_dim", "proj_output_dim", "temperature")
+HOST_METHODS = {"mocov2plus": (*HEAD, "queue_size"), "simclr": HEAD}  # and what may be set of them
+METHODS = (*HOST_METHODS, *OBJECTIVES)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A method with settings.
+
+    Attributes:
+        name: the text that it was read from, which also names its folder.
+        method: one of `METHODS`.
+        settings: value by name of setting, as written.
+    """
+
+    name: str
+    method: str
+    settings: dict[str, str]
+
+    @property
+    def distils(self) -> bool:
+        """Whether it has a teacher."""
+        return self.method in OBJECTIVES
+
+    @property
+    def online(self) -> bool:
+        """Whether its teacher is trained along; a comparison's teachers are frozen unless said."""
+        return self.settings.get("teacher_mode") == "online"
+
+    @property
+    def shares_teacher(self) -> bool:
+        """Whether its teacher is the comparison's frozen one."""
+        return self.distils and not self.online and "teacher_checkpoint" not in self.settings
+
+
+def parse_arm(text: str) -> Arm:
+    """Reads an arm, `rekd` or `rekd+teacher_mode=online+dictionary=teacher`.
+
+    Raises:
+        UserError: the method or a setting's name is unknown, a setting is not NAME=VALUE or is
+            given twice, or a frozen teacher of its own lacks a checkpoint.
+    """
+    method, *parts = text.split("+")
+    if method not in METHODS:
+        raise refuse("methods", method, _expected(method, METHODS))
+    settings: dict[str, str] = {}
+    for part in parts:
+        name, equals, value = part.partition("=")
+        if not (name and equals and value):
+            raise refuse("methods", text, f"NAME=VALUE after a plus, not {part!r}")
+        if name in settings:
+            raise UserError(f"{text}: {name} is given twice")
+        settings[name] = value
+        names = _setting_names(method)
+        if name not in names:
+            raise refuse(f"{method}+{name}", value, _expected(name, names))
+    arm = Arm(text, method, settings)
+    if "teacher" in settings and arm.shares_teacher:
+        raise UserError(
+            f"{text}: a frozen teacher other than the comparison's needs +teacher_checkpoint=FILE"
+        )
+    return arm
+
+
+def parse_arms(text: str) -> tuple[Arm, ...]:
+    """Reads a comma list of arms.
+
+    Raises:
+        UserError: see `parse_arm`; an arm is given twice, or there is none.
+    """
+    arms = tuple(parse_arm(part.strip()) for part in text.split(",") if part.strip())
+    names = [arm.name for arm in arms]
+    if not arms or len(set(names)) < len(names):
+        raise refuse("methods", text, "a comma list of different arms, such as mocov2plus,rekd")
+    return arms
+
+
+def _setting_names(method: str) -> tuple[str, ...]:
+    if method in HOST_METHODS:
+        return HOST_METHODS[method]
+    return tuple(option.name for option in dataclasses.fields(OBJECTIVES[method].config_class))
+
+
+def _expected(name: str, names: Sequence[str]) -> str:
+    """The names allowed, after the one that was meant, if one is near."""
+    near = difflib.get_close_matches(name, names, n=1)
+    return (f"{near[0]}, or another of " if near else "") + ", ".join(names)

@@ -1,0 +1,101 @@
+"""From the options to the plan; what is wrong with it is said before anything is written."""
+
+import dataclasses
+import importlib.util
+from argparse import Namespace
+from pathlib import Path
+
+from solo_rekd.backbones import is_known
+from solo_rekd.compare.arms import parse_arms
+from solo_rekd.compare.flags import pretrain_flags, refuse_settings, teacher_flags
+from solo_rekd.compare.images import Images, default_crop_size
+from solo_rekd.compare.plan import Plan, Run, default_queue_size
+from solo_rekd.errors import UserError, refuse
+
+EXTRAS = ("sklearn", "matplotlib", "jinja2")
+
+
+def refuse_missing_packages() -> None:
+    """Raises a UserError where a package is missing that only a comparison needs."""
+    if missing := [name for name in EXTRAS if importlib.util.find_spec(name) is None]:
+        raise UserError(f"{', '.join(missing)} missing: pip install 'solo-rekd[compare]'")
+
+
+def make_plan(options: Namespace, extra: tuple[str, ...], images: Images) -> Plan:
+    """Fills in what the options leave to the images, and checks what needs no host.
+
+    Args:
+        options: of the command line.
+        extra: flags of the host for every pretraining.
+        images: those of `options.data`.
+
+    Raises:
+        UserError: a setting cannot be.
+    """
+    for role in ("student", "teacher"):
+        if not is_known(getattr(options, role)):
+            raise refuse(role, getattr(options, role), "a network of `solo-rekd list`")
+    if len(images.train) < options.batch_size:
+        raise refuse(
+            "batch_size", options.batch_size, f"at most {len(images.train)}, the training images"
+        )
+    checkpoint = options.teacher_checkpoint
+    settings = {
+        name: value
+        for name, value in vars(options).items()
+        if name not in ("methods", "out", "jobs")
+    }
+    plan = Plan(
+        **settings
+        | {
+            "data": str(options.data.resolve()),
+            "arms": parse_arms(options.methods),
+            "teacher_checkpoint": str(checkpoint.resolve()) if checkpoint else None,
+            "teacher_epochs": options.teacher_epochs or options.epochs,
+            "crop_size": options.crop_size or default_crop_size(images.train[0]),
+            "mean": tuple(options.mean),
+            "std": tuple(options.std),
+            "queue_size": options.queue_size
+            or default_queue_size(len(images.train), options.batch_size),
+            "extra": extra,
+        }
+    )
+    refuse_settings(plan)
+    return plan
+
+
+def settle_teachers(plan: Plan) -> Plan:
+    """Loads every checkpoint of a teacher once, and takes the given one's stem over.
+
+    Raises:
+        UserError: a checkpoint does not hold the teacher.
+    """
+    from solo_rekd.teachers.load import load_networks
+
+    for arm in plan.arms:
+        if path := arm.settings.get("teacher_checkpoint"):
+            name = arm.settings.get("teacher", plan.teacher)
+            stem = arm.settings.get("teacher_stem", "auto")
+            load_networks(path, name, plan.crop_size, stem)
+    if plan.teacher_checkpoint is None or not plan.has_frozen_teacher:
+        return plan
+    given = (plan.teacher_checkpoint, plan.teacher, plan.crop_size, plan.teacher_stem)
+    backbone = load_networks(*given).backbone
+    if not plan.teacher.startswith("resnet"):
+        return plan
+    small = backbone.conv1.kernel_size == (3, 3)  # type: ignore[union-attr]
+    return dataclasses.replace(plan, teacher_stem="small" if small else "imagenet")
+
+
+def refuse_flags(plan: Plan) -> None:
+    """Lets the host read the flags of every arm.
+
+    Raises:
+        UserError: it does not take them.
+    """
+    from solo_rekd.hosts.classic_check import check_pretrain
+
+    for arm in plan.arms:
+        check_pretrain(pretrain_flags(plan, Run(arm, 0), str(Path("teacher.ckpt"))))
+    if plan.has_frozen_teacher and plan.teacher_checkpoint is None:
+        check_pretrain(teacher_flags(plan))

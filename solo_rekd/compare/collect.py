@@ -1,0 +1,114 @@
+"""From the folder of a comparison to the one dictionary that its report is made from."""
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from solo_rekd.compare.plan import TEACHER_FOLDER, Plan
+from solo_rekd.compare.progress import read_json
+
+PACKAGES = (
+    "solo-rekd solo-learn pytorch-lightning torch torchvision timm numpy scikit-learn".split()
+)
+
+
+def collect(
+    plan: Plan, out: Path, failed: Mapping[str, str], context: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Gathers everything that is known of a comparison so far.
+
+    Args:
+        plan: its settings.
+        out: its folder.
+        failed: reason by folder, relative to `out`, of the runs that failed.
+        context: what does not change along the way: command, protocol, machine, versions,
+            classes and networks.
+
+    Returns:
+        The comparison, as docs/compare.md describes comparison.json.
+    """
+    runs, failures, unfinished = [], [], []
+    if reason := failed.get(TEACHER_FOLDER):
+        failures.append(describe_failure("teacher", 0, TEACHER_FOLDER, reason))
+    for run in plan.runs:
+        name, seed, folder = run.arm.name, run.seed, run.folder
+        if finished := read_run(out, folder):
+            runs.append({"arm": name, "seed": seed} | finished)
+        elif reason := failed.get(folder):
+            failures.append(describe_failure(name, seed, folder, reason))
+        else:
+            unfinished.append({"arm": name, "seed": seed})
+    teacher = read_run(out, TEACHER_FOLDER) if plan.has_frozen_teacher else None
+    return {
+        "title": plan.title,
+        **context,
+        "arms": [
+            {"name": arm.name, "method": arm.method, "settings": arm.settings} for arm in plan.arms
+        ],
+        "seeds": list(range(plan.seeds)),
+        "runs": runs,
+        "teacher": teacher and {"arm": "teacher", "seed": 0} | teacher,
+        "failed": failures,
+        "unfinished": unfinished,
+    }
+
+
+def describe_failure(arm: str, seed: int, folder: str, reason: str) -> dict[str, Any]:
+    """Says what failed, why, and where its log is."""
+    return {"arm": arm, "seed": seed, "reason": reason, "log": f"{folder}/log.txt"}
+
+
+def read_run(out: Path, folder: str) -> dict[str, Any] | None:
+    """Reads a finished run: its result, its history and where it lies; None if it is not."""
+    result = read_json(out / folder / "result.json")
+    if result is None:
+        return None
+    history = out / folder / "history.jsonl"
+    lines = history.read_text().splitlines() if history.exists() else []
+    return {"folder": folder, "history": [json.loads(line) for line in lines], **result}
+
+
+def describe_machine(threads: int) -> dict[str, str]:
+    """Says what the runs ran on.
+
+    Args:
+        threads: of torch in each run, where OMP_NUM_THREADS does not say.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {
+        "CPU": cpu_model(),
+        "cores": str(os.cpu_count()),
+        "memory": f"{memory / 2**30:.0f} GiB",
+        "GPU": gpu,
+        "torch threads": os.environ.get("OMP_NUM_THREADS", str(threads)),
+        "system": platform.platform(),
+        "Python": platform.python_version(),
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name, as Linux tells it, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def describe_versions() -> dict[str, str]:
+    """The version of every package that has a part in the figures."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed as a package"
+    return versions

@@ -1,0 +1,73 @@
+"""A first look at the images: what is there, and whether a comparison can be made of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from torchvision.datasets import ImageFolder
+
+from solo_rekd.backbones import SMALL_IMAGE
+from solo_rekd.errors import UserError
+
+LARGE_CROP = 224  # px, of images larger than `SMALL_IMAGE`
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a comparison.
+
+    Attributes:
+        classes: names of the classes, in the order of their labels.
+        train: paths of the training images.
+        val: paths of the validation images.
+    """
+
+    classes: list[str]
+    train: list[str]
+    val: list[str]
+
+
+def find_images(data: Path, train_dir: str, val_dir: str) -> Images:
+    """Lists the images as the host finds them.
+
+    Args:
+        data: the folder of both.
+        train_dir: its folder of training images, in folders named after their classes.
+        val_dir: its folder of validation images, the same.
+
+    Raises:
+        UserError: a folder is missing, a class has no image, or the classes differ.
+    """
+    if not data.is_dir():
+        raise UserError(f"--data {data} is not a folder")
+    splits = []
+    for name in (train_dir, val_dir):
+        try:
+            splits.append(ImageFolder(str(data / name)))
+        except OSError as error:
+            reason = error.strerror or error
+            raise UserError(f"{data / name} is no folder of class folders: {reason}") from None
+    train, val = splits
+    if train.classes != val.classes:
+        differing = ", ".join(sorted(set(train.classes) ^ set(val.classes))[:5])
+        raise UserError(
+            f"{train_dir} and {val_dir} hold different classes: only one of them has {differing}"
+        )
+    return Images(train.classes, *([path for path, _ in split.samples] for split in splits))
+
+
+def default_crop_size(path: str) -> int:
+    """The side of a small image, in px, or that of a crop for large ones.
+
+    Args:
+        path: the image.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            side = max(image.size)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    return side if side <= SMALL_IMAGE else LARGE_CROP

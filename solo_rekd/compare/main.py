@@ -1,0 +1,207 @@
+"""`solo-rekd compare`, from the command line to the report."""
+
+import fcntl
+import functools
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from solo_rekd import hosts
+from solo_rekd.compare import pixels
+from solo_rekd.compare.checks import (
+    make_plan,
+    refuse_flags,
+    refuse_missing_packages,
+    settle_teachers,
+)
+from solo_rekd.compare.collect import collect, describe_machine, describe_versions
+from solo_rekd.compare.flags import (
+    TEACHER_SEED,
+    knn_flags,
+    linear_flags,
+    pretrain_flags,
+    teacher_flags,
+)
+from solo_rekd.compare.images import Images, find_images
+from solo_rekd.compare.options import read_options
+from solo_rekd.compare.plan import TEACHER_FOLDER, Plan, Run, check_same
+from solo_rekd.compare.progress import read_json
+from solo_rekd.compare.protocol import describe_protocol
+from solo_rekd.compare.report import table_lines, write_report
+from solo_rekd.compare.schedule import RESULT, Schedule, Task, threads
+from solo_rekd.errors import UserError
+from solo_rekd.files import write_json
+from solo_rekd.measure import LATENCY_PROTOCOL, measure
+
+PIXELS_LIMIT = 8 << 30  # bytes of decoded images, at most
+
+
+def main(argv: Sequence[str]) -> None:
+    """Compares, and prints the table and where the report is.
+
+    Args:
+        argv: what follows `solo-rekd compare`.
+
+    Raises:
+        UserError: something is wrong with the options; nothing is written then.
+        SystemExit: 1 where a run failed, 130 where the comparison was interrupted.
+    """
+    try:
+        comparison, out = run(argv)
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on from the last whole epoch of every run")
+        sys.exit(130)
+    print("\n" + "\n".join(table_lines(comparison)))
+    for name in ("report.html", "results.csv", "comparison.json"):
+        print(out / name)
+    if comparison["failed"]:
+        sys.exit(1)
+
+
+def run(argv: Sequence[str]) -> tuple[dict[str, Any], Path]:
+    """Checks everything, then compares; returns what the report is made from, and its folder."""
+    options, extra = read_options(argv)
+    out = options.out.resolve()  # results hold paths, and may be read from elsewhere
+    refuse_missing_packages()
+    images = find_images(options.data, options.train_dir, options.val_dir)
+    plan = make_plan(options, extra, images)
+    hosts.commands()
+    refuse_flags(plan)
+    plan = settle_teachers(plan)
+    check_same(plan, out / "plan.json")
+    command = shlex.join(["solo-rekd", "compare", *argv])
+    with locked(out) as lock:
+        return compare(plan, images, out, options.jobs, command, lock), out
+
+
+def compare(
+    plan: Plan, images: Images, out: Path, jobs: int, command: str, lock: int
+) -> dict[str, Any]:
+    """Runs what is not finished in `out`, and writes the report after every run.
+
+    Args:
+        plan: the comparison.
+        images: what `plan.data` holds.
+        out: its folder.
+        jobs: runs side by side.
+        command: that was given, for the report.
+        lock: descriptor of the lock of `out`.
+
+    Returns:
+        What the report is made from.
+    """
+    write_json(out / "plan.json", plan.to_json())
+    context = {
+        "command": command,
+        "protocol": describe_protocol(plan, images),
+        "machine": describe_machine(threads(jobs)),
+        "versions": describe_versions(),
+        "classes": images.classes,
+        "networks": measure_networks(plan, out / "networks.json"),
+    }
+    decoded = out / "pixels"
+    tasks = list_tasks(plan, out, decoded if decode(images, decoded) else None)
+
+    def report(schedule: Schedule) -> dict[str, Any]:
+        failed = {str(path.relative_to(out)): why for path, why in schedule.failed.items()}
+        comparison = collect(plan, out, failed, context)
+        write_report(comparison, out)
+        return comparison
+
+    schedule = Schedule(tasks, jobs, report, lock=lock)
+    print(f"{len(tasks)} runs in {out}, {len(schedule.results)} of them finished", flush=True)
+    schedule.run()
+    return report(schedule)
+
+
+def list_tasks(plan: Plan, out: Path, decoded: Path | None) -> list[Task]:
+    """Lists the runs in their order, the frozen teacher's first where an arm needs one.
+
+    Args:
+        plan: the comparison.
+        out: its folder.
+        decoded: folder of the decoded images.
+    """
+    common = {"pixels": str(decoded) if decoded else None}
+    teacher = out / TEACHER_FOLDER
+
+    def teacher_job() -> dict[str, Any]:
+        return {
+            "pretrain": None if plan.teacher_checkpoint else teacher_flags(plan),
+            "checkpoint": plan.teacher_checkpoint,
+            "linear": linear_flags(plan, TEACHER_SEED, of_teacher=True),
+            "knn": knn_flags(plan, of_teacher=True),
+            **common,
+        }
+
+    def job(run: Run) -> dict[str, Any]:
+        checkpoint = plan.teacher_checkpoint
+        if run.arm.shares_teacher and checkpoint is None:
+            checkpoint = (read_json(teacher / RESULT) or {})["checkpoint"]
+        return {
+            "pretrain": pretrain_flags(plan, run, checkpoint),
+            "checkpoint": None,
+            "linear": linear_flags(plan, run.seed),
+            "knn": knn_flags(plan),
+            **common,
+        }
+
+    tasks = []
+    if plan.has_frozen_teacher:
+        tasks.append(Task("teacher", TEACHER_SEED, teacher, teacher_job))
+    for run in plan.runs:
+        waits = run.arm.shares_teacher and plan.teacher_checkpoint is None
+        after = teacher if waits else None
+        folder = out / run.folder
+        tasks.append(Task(run.arm.name, run.seed, folder, functools.partial(job, run), after))
+    return tasks
+
+
+def measure_networks(plan: Plan, path: Path) -> dict[str, Any]:
+    """Measures student and teacher, or reads what an earlier call measured.
+
+    Args:
+        plan: the comparison.
+        path: the file of the figures.
+    """
+    known = read_json(path) or {}
+    sides = {"student": (plan.student, plan.stem)}
+    if plan.distils:
+        sides["teacher"] = (plan.teacher, plan.teacher_stem)
+    networks = {"teacher": None} | {
+        side: known.get(side) or measure(name, plan.crop_size, stem)
+        for side, (name, stem) in sides.items()
+    }
+    networks |= {"latency_protocol": LATENCY_PROTOCOL, "input_size": plan.crop_size}
+    write_json(path, networks)
+    return networks
+
+
+def decode(images: Images, out: Path) -> bool:
+    """Decodes the images into `out`, where they take no more than a share of the disk."""
+    limit = min(PIXELS_LIMIT, shutil.disk_usage(out.parent).free // 2)
+    return pixels.write([*images.train, *images.val], out, limit)
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[int]:
+    """Makes the folder `out` this process's own, and gives the lock's descriptor.
+
+    Raises:
+        UserError: another comparison is at work there, or it cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        file = (out / ".lock").open("w")
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another comparison is at work in {out}") from None
+        yield file.fileno()

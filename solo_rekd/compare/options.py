@@ -1,0 +1,164 @@
+"""The command line of `solo-rekd compare`."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from solo_rekd.backbones import SMALL_IMAGE, STEMS
+from solo_rekd.compare.arms import METHODS
+from solo_rekd.errors import UserError
+
+DESCRIPTION = """\
+Compares methods on one image folder: the same student, data, augmentation and budget for all.
+Every run is pretraining, the host's linear evaluation, a linear probe on cached features, and kNN.
+
+The same command again goes on where it was stopped, and keeps what is finished; it may add arms
+and seeds. Flags of the host after a bare -- go to every pretraining: -- --precision 16
+"""
+ARMS = f"""\
+Arms: a method, {", ".join(METHODS)},
+or a method with settings of its own (solo-rekd pretrain --method NAME --help):
+  --methods mocov2plus,rekd,rekd+teacher_mode=online+dictionary=teacher
+Teachers are frozen, trained once by mocov2plus on the same images, unless an arm says
+teacher_mode=online.
+"""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose complaint is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises the mistake as a UserError."""
+        raise UserError(message)
+
+
+def at_least(kind: Callable[[str], Any], minimum: float) -> Callable[[str], Any]:
+    """Makes a type of argument: a number from `minimum` on."""
+
+    def read(text: str) -> Any:
+        value = kind(text)
+        if not value >= minimum:
+            raise argparse.ArgumentTypeError(f"{text} is less than {minimum:g}")
+        return value
+
+    read.__name__ = "whole number" if kind is int else "number"
+    return read
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Makes the parser; a default of None is one that depends on the images or other options."""
+    count, number = at_least(int, 1), at_least(float, 0)
+    whole: dict[str, Any] = {"type": count, "metavar": "N"}
+    real: dict[str, Any] = {"type": number, "metavar": "X"}
+    parser = OneLineParser(
+        prog="solo-rekd compare",
+        usage="solo-rekd compare --data DIR --out DIR [options] [-- flags of the host]",
+        description=DESCRIPTION,
+        epilog=ARMS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+    def group(title: str) -> Callable[..., Any]:
+        return parser.add_argument_group(title).add_argument
+
+    add = group("images")
+    add("--data", type=Path, required=True, metavar="DIR", help="folder of the image folders")
+    add(
+        "--train_dir",
+        default="train",
+        metavar="NAME",
+        help="training images in DIR/NAME/<class>. Default: %(default)s",
+    )
+    add(
+        "--val_dir",
+        default="val",
+        metavar="NAME",
+        help="validation images in DIR/NAME/<class>. Default: %(default)s",
+    )
+    add(
+        "--crop_size",
+        type=count,
+        metavar="N",
+        help=f"side of what the networks see [px]. Default: the images' own up to {SMALL_IMAGE}, "
+        "else 224",
+    )
+    colours: dict[str, Any] = {"type": float, "nargs": 3, "metavar": ("R", "G", "B")}
+    add(
+        "--mean",
+        **colours,
+        default=(0.485, 0.456, 0.406),
+        help="of the colours, in [0, 1]. Default: ImageNet's",
+    )
+    add("--std", **colours, default=(0.228, 0.224, 0.225), help="in [0, 1]. Default: ImageNet's")
+
+    add = group("networks (names: solo-rekd list)")
+    net = {"metavar": "NAME"}
+    add("--student", default="alexnet", **net, help="what every arm trains. Default: %(default)s")
+    add("--teacher", default="resnet50", **net, help="what it learns from. Default: %(default)s")
+    stem = f"first layers; auto: small up to {SMALL_IMAGE} px. Default: auto"
+    add("--stem", choices=STEMS, default="auto", help=f"the student's {stem}")
+    add("--teacher_stem", choices=STEMS, default="auto", help=f"the teacher's {stem}")
+    add(
+        "--teacher_checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="weights of the frozen teacher, any format of solo-rekd list. Default: it is trained",
+    )
+    add("--teacher_epochs", **whole, help="of its training. Default: --epochs")
+
+    add = group("comparison")
+    add(
+        "--methods",
+        default="mocov2plus,simclr,rekd",
+        metavar="ARM,ARM,...",
+        help="what is compared, see below. Default: %(default)s",
+    )
+    add("--seeds", type=count, default=1, metavar="N", help="runs of an arm. Default: 1")
+    add("--title", default="Comparison", help="of the report. Default: %(default)s")
+
+    add = group("pretraining, the same for every arm")
+    add("--epochs", **whole, default=100, help="of every run. Default: %(default)s")
+    add("--batch_size", **whole, default=256, help="[images] Default: %(default)s")
+    add("--lr", **real, default=0.3, help="for a batch of 256; SGD. Default: %(default)s")
+    add("--weight_decay", **real, default=1e-4, help="Default: %(default)s")
+    add(
+        "--queue_size",
+        **whole,
+        help="[keys] Default: 65536, but at most half of the training images",
+    )
+
+    add = group("evaluation")
+    add("--linear_epochs", **whole, default=100, help="of the host's harness. Default: %(default)s")
+    add("--linear_lr", **real, default=0.3, help="of the host's harness. Default: %(default)s")
+    add("--knn_k", **whole, default=20, help="neighbours. Default: %(default)s")
+    add("--knn_temperature", **real, default=0.07, help="of votes. Default: %(default)s")
+
+    add = group("work")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of runs and report")
+    add("--jobs", **whole, default=1, help="runs side by side. Default: %(default)s")
+    add(
+        "--num_workers",
+        type=at_least(int, 0),
+        metavar="N",
+        default=2,
+        help="processes that load images, of each run. Default: %(default)s",
+    )
+    return parser
+
+
+def read_options(argv: Sequence[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
+    """Reads the command line.
+
+    Args:
+        argv: what follows `solo-rekd compare`.
+
+    Returns:
+        The options, and the host's flags, which are what follows a bare `--`.
+
+    Raises:
+        UserError: an option is unknown or missing, or its value is not allowed.
+    """
+    cut = argv.index("--") if "--" in argv else len(argv)
+    return make_parser().parse_args(argv[:cut]), tuple(argv[cut + 1 :])

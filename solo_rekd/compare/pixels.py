@@ -1,0 +1,136 @@
+"""Images decoded once, for all the runs of a comparison: one flat file that they map into memory.
+
+The folder holds `pixels.bin`, the RGB bytes of every image one after the other, and `index.json`.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torchvision.datasets import folder as image_folder
+from tqdm import tqdm
+
+from solo_rekd.errors import UserError
+
+SAMPLE = 256  # images whose headers tell the size of all
+
+_log = logging.getLogger("solo_rekd")
+_decode = image_folder.pil_loader
+
+
+def write(paths: Sequence[str], out: Path, limit_bytes: int) -> bool:
+    """Decodes images into a folder, unless the same ones are there already.
+
+    Args:
+        paths: the images, as torchvision's ImageFolder names them.
+        out: the folder; one with other images is replaced.
+        limit_bytes: more than that is left undecoded.
+
+    Returns:
+        Whether the decoded images are there.
+
+    Raises:
+        UserError: an image cannot be decoded.
+    """
+    identity = _identify(paths)
+    if (out / "index.json").exists() and _read_index(out)["identity"] == identity:
+        return True
+    estimate = estimate_bytes(paths)
+    if estimate > limit_bytes:
+        line = "decoded images would take %.1f GB, more than %.1f: every run decodes them anew"
+        _log.info(line, estimate / 1e9, limit_bytes / 1e9)
+        return False
+    unfinished = out.with_name(f"{out.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
+    unfinished.mkdir(parents=True)
+    try:
+        index = {"identity": identity, "places": _write_pixels(paths, unfinished / "pixels.bin")}
+        (unfinished / "index.json").write_text(json.dumps(index))
+        shutil.rmtree(out, ignore_errors=True)
+        unfinished.rename(out)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return True
+
+
+def install(out: str | Path) -> None:
+    """Makes torchvision's ImageFolder read the decoded images, in this process and its forks.
+
+    An image that is not among them is decoded as ever.
+
+    Args:
+        out: the folder that `write` wrote.
+    """
+    out = Path(out)
+    places = _read_index(out)["places"]
+    pixels = np.memmap(out / "pixels.bin", dtype=np.uint8, mode="r")
+
+    def load(path: str) -> Image.Image:
+        if path not in places:
+            return _decode(path)
+        offset, height, width = places[path]
+        block = pixels[offset : offset + 3 * height * width]
+        return Image.frombytes("RGB", (width, height), block)
+
+    image_folder.pil_loader = load
+
+
+def estimate_bytes(paths: Sequence[str]) -> int:
+    """What the images would take when decoded, from the sizes of a sample of them.
+
+    Raises:
+        UserError: one of the sample cannot be read.
+    """
+    sample = paths[:: max(1, len(paths) // SAMPLE)]
+    sizes = []
+    for path in sample:
+        with _readable(path), Image.open(path) as image:
+            sizes.append(3 * image.width * image.height)
+    return round(sum(sizes) / len(sizes) * len(paths))
+
+
+def _write_pixels(paths: Sequence[str], out: Path) -> dict[str, tuple[int, int, int]]:
+    """Writes the images one after the other; returns offset, height and width of each."""
+    places: dict[str, tuple[int, int, int]] = {}
+    with out.open("wb") as file, ThreadPool() as threads:
+        decoded = threads.imap(_pixels, paths, chunksize=16)
+        bar = tqdm(decoded, "decoding images", len(paths), unit="image", mininterval=1)
+        for path, pixels in zip(paths, bar, strict=True):
+            height, width, _ = pixels.shape
+            places[path] = (file.tell(), height, width)
+            file.write(pixels.tobytes())
+    return places
+
+
+def _pixels(path: str) -> np.ndarray:
+    with _readable(path):
+        return np.asarray(_decode(path))
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be decoded: {error}") from None
+
+
+def _identify(paths: Sequence[str]) -> str:
+    """Changes when a file is added, renamed, or written again."""
+    digest = hashlib.sha256()
+    for path in paths:
+        status = os.stat(path)
+        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _read_index(out: Path) -> dict:
+    return json.loads((out / "index.json").read_text())

@@ -1,0 +1,158 @@
+"""What a comparison is: every setting that decides its results, and which runs it has."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from solo_rekd.compare.arms import Arm, parse_arm
+from solo_rekd.errors import UserError
+
+QUEUE_SIZE = 65536  # keys, of MoCo v2
+MAY_CHANGE = ("arms", "seeds", "num_workers", "title")  # all else decides what is in the folder
+TEACHER_FOLDER = "runs/teacher/seed-0"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings of a comparison.
+
+    Attributes:
+        title: of the report.
+        data: absolute path of the folder of images.
+        train_dir: its folder of training images, in folders named after their classes.
+        val_dir: its folder of validation images, the same.
+        student: the network that every arm trains.
+        stem: its first layers, `auto`, `small` or `imagenet`.
+        teacher: the network that the arms with a teacher learn from.
+        teacher_stem: its first layers.
+        teacher_checkpoint: absolute path of a frozen teacher's weights; None: it is trained here.
+        arms: what is compared.
+        seeds: number of runs of an arm, with the seeds 0, 1, ...
+        epochs: length of every pretraining.
+        teacher_epochs: length of the frozen teacher's.
+        crop_size: side of the images that the networks see, in px.
+        mean: of each colour, in [0, 1].
+        std: of each colour, in [0, 1].
+        batch_size: images, of pretraining and of evaluation.
+        lr: learning rate of pretraining for a batch of 256; the host scales it.
+        weight_decay: of pretraining.
+        queue_size: keys, of every arm that has a queue.
+        linear_epochs: length of the linear evaluation.
+        linear_lr: its learning rate.
+        knn_k: neighbours.
+        knn_temperature: of the neighbours' votes.
+        num_workers: processes that load images, of each run.
+        extra: flags of the host for every pretraining.
+    """
+
+    title: str
+    data: str
+    train_dir: str
+    val_dir: str
+    student: str
+    stem: str
+    teacher: str
+    teacher_stem: str
+    teacher_checkpoint: str | None
+    arms: tuple[Arm, ...]
+    seeds: int
+    epochs: int
+    teacher_epochs: int
+    crop_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    batch_size: int
+    lr: float
+    weight_decay: float
+    queue_size: int
+    linear_epochs: int
+    linear_lr: float
+    knn_k: int
+    knn_temperature: float
+    num_workers: int
+    extra: tuple[str, ...]
+
+    @property
+    def distils(self) -> bool:
+        """Whether any arm has a teacher."""
+        return any(arm.distils for arm in self.arms)
+
+    @property
+    def has_frozen_teacher(self) -> bool:
+        """Whether any arm learns from the comparison's frozen teacher."""
+        return any(arm.shares_teacher for arm in self.arms)
+
+    @property
+    def runs(self) -> list["Run"]:
+        """Every run, in order: seed by seed, so that each arm has a first figure soon."""
+        return [Run(arm, seed) for seed in range(self.seeds) for arm in self.arms]
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as what JSON can hold, an arm as its name."""
+        return dataclasses.asdict(self) | {"arms": [arm.name for arm in self.arms]}
+
+    @classmethod
+    def from_json(cls, settings: Mapping[str, Any]) -> "Plan":
+        """Makes a plan of what `to_json` gave, after it was written and read."""
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in settings.items()
+        }
+        return cls(**fields | {"arms": tuple(parse_arm(name) for name in settings["arms"])})
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a comparison.
+
+    Attributes:
+        arm: what is trained.
+        seed: of everything random in it.
+    """
+
+    arm: Arm
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """Where it lies, relative to the comparison's folder."""
+        return f"runs/{quote(self.arm.name, safe='+=')}/seed-{self.seed}"
+
+
+def default_queue_size(images: int, batch_size: int) -> int:
+    """The queue of MoCo v2, or one that half of a small data set fills.
+
+    Args:
+        images: number of training images.
+        batch_size: the queue is a multiple of it, which the host's MoCo v2+ asks for.
+    """
+    return max(1, min(QUEUE_SIZE, images // 2) // batch_size) * batch_size
+
+
+def check_same(plan: Plan, path: Path) -> None:
+    """Refuses to go on in a folder with another plan.
+
+    Args:
+        plan: the plan now.
+        path: where an earlier one may lie.
+
+    Raises:
+        UserError: the plans differ in more than `MAY_CHANGE`.
+    """
+    if not path.exists():
+        return
+    try:
+        earlier = Plan.from_json(json.loads(path.read_text()))
+    except (ValueError, TypeError, KeyError, AttributeError, UserError):
+        raise UserError(f"{path} is no plan of this version: choose another --out") from None
+    for option in dataclasses.fields(Plan):
+        now, before = getattr(plan, option.name), getattr(earlier, option.name)
+        if option.name not in MAY_CHANGE and now != before:
+            raise UserError(
+                f"{option.name}={now!r} differs from {before!r} in {path}, whose runs are kept: "
+                "give that, or another --out"
+            )

@@ -1,0 +1,50 @@
+"""What all arms of a comparison share, for its report."""
+
+import shlex
+
+from solo_rekd.compare.flags import AUGMENTATION, HEAD, INFO_NCE, blur, warmup_epochs
+from solo_rekd.compare.images import Images
+from solo_rekd.compare.plan import Plan
+
+
+def describe_protocol(plan: Plan, images: Images) -> dict[str, str | int]:
+    """Lists the settings that decide the results, in the order in which a page shows them.
+
+    Args:
+        plan: the comparison.
+        images: what it trains and is judged on.
+    """
+    augmentation = AUGMENTATION | {"gaussian_prob": blur(plan.crop_size)}
+    return {
+        "data": plan.data,
+        "training images": len(images.train),
+        "validation images": len(images.val),
+        "classes": len(images.classes),
+        "student": f"{plan.student}, stem {plan.stem}",
+        **_teacher(plan),
+        "epochs": plan.epochs,
+        "batch size": plan.batch_size,
+        "crop size": f"{plan.crop_size} px",
+        "optimiser": f"SGD, lr {plan.lr:g} x batch / 256, weight decay {plan.weight_decay:g}, "
+        f"warm-up of {warmup_epochs(plan.epochs)} epochs, then cosine",
+        "augmentation": ", ".join(f"{name} {value:g}" for name, value in augmentation.items()),
+        "projector": f"{HEAD['proj_hidden_dim']} hidden, {HEAD['proj_output_dim']} out",
+        "temperature": f"{INFO_NCE['temperature']:g} (mocov2plus, simclr), others their defaults",
+        "queue": f"{plan.queue_size} keys",
+        "mean, std": f"{plan.mean}, {plan.std}",
+        "flags of the host": shlex.join(plan.extra) or "none",
+    }
+
+
+def _teacher(plan: Plan) -> dict[str, str | int]:
+    if not plan.distils:
+        return {}
+    modes = {"online" if arm.online else "frozen" for arm in plan.arms if arm.distils}
+    told: dict[str, str | int] = {
+        "teacher": f"{plan.teacher}, stem {plan.teacher_stem}",
+        "teacher mode": " and ".join(sorted(modes)),
+    }
+    if plan.has_frozen_teacher:
+        trained = f"trained by mocov2plus on the same images, {plan.teacher_epochs} epochs"
+        told["frozen teacher"] = plan.teacher_checkpoint or trained
+    return told

@@ -1,0 +1,72 @@
+"""The report of a comparison: a page to look at, its figures as CSV and JSON, a table to print."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from solo_rekd.compare.report.table import table_lines
+from solo_rekd.files import replacing
+
+__all__ = ["table_lines", "write_report"]
+
+
+def write_report(comparison: dict[str, Any], out: Path) -> None:
+    """Writes report.html, results.csv and comparison.json, each whole or not at all.
+
+    Args:
+        comparison: all that was measured (docs/compare.md); a figure may be missing, or not a
+            finite number, which counts as missing.
+        out: folder of the comparison, in which the runs' folders lie.
+    """
+    from solo_rekd.compare.report.page import render
+
+    comparison = without_nan(comparison)
+    texts = {
+        "report.html": render(comparison, out),
+        "results.csv": to_csv(comparison),
+        "comparison.json": json.dumps(comparison, indent=1, allow_nan=False) + "\n",
+    }
+    for name, text in texts.items():
+        with replacing(out / name) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+
+
+def without_nan(value: Any) -> Any:
+    """Copies what JSON can hold, with None for every number that is not finite."""
+    if isinstance(value, dict):
+        return {key: without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def to_csv(comparison: dict[str, Any]) -> str:
+    """Writes a line a finished run, the shared teacher's first: arm, seed, and every figure."""
+    teacher = comparison["teacher"]
+    runs = [*([teacher | {"arm": "teacher"}] if teacher else []), *comparison["runs"]]
+    rows = [
+        {"arm": run["arm"], "seed": run["seed"], "folder": run["folder"]} | flat_figures(run)
+        for run in runs
+    ]
+    heading = dict.fromkeys(key for row in rows for key in row) or ["arm", "seed", "folder"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(heading), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def flat_figures(run: dict[str, Any]) -> dict[str, float]:
+    """Lists a run's figures by dotted path, those of its last epoch under "last_epoch"."""
+    history = run.get("history") or [{}]
+    groups = run | {"last_epoch": history[-1]}
+    return {
+        f"{group}.{key}": value
+        for group, figures in groups.items()
+        if isinstance(figures, dict)
+        for key, value in figures.items()
+        if isinstance(value, int | float)
+    }

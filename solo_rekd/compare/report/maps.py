@@ -1,0 +1,58 @@
+"""Embeddings of the student's networks in the plane."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from solo_rekd.compare.report.summary import Arm
+
+
+@dataclass(frozen=True)
+class Plane:
+    """An arm's embeddings on their first two principal components.
+
+    Attributes:
+        arm: whose they are.
+        seed: of the run they come from.
+        points: (M, 2).
+        labels: (M,) indexes of classes.
+        explained: share of the variance that the two components have together, in [0, 1]; NaN for
+            embeddings that are all the same.
+    """
+
+    arm: Arm
+    seed: int
+    points: np.ndarray[Any, Any]
+    labels: np.ndarray[Any, Any]
+    explained: float
+
+
+def project(arm: Arm, out: Path) -> Plane | None:
+    """Projects the embeddings of an arm's first run.
+
+    Args:
+        arm: the arm.
+        out: folder of the comparison, in which the run's folder lies.
+
+    Returns:
+        The projection; None without a run, without its embeddings, or where these are fewer than
+        two or not finite.
+    """
+    from sklearn.decomposition import PCA
+
+    path = out / arm.runs[0]["folder"] / "embeddings.npz" if arm.runs else None
+    if path is None or not path.is_file():
+        return None
+    with np.load(path) as archive:
+        features, labels = archive["features"].astype(np.float64), archive["labels"]
+    if min(features.shape) < 2 or not np.isfinite(features).all():
+        return None
+    pca = PCA(n_components=2, random_state=0)
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # a collapsed student has no variance
+        points = pca.fit_transform(features)
+        explained = float(pca.explained_variance_ratio_.sum())
+    return Plane(arm, arm.runs[0]["seed"], points, labels, explained)

@@ -1,0 +1,110 @@
+"""What the report says of an arm: its runs, and each figure's mean and spread over seeds."""
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from solo_rekd.objectives import OBJECTIVES
+
+MISSING = "\N{EN DASH}"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over seeds.
+
+    Attributes:
+        mean: of all values.
+        sd: sample standard deviation (n - 1 below the line); None for a single value.
+        values: one a seed, in the runs' order.
+    """
+
+    mean: float
+    sd: float | None
+    values: tuple[float, ...]
+
+    def over(self, scale: float) -> "Spread":
+        """The same in units of `scale`."""
+        values = tuple(value / scale for value in self.values)
+        return Spread(self.mean / scale, None if self.sd is None else self.sd / scale, values)
+
+    def text(self, digits: int = 2) -> str:
+        """Writes "mean ± sd", or the mean alone where there is one value."""
+        mean = f"{self.mean:.{digits}f}"
+        return mean if self.sd is None else f"{mean} ± {self.sd:.{digits}f}"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One method with its settings, and the runs it finished.
+
+    Attributes:
+        name: the arm as the user wrote it.
+        distils: whether its method learns from a teacher.
+        runs: its finished runs, in the comparison's order.
+    """
+
+    name: str
+    distils: bool
+    runs: tuple[dict[str, Any], ...]
+
+    def spread(self, path: str) -> Spread | None:
+        """Summarises a figure, such as "knn.top1", over those runs that have it."""
+        return spread(figure(run, path) for run in self.runs)
+
+    def by_seed(self, path: str) -> dict[int, float]:
+        """Lists a figure by seed, for those runs that have it."""
+        found = {run["seed"]: figure(run, path) for run in self.runs}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+
+def figure(run: dict[str, Any], path: str) -> Any:
+    """Looks up what a run has under a dotted path; None where any part of it is missing."""
+    value: Any = run
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def spread(values: Iterable[float | None]) -> Spread | None:
+    """Summarises the values there are; None where there are none."""
+    found = tuple(float(value) for value in values if value is not None)
+    if not found:
+        return None
+    sd = statistics.stdev(found) if len(found) > 1 else None
+    return Spread(statistics.fmean(found), sd, found)
+
+
+def list_arms(comparison: dict[str, Any]) -> list[Arm]:
+    """Lists the arms in order, each with its finished runs."""
+    return [
+        Arm(
+            arm["name"],
+            arm["method"] in OBJECTIVES,
+            tuple(run for run in comparison["runs"] if run["arm"] == arm["name"]),
+        )
+        for arm in comparison["arms"]
+    ]
+
+
+def teacher_arm(comparison: dict[str, Any]) -> Arm | None:
+    """The shared teacher as an arm of one run; None where there is none."""
+    run = comparison["teacher"]
+    return run and Arm("teacher", False, (run,))
+
+
+def curve(arm: Arm, metric: str) -> dict[int, Spread]:
+    """Summarises a metric of the training by epoch, counted from 1; empty where no run has it."""
+    epochs: dict[int, list[float | None]] = {}
+    for run in arm.runs:
+        for line in run.get("history") or ():
+            epochs.setdefault(line["epoch"] + 1, []).append(line.get(metric))
+    found = {epoch: spread(values) for epoch, values in sorted(epochs.items())}
+    return {epoch: values for epoch, values in found.items() if values is not None}
+
+
+def distinct(comparison: dict[str, Any], path: str) -> list[Any]:
+    """Lists the different values that the runs have for a setting, in their order."""
+    found = (figure(run, path) for run in comparison["runs"])
+    return list(dict.fromkeys(value for value in found if value is not None))

@@ -1,0 +1,102 @@
+"""The table of arms: its columns, and its lines on a terminal."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from solo_rekd.compare.report.summary import MISSING, Arm, distinct, list_arms, teacher_arm
+
+GIB = 2**30
+HOST, CACHED, COST = "linear, host's harness", "linear, cached features", "pretraining"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One figure of the table.
+
+    Attributes:
+        group: heading of the columns it belongs to.
+        heading: its own, with the unit.
+        path: where a run has it.
+        digits: after the point.
+        scale: what the figure is divided by.
+        best: whether the highest mean is set off.
+    """
+
+    group: str
+    heading: str
+    path: str
+    digits: int = 2
+    scale: float = 1.0
+    best: bool = False
+
+    def text(self, arm: Arm) -> str:
+        """Writes an arm's figure, or a dash."""
+        found = arm.spread(self.path)
+        return found.over(self.scale).text(self.digits) if found else MISSING
+
+
+def columns(comparison: dict[str, Any]) -> list[Column]:
+    """Lists the columns of the page's table; peak GPU memory only where a run has it."""
+    knn = f"kNN (k = {setting(comparison, 'knn.k')}, T = {setting(comparison, 'knn.temperature')})"
+    times = [arm.spread("pretrain.seconds") for arm in list_arms(comparison)]
+    unit, seconds = time_unit(max((time.mean for time in times if time), default=0.0))
+    memory = [("peak RAM, GiB", "pretrain.peak_memory_bytes")]
+    if distinct(comparison, "pretrain.peak_gpu_bytes"):
+        memory.append(("peak GPU, GiB", "pretrain.peak_gpu_bytes"))
+    return [
+        Column(HOST, "top-1, %", "linear_host.top1", best=True),
+        Column(HOST, "top-5, %", "linear_host.top5"),
+        Column(CACHED, "top-1, %", "linear_cached.top1", best=True),
+        Column(CACHED, "top-5, %", "linear_cached.top5"),
+        Column(knn, "top-1, %", "knn.top1", best=True),
+        Column(knn, "top-5, %", "knn.top5"),
+        Column(COST, f"time, {unit}", "pretrain.seconds", 1, seconds),
+        Column(COST, "images/s", "pretrain.images_per_second", 0),
+        *(Column(COST, heading, path, 2, GIB) for heading, path in memory),
+    ]
+
+
+def setting(comparison: dict[str, Any], path: str) -> str:
+    """Writes a setting that the runs should share: every value there is."""
+    return " / ".join(f"{value:g}" for value in distinct(comparison, path)) or MISSING
+
+
+def time_unit(seconds: float) -> tuple[str, float]:
+    """Chooses the unit for times up to `seconds`: its name and its seconds."""
+    if seconds < 120:
+        return "s", 1.0
+    return ("min", 60.0) if seconds < 7200 else ("h", 3600.0)
+
+
+def list_protocols(comparison: dict[str, Any]) -> list[str]:
+    """Lists how the accuracies were measured, in the runs' own words."""
+    stages = ("linear_host", "linear_cached", "knn")
+    return [text for stage in stages for text in distinct(comparison, f"{stage}.protocol")]
+
+
+def table_lines(comparison: dict[str, Any]) -> list[str]:
+    """Writes the terminal's table: a line an arm, then how its accuracies were measured.
+
+    Args:
+        comparison: what the report is made from.
+
+    Returns:
+        The lines, without line ends. Accuracies are top-1 in percent, mean ± sd over seeds.
+    """
+    shown = [
+        Column("", "linear (host)", "linear_host.top1"),
+        Column("", "linear (cached)", "linear_cached.top1"),
+        Column("", "kNN", "knn.top1"),
+        Column("", "seconds", "pretrain.seconds", 0),
+        Column("", "images/s", "pretrain.images_per_second", 0),
+    ]
+    teacher = teacher_arm(comparison)
+    arms = [*list_arms(comparison), *([teacher] if teacher else [])]
+    rows = [["arm", "seeds", *(column.heading for column in shown)]]
+    rows += [[arm.name, str(len(arm.runs)), *(c.text(arm) for c in shown)] for arm in arms]
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    lines = [
+        "  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])])
+        for name, *cells in rows
+    ]
+    return [*lines, *list_protocols(comparison)]

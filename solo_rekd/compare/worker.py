@@ -1,0 +1,266 @@
+"""One run of a comparison, in a process of its own: `python -m solo_rekd.compare.worker FOLDER`.
+
+It reads `job.json` in the folder and writes there the checkpoints, `history.jsonl`,
+`progress.json`, `embeddings.npz` and, last of all, `result.json`.
+"""
+
+import argparse
+import json
+import logging
+import math
+import re
+import shlex
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.nn.functional import normalize
+
+from solo_rekd import hosts
+from solo_rekd.errors import UserError, report
+from solo_rekd.files import read_json_lines, replacing, write_json
+from solo_rekd.probe import linear_probe
+from solo_rekd.teachers import read_checkpoint
+
+EMBEDDED = 2000  # images in embeddings.npz at most
+# about what an epoch of each costs: two crops forward and backward, and one forward
+PRETRAIN_EPOCH, LINEAR_EPOCH, FEATURES = 8, 1, 2
+
+_log = logging.getLogger("solo_rekd")
+
+
+class Progress:
+    """Keeps a file that says how far the run is, written once a second and at a stage's begin.
+
+    Args:
+        path: the file.
+        weights: of every stage in their order, about proportional to its time.
+    """
+
+    def __init__(self, path: Path, weights: Mapping[str, float]) -> None:
+        self.path, self.weights = path, weights
+        self.started = time.perf_counter()
+
+    def of(self, stage: str, share: float = 0.0) -> Callable[[float], None]:
+        """Begins a stage.
+
+        Args:
+            stage: its name.
+            share: of it that is done already, in [0, 1].
+
+        Returns:
+            What takes the share of the stage that is done.
+        """
+        stages = list(self.weights)
+        before = sum(self.weights[name] for name in stages[: stages.index(stage)])
+
+        written = -math.inf
+
+        def tell(share: float) -> None:
+            nonlocal written
+            seconds = time.perf_counter() - self.started
+            if seconds - written >= 1:
+                written = seconds
+                done = (before + share * self.weights[stage]) / sum(self.weights.values())
+                write_json(self.path, {"stage": stage, "done": done, "seconds": seconds})
+
+        tell(share)
+        return tell
+
+
+def work(folder: Path) -> None:
+    """Runs the job of a folder to its `result.json`.
+
+    A finished pretraining is not repeated, an unfinished one goes on from its newest checkpoint.
+
+    Args:
+        folder: holds `job.json`: `pretrain`, flags or null; `checkpoint`, what to evaluate where
+            nothing is pretrained; `linear` and `knn`, flags; `pixels`, decoded images or null.
+
+    Raises:
+        UserError: a flag of the job is wrong.
+    """
+    job = json.loads((folder / "job.json").read_text())
+    host = hosts.commands()
+    if job["pixels"]:
+        from solo_rekd.compare import pixels
+
+        pixels.install(job["pixels"])
+
+    pretrain_epochs = int(host.flag(job["pretrain"], "max_epochs")) if job["pretrain"] else 0
+    linear_epochs = int(host.flag(job["linear"], "max_epochs"))
+    weights = {
+        "pretrain": PRETRAIN_EPOCH * pretrain_epochs,
+        "features": FEATURES,
+        "linear": LINEAR_EPOCH * linear_epochs,
+        "done": 0,
+    }
+    progress = Progress(folder / "progress.json", weights)
+    checkpoint, pretrained = job["checkpoint"], None
+    if job["pretrain"]:
+        checkpoint, pretrained = pretrain(folder, job["pretrain"], pretrain_epochs, progress)
+    judged = ["--pretrained_feature_extractor", str(checkpoint)]
+    on_features = evaluate_features(folder, [*job["knn"], *judged], progress.of("features"))
+    on_images = evaluate_images([*job["linear"], *judged], progress.of("linear"))
+    result = {
+        "pretrain": pretrained,
+        "linear_host": on_images,
+        **on_features,
+        "checkpoint": str(checkpoint),
+    }
+    progress.of("done")
+    write_json(folder / "result.json", result)
+
+
+def pretrain(
+    folder: Path, flags: list[str], epochs: int, progress: Progress
+) -> tuple[Path, dict[str, Any]]:
+    """Pretrains, or goes on, or finds that all is done.
+
+    Args:
+        folder: of the run.
+        flags: of pretraining, without those of checkpoints.
+        epochs: in all.
+        progress: of the run.
+
+    Returns:
+        The checkpoint of the last epoch, and what all parts of the training took together.
+    """
+    history, checkpoints = folder / "history.jsonl", folder / "pretrain"
+    argv = [*flags, "--save_checkpoint", "--checkpoint_frequency", "1"]
+    argv += ["--checkpoint_dir", str(checkpoints)]
+    newest = newest_checkpoint(checkpoints)
+    done = epoch_of(newest) + 1 if newest else 0
+    tell = progress.of("pretrain", done / epochs)
+    if done < epochs:
+        resume = ["--resume_from_checkpoint", str(newest)] if newest else []
+        hosts.commands().pretrain([*argv, *resume], history, tell)
+        newest = newest_checkpoint(checkpoints)
+    if newest is None:
+        raise UserError(f"{checkpoints} holds no checkpoint after the pretraining")
+    lines = read_json_lines(history)
+    seconds = sum(line["seconds"] for line in lines)
+    gpu = [line["peak_gpu_bytes"] for line in lines if "peak_gpu_bytes" in line]
+    return newest, {
+        "seconds": seconds,
+        "images_per_second": sum(line["images"] for line in lines) / seconds,
+        "epochs": epochs,
+        "peak_memory_bytes": max(line["peak_memory_bytes"] for line in lines),
+        "peak_gpu_bytes": max(gpu, default=None),
+        "command": command("pretrain", argv),
+    }
+
+
+def evaluate_features(
+    folder: Path, flags: list[str], progress: Callable[[float], None]
+) -> dict[str, Any]:
+    """Evaluates on features that are extracted once, and keeps some of them.
+
+    Args:
+        folder: of the run, which gets `embeddings.npz`.
+        flags: of `knn`.
+        progress: takes the share done, in [0, 1].
+
+    Returns:
+        `knn`, whose seconds include the extraction, and `linear_cached`.
+    """
+    host, started = hosts.commands(), time.perf_counter()
+    splits = host.features(flags, progress)
+    knn = host.knn(flags, splits)
+    knn |= {"seconds": time.perf_counter() - started, "command": command("knn", flags)}
+    started = time.perf_counter()
+    train, val = ((split.features.numpy(), split.labels.numpy()) for split in splits.values())
+    probe = linear_probe(train, val)
+    probe["seconds"] = time.perf_counter() - started
+    keep_embeddings(folder / "embeddings.npz", *splits["val"])
+    return {"linear_cached": probe, "knn": knn}
+
+
+def evaluate_images(flags: list[str], progress: Callable[[float], None]) -> dict[str, Any]:
+    """Evaluates by the host's linear classifier on augmented images.
+
+    Args:
+        flags: of `linear`.
+        progress: takes the share done, in [0, 1].
+    """
+    started = time.perf_counter()
+    result = hosts.commands().linear(flags, progress)
+    took = {"seconds": time.perf_counter() - started, "command": command("linear", flags)}
+    return result | took
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The readable checkpoint of the highest epoch; one that was half-written is passed over.
+
+    Args:
+        folder: where the host put the checkpoints of every part of the training.
+    """
+    paths = folder.glob("*/*/*-ep=*.ckpt")
+    for path in sorted(paths, key=lambda p: (epoch_of(p), p.stat().st_mtime), reverse=True):
+        try:
+            read_checkpoint(path)
+        except UserError as error:
+            _log.warning("passed over: %s", error)
+        else:
+            return path
+    return None
+
+
+def epoch_of(checkpoint: Path) -> int:
+    """The epoch at whose end the host saved a checkpoint, from 0, by its name."""
+    return int(re.findall(r"-ep=(\d+)\.ckpt$", checkpoint.name)[0])
+
+
+def keep_embeddings(path: Path, features: Any, labels: Any, classes: list[str]) -> None:
+    """Writes some of the validation images' features, the same images for every run.
+
+    Args:
+        path: the file: `features` (M, f), float16 of unit length, `labels` (M,) and `classes`.
+        features: shape (N, f), not normalised.
+        labels: shape (N,).
+        classes: the name of each label.
+    """
+    chosen = np.linspace(0, len(labels) - 1, min(len(labels), EMBEDDED)).round().astype(int)
+    units = normalize(features[chosen]).numpy().astype(np.float16)
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
+        np.savez(file, features=units, labels=labels[chosen].numpy(), classes=np.array(classes))
+
+
+def command(name: str, flags: list[str]) -> str:
+    """What to type for one stage alone."""
+    return shlex.join(["solo-rekd", name, *flags])
+
+
+def reason(error: Exception) -> str:
+    """An error in one line: its first and, where the cause stands there, its last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    ends = [lines[0], lines[-1]] if len(lines) > 1 else lines
+    return f"{type(error).__name__}: {' ... '.join(ends)}"
+
+
+def main() -> int:
+    """Runs one job; returns the exit status: 2 after a mistake of the user's, 1 after any other."""
+    parser = argparse.ArgumentParser(prog="python -m solo_rekd.compare.worker")
+    parser.add_argument("folder", type=Path, help="of the run, with job.json in it")
+    folder = parser.parse_args().folder
+    logging.basicConfig(format="%(message)s")
+    _log.setLevel(logging.INFO)
+    try:
+        work(folder)
+    except UserError as error:
+        return report(error)
+    except Exception as error:
+        traceback.print_exc()
+        print(reason(error), file=sys.stderr)  # the parent shows the log's last line
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    # a log must not get the prints after the errors
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""Files that are written whole or not at all, and how they are read."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a path beside `path`, and puts what was written there in its place at the end.
+
+    Args:
+        path: the file to write or to replace; it stays as it was where the block raises.
+    """
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes `content` as indented JSON, whole or not at all."""
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def write_json_lines(path: Path, lines: Iterable[Any]) -> None:
+    """Writes a line of JSON for each of `lines`, all or none."""
+    with replacing(path) as unfinished:
+        unfinished.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """Reads what `write_json_lines` wrote; without the file there are none."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]

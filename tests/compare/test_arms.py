@@ -1,0 +1,67 @@
+import pytest
+
+from solo_rekd.compare.arms import METHODS, parse_arm, parse_arms
+from solo_rekd.errors import UserError
+
+
+def test_an_arm_is_a_method_and_its_settings():
+    text = "rekd+teacher_mode=online+dictionary=teacher"
+    arm = parse_arm(text)
+    assert (arm.name, arm.method) == (text, "rekd")
+    assert arm.settings == {"teacher_mode": "online", "dictionary": "teacher"}
+
+
+def test_a_value_may_hold_an_equals_sign():
+    arm = parse_arm("disco+teacher_checkpoint=/a/t-ep=3.ckpt")
+    assert arm.settings == {"teacher_checkpoint": "/a/t-ep=3.ckpt"}
+
+
+@pytest.mark.parametrize(
+    ("text", "distils", "online", "shares"),
+    [
+        ("mocov2plus", False, False, False),
+        ("simclr+temperature=0.1", False, False, False),
+        ("rekd", True, False, True),
+        ("rekd+teacher_mode=frozen", True, False, True),
+        ("rekd+teacher_mode=online", True, True, False),
+        ("rekd+teacher_mode=online+teacher=resnet18", True, True, False),
+        ("bingo+teacher_checkpoint=t.ckpt+teacher=resnet18", True, False, False),
+    ],
+)
+def test_whose_teacher_an_arm_has(text, distils, online, shares):
+    arm = parse_arm(text)
+    assert (arm.distils, arm.online, arm.shares_teacher) == (distils, online, shares)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rekt", "methods='rekt' is not allowed: expected rekd, or another of mocov2plus, simclr"),
+        ("", "methods='' is not allowed: expected mocov2plus"),
+        ("rekd+dictonary=teacher", "rekd+dictonary='teacher' is not allowed: expected dictionary,"),
+        ("simclr+queue_size=8", "simclr+queue_size='8' is not allowed: expected proj_hidden_dim,"),
+        ("rekd+dictionary", "NAME=VALUE after a plus, not 'dictionary'"),
+        ("rekd+=3", "NAME=VALUE after a plus, not '=3'"),
+        ("rekd+dictionary=", "NAME=VALUE after a plus, not 'dictionary='"),
+        ("rekd+", "NAME=VALUE after a plus, not ''"),
+        ("rekd+own_weight=1+own_weight=0", "own_weight is given twice"),
+        ("disco+teacher=resnet18", "needs +teacher_checkpoint=FILE"),
+    ],
+)
+def test_what_is_no_arm_is_refused(text, message):
+    with pytest.raises(UserError) as raised:
+        parse_arm(text)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_list_keeps_its_order():
+    names = ["rekd+own_weight=1", "simclr", "rekd"]
+    assert [arm.name for arm in parse_arms(" rekd+own_weight=1, simclr,rekd,")] == names
+    assert len(parse_arms(",".join(METHODS))) == 8
+
+
+@pytest.mark.parametrize("text", ["", ",", "rekd,simclr,rekd"])
+def test_an_arm_twice_or_none_is_refused(text):
+    with pytest.raises(UserError, match="a comma list of different arms"):
+        parse_arms(text)

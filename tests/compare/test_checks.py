@@ -1,0 +1,78 @@
+from argparse import Namespace
+
+import pytest
+
+from solo_rekd.compare import checks
+from solo_rekd.compare.images import find_images
+from solo_rekd.compare.options import read_options
+from solo_rekd.errors import UserError
+
+
+@pytest.fixture
+def parsed(options: list[str]) -> Namespace:
+    """The options of a tiny comparison, read."""
+    return read_options([*options, "--methods", "simclr,disco"])[0]
+
+
+def test_the_images_fill_in_what_is_not_said(parsed, data):
+    images = find_images(data, "train", "val")
+    parsed.queue_size = None
+    plan = checks.make_plan(parsed, ("--lars",), images)
+    assert (plan.crop_size, plan.queue_size, plan.teacher_epochs) == (32, 24, 1)
+    assert (plan.data, plan.extra) == (str(data), ("--lars",))
+    assert [arm.name for arm in plan.arms] == ["simclr", "disco"]
+
+
+def test_what_is_said_is_kept(parsed, data, tmp_path):
+    parsed.crop_size, parsed.teacher_epochs, parsed.epochs = 96, 7, 3
+    parsed.teacher_checkpoint = tmp_path / "x" / ".." / "t.pt"
+    plan = checks.make_plan(parsed, (), find_images(data, "train", "val"))
+    assert (plan.crop_size, plan.teacher_epochs, plan.epochs) == (96, 7, 3)
+    assert plan.teacher_checkpoint == str(tmp_path / "t.pt")
+
+
+def test_a_given_teacher_tells_its_stem(plan, moco):
+    given = plan(arms="disco", teacher="resnet18", teacher_checkpoint=moco["checkpoint"])
+    # 32 px, but the host trains an image folder with the large stem
+    assert checks.settle_teachers(given).teacher_stem == "imagenet"
+
+
+def test_a_teacher_that_is_not_used_is_not_read(plan):
+    unused = plan(arms="simclr,rekd+teacher_mode=online", teacher_checkpoint="/nowhere.pt")
+    assert checks.settle_teachers(unused) == unused
+
+
+@pytest.mark.parametrize(
+    ("arms", "given", "message"),
+    [
+        ("disco", "/nowhere.pt", "checkpoint /nowhere.pt does not exist"),
+        ("seed+teacher_checkpoint=/no.pt", None, "checkpoint /no.pt does not exist"),
+    ],
+)
+def test_a_teacher_that_does_not_load_is_refused(arms, given, message, plan):
+    with pytest.raises(UserError, match=message):
+        checks.settle_teachers(plan(arms=arms, teacher_checkpoint=given))
+
+
+def test_a_checkpoint_of_another_network_is_refused(plan, moco):
+    other = plan(arms="disco", teacher="resnet50", teacher_checkpoint=moco["checkpoint"])
+    with pytest.raises(UserError, match="teacher_checkpoint="):
+        checks.settle_teachers(other)
+
+
+def test_missing_packages_are_named(monkeypatch):
+    checks.refuse_missing_packages()
+    monkeypatch.setattr(checks, "EXTRAS", ("sklearn", "no_such_package"))
+    with pytest.raises(UserError, match=r"^no_such_package missing: pip install 'solo-rekd\["):
+        checks.refuse_missing_packages()
+
+
+def test_the_host_judges_the_extra_flags(host, plan, data):
+    good = plan(data=str(data), arms="simclr,disco")
+    checks.refuse_flags(good)
+    for extra, message in (
+        (("--precison", "16"), "simclr: unrecognized arguments: --precison 16"),
+        (("--min_scale", "a"), "simclr: argument --min_scale: invalid float value: 'a'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            checks.refuse_flags(plan(data=str(data), arms="simclr", extra=extra))

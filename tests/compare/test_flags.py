@@ -1,0 +1,276 @@
+from collections.abc import Mapping
+
+import pytest
+
+from solo_rekd.compare.arms import METHODS, parse_arm
+from solo_rekd.compare.flags import (
+    knn_flags,
+    linear_flags,
+    pretrain_flags,
+    refuse_settings,
+    stem_of,
+    teacher_flags,
+)
+from solo_rekd.compare.plan import Run
+from solo_rekd.errors import UserError
+
+
+def as_dict(words: list[str]) -> Mapping[str, str]:
+    """The value of each flag; a flag given twice is an error here."""
+    values: dict[str, list[str]] = {}
+    for word in words:
+        if word.startswith("--"):
+            assert word not in values
+            values[word[2:]] = last = []
+        else:
+            last.append(word)
+    return {name: " ".join(value) for name, value in values.items()}
+
+
+def student_flags(plan, arm, seed=0, checkpoint=None):
+    return as_dict(pretrain_flags(plan, Run(parse_arm(arm), seed), checkpoint))
+
+
+def test_what_every_arm_shares(plan):
+    every = [student_flags(plan(), method, 3, "t.ckpt") for method in METHODS]
+    shared = set(every[0].items()).intersection(*(flags.items() for flags in every))
+    expected = (
+        "dataset=custom data_dir=/nowhere train_dir=train val_dir=val num_workers=0 crop_size=32 "
+        "batch_size=8 encoder=alexnet num_crops_per_aug=2 brightness=0.4 contrast=0.4 "
+        "saturation=0.2 hue=0.1 gray_scale_prob=0.2 min_scale=0.2 gaussian_prob=0 optimizer=sgd "
+        "scheduler=warmup_cosine lr=0.3 weight_decay=0.0001 warmup_epochs=2 "
+        "warmup_start_lr=0.0046875 max_epochs=20 seed=3 "
+        "proj_hidden_dim=2048 proj_output_dim=128"
+    )
+    pairs = {tuple(pair.split("=")) for pair in expected.split()}
+    assert shared == pairs | {("mean", "0.5 0.4 0.3"), ("std", "0.2 0.2 0.2")}
+
+
+def test_queue_and_momentum_are_one_for_all_that_have_them(plan):
+    for method in METHODS:
+        flags = student_flags(plan(), method, checkpoint="t.ckpt")
+        assert (flags["method"], flags["name"]) == (method, method)
+        own = [flags.get(f"{name}_tau_momentum") for name in ("base", "final")]
+        if method == "simclr":
+            assert ("queue_size" in flags, own) == (False, [None, None])
+        else:
+            assert (flags["queue_size"], own) == ("128", ["0.99", "0.999"])
+
+
+def test_a_method_of_ours_keeps_its_own_temperature(plan):
+    given = {m: student_flags(plan(), m, checkpoint="t").get("temperature") for m in METHODS}
+    assert {m for m, value in given.items() if value} == {"mocov2plus", "simclr"}
+    assert given["simclr"] == given["mocov2plus"] == "0.2"
+
+
+def test_a_frozen_teacher_is_the_shared_one(plan):
+    flags = student_flags(plan(), "disco", checkpoint="/t.ckpt")
+    told = {name: value for name, value in flags.items() if name.startswith("teacher")}
+    shared = {"teacher": "resnet50", "teacher_mode": "frozen", "teacher_checkpoint": "/t.ckpt"}
+    assert told == shared
+
+
+def test_a_frozen_teacher_of_its_own(plan):
+    arm = "disco+teacher=resnet18+teacher_checkpoint=/own.pt"
+    flags = student_flags(plan(), arm)
+    assert (flags["teacher"], flags["teacher_checkpoint"]) == ("resnet18", "/own.pt")
+    assert flags["teacher_mode"] == "frozen"
+
+
+def test_an_online_teacher_starts_anew_with_the_plans_stem(plan):
+    flags = student_flags(plan(teacher_stem="imagenet"), "seed+teacher_mode=online")
+    told = {name: value for name, value in flags.items() if name.startswith("teacher")}
+    online = {"teacher": "resnet50", "teacher_mode": "online", "teacher_stem": "imagenet"}
+    assert told == online
+
+
+@pytest.mark.parametrize(
+    ("epochs", "arm", "warmup"),
+    [
+        (20, "rekd+teacher_mode=online", "5"),
+        (3, "rekd+teacher_mode=online", "0"),
+        (400, "rekd+teacher_mode=online", "10"),  # the configuration's default
+        (20, "rekd+teacher_mode=online+teacher_warmup_epochs=7", "7"),
+        (20, "rekd", None),
+    ],
+)
+def test_an_online_teacher_ripens_for_a_quarter_at_most(epochs, arm, warmup, plan):
+    flags = student_flags(plan(epochs=epochs), arm, checkpoint="t")
+    assert flags.get("teacher_warmup_epochs") == warmup
+
+
+@pytest.mark.parametrize(("epochs", "warmup"), [(1, "1"), (11, "2"), (100, "10"), (800, "10")])
+def test_the_learning_rate_rises_for_a_tenth(epochs, warmup, plan):
+    assert student_flags(plan(epochs=epochs), "simclr")["warmup_epochs"] == warmup
+
+
+def learning_rates(plan, epochs):
+    """The host's learning rate of each epoch, from its own scheduler."""
+    import torch
+    from pl_bolts.optimizers.lr_scheduler import LinearWarmupCosineAnnealingLR
+
+    flags = student_flags(plan(epochs=epochs, batch_size=64, queue_size=128), "simclr")
+    scaled = float(flags["lr"]) * 64 / 256
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=scaled)
+    start = float(flags["warmup_start_lr"])
+    scheduler = LinearWarmupCosineAnnealingLR(
+        optimiser, int(flags["warmup_epochs"]), epochs, warmup_start_lr=start
+    )
+    rates = []
+    for _ in range(epochs):
+        rates.append(optimiser.param_groups[0]["lr"] / scaled)
+        optimiser.step()
+        scheduler.step()
+    return rates
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_epoch_of_a_short_training_is_lost_to_the_warm_up(plan):
+    assert learning_rates(plan, 4)[:2] == pytest.approx([1, 1])
+    assert learning_rates(plan, 20)[:3] == pytest.approx([0.5, 1, 1])
+
+
+@pytest.mark.parametrize(("side", "blur"), [(64, "0"), (65, "0.5")])
+def test_small_images_are_not_blurred(side, blur, plan):
+    assert student_flags(plan(crop_size=side), "simclr")["gaussian_prob"] == blur
+
+
+def test_the_arm_wins_over_extra_flags_and_these_over_the_plan(plan):
+    made = plan(extra=("--min_scale", "0.4", "--temperature", "0.3"))
+    words = pretrain_flags(made, Run(parse_arm("simclr+temperature=0.1"), 0), None)
+    places = {word: place for place, word in enumerate(words)}  # the last of each
+    assert words[places["--min_scale"] + 1] == "0.4"
+    assert words[places["--temperature"] + 1] == "0.1"
+
+
+def test_the_teacher_is_trained_as_the_arms_are(plan):
+    made = plan(extra=("--lars",), teacher="resnet18")
+    teacher = as_dict(teacher_flags(made))
+    student = student_flags(made, "mocov2plus")
+    differing = {name for name, _ in set(teacher.items()) ^ set(student.items())}
+    assert differing == {"encoder", "stem", "max_epochs", "warmup_epochs", "warmup_start_lr"}
+    assert teacher["encoder"] == "resnet18"
+    assert teacher["stem"] == "small"
+    assert (teacher["max_epochs"], teacher["warmup_epochs"]) == ("30", "3")
+
+
+@pytest.mark.parametrize(
+    ("network", "asked", "side", "stem"),
+    [
+        ("resnet18", "auto", 64, "small"),
+        ("resnet50", "auto", 65, "imagenet"),
+        ("resnet50", "imagenet", 32, "imagenet"),
+        ("alexnet", "auto", 32, None),
+        ("alexnet", "imagenet", 224, "imagenet"),
+    ],
+)
+def test_the_hosts_own_networks_are_told_their_stem(network, asked, side, stem, plan):
+    assert stem_of(network, asked, side) == stem
+    made = plan(student=network, stem=asked, crop_size=side)
+    assert student_flags(made, "simclr").get("stem") == stem
+    assert as_dict(linear_flags(made, 0)).get("stem") == stem
+    assert as_dict(knn_flags(made)).get("stem") == stem
+
+
+def test_evaluation_sees_the_images_as_pretraining_does(plan):
+    pretrained = student_flags(plan(), "simclr", seed=4)
+    linear, knn = as_dict(linear_flags(plan(), 4)), as_dict(knn_flags(plan()))
+    for flags in (linear, knn):
+        for name in "data_dir train_dir val_dir encoder crop_size mean std batch_size".split():
+            assert flags[name] == pretrained[name]
+    own = {name: linear[name] for name in linear if name not in knn}
+    assert own == {
+        "optimizer": "sgd",
+        "scheduler": "cosine",
+        "weight_decay": "0",
+        "lr": "0.1",
+        "max_epochs": "5",
+        "seed": "4",
+        "check_val_every_n_epoch": "5",
+    }
+    assert (knn["k"], knn["temperature"]) == ("7", "0.1")
+
+
+def test_the_teacher_is_judged_as_a_student_is(plan):
+    for judge in (
+        lambda **who: linear_flags(plan(), 0, **who),
+        lambda **who: knn_flags(plan(), **who),
+    ):
+        student, teacher = as_dict(judge()), as_dict(judge(of_teacher=True))
+        assert teacher == student | {"encoder": "resnet50", "stem": "small"}
+
+
+@pytest.mark.parametrize(
+    ("arms", "changes", "message"),
+    [
+        ("rekd+own_weight=2", {}, "rekd+own_weight=2: own_weight=2.0 is not allowed"),
+        ("disco+consistency_weight=a", {}, "consistency_weight='a' is not allowed: expected a num"),
+        ("rekd+teacher_mode=on", {}, "teacher_mode='on' is not allowed: expected online, frozen"),
+        ("bingo+teacher_mode=online", {}, "teacher_mode='online' is not allowed: expected frozen"),
+        ("rekd", {"queue_size": 64}, "num_prototypes=100 is not allowed: expected at most queue_s"),
+        ("simclr", {"queue_size": 100}, "queue_size=100 is not allowed: expected a multiple of "),
+        ("mocov2plus+queue_size=12", {}, "queue_size='12' is not allowed: expected a multiple of"),
+        ("simclr", {"extra": ("--crop_size=64",)}, "--crop_size=64 after -- is set by the compari"),
+        ("simclr", {"extra": ("--max_ep", "3")}, "--max_ep after -- is set by the comparison"),
+        ("rekd", {"extra": ("--teacher_mode", "online")}, "--teacher_mode after -- is set by the"),
+        ("simclr", {"extra": ("--auto_resume",)}, "--auto_resume after -- is set by the compari"),
+    ],
+)
+def test_a_wrong_setting_is_found_before_any_training(arms, changes, message, plan):
+    with pytest.raises(UserError) as raised:
+        refuse_settings(plan(arms=arms, **changes))
+    assert message in str(raised.value)
+
+
+def test_right_settings_pass(plan):
+    extra = ("--precision", "16", "--limit_val_batches", "0", "--min_scale", "0.4")
+    refuse_settings(plan(arms=",".join([*METHODS, "mocov2plus+queue_size=16"]), extra=extra))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_host_reads_the_flags_of_every_method(method, host, plan, data):
+    from solo.args import setup
+
+    made = plan(data=str(data), student="resnet18", extra=("--precision", "16"))
+    run = Run(parse_arm(method), 5)
+    args = host.parse(pretrain_flags(made, run, "t.ckpt"), setup.parse_args_pretrain)
+    assert (args.method, args.seed, args.max_epochs) == (method, 5, 20)
+    assert args.lr == pytest.approx(0.3 * 8 / 256)  # as the host scales it
+    assert args.backbone_args["cifar"] is True  # the small stem
+    assert (args.mean, args.precision) == ([0.5, 0.4, 0.3], 16)
+    if method != "simclr":
+        assert (args.queue_size, args.final_tau_momentum) == (128, 0.999)
+    if method not in ("simclr", "mocov2plus"):
+        assert (args.teacher, args.teacher_checkpoint) == ("resnet50", "t.ckpt")
+
+
+def test_the_host_reads_the_flags_of_evaluation(host, plan, data):
+    from solo.args import setup
+
+    made = plan(data=str(data), student="resnet18")
+    weights = ["--pretrained_feature_extractor", "s.ckpt"]
+    parse_linear = setup.parse_args_linear.__wrapped__
+    args = host.parse([*linear_flags(made, 2), *weights], parse_linear)
+    assert (args.lr, args.max_epochs, args.seed, args.scheduler) == (0.1, 5, 2, "cosine")
+    args = host.parse([*knn_flags(made), *weights], host.parse_knn)
+    assert (args.k, args.temperature, args.crop_size) == (7, 0.1, [32])
+
+
+def test_every_arm_starts_from_the_same_student(host, plan, data):
+    import pytorch_lightning as pl
+    import torch
+    from solo.args import setup
+    from solo.methods import METHODS as HOST_METHODS
+
+    def first_weights(method: str, seed: int) -> torch.Tensor:
+        made = plan(data=str(data), teacher="timm:resnet10t")
+        run = Run(parse_arm(method), seed)
+        args = host.parse(pretrain_flags(made, run, None), setup.parse_args_pretrain)
+        pl.seed_everything(args.seed)
+        model = HOST_METHODS[method.partition("+")[0]](**vars(args))
+        return torch.cat([weights.flatten() for weights in model.encoder.parameters()])
+
+    expected = first_weights("mocov2plus", 0)
+    for arm in ("simclr", "rekd+teacher_mode=online", "crcd+teacher_mode=online"):
+        assert torch.equal(first_weights(arm, 0), expected)
+    assert not torch.equal(first_weights("simclr", 1), expected)

@@ -1,0 +1,48 @@
+import shutil
+
+import pytest
+from PIL import Image
+
+from solo_rekd.compare.images import default_crop_size, find_images
+from solo_rekd.errors import UserError
+
+
+def test_images_are_found_as_the_host_finds_them(data):
+    images = find_images(data, "train", "two/../val")
+    assert images.classes == ["a", "b", "c"]
+    assert (len(images.train), len(images.val)) == (48, 24)
+    assert images.train[0] == str(data / "train" / "a" / "00.png")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("train", "two/val"), "train and two/val hold different classes: only one of them has c"),
+        (("train", "nowhere"), "nowhere is no folder of class folders: No such file or directory"),
+        (("flat", "val"), "flat is no folder of class folders: Couldn't find any class folder"),
+        (("empty", "val"), "empty is no folder of class folders: Found no valid file for the cla"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(names, message, data, tmp_path):
+    shutil.copytree(data, tmp_path / "data")
+    (tmp_path / "data" / "empty" / "a").mkdir(parents=True)
+    with pytest.raises(UserError) as raised:
+        find_images(tmp_path / "data", *names)
+    assert message in str(raised.value)
+
+
+def test_data_must_be_a_folder(tmp_path):
+    with pytest.raises(UserError, match="is not a folder"):
+        find_images(tmp_path / "none", "train", "val")
+
+
+@pytest.mark.parametrize(("size", "side"), [((64, 32), 64), ((65, 32), 224), ((500, 375), 224)])
+def test_the_crop_is_a_small_images_own_side(size, side, tmp_path):
+    Image.new("RGB", size).save(tmp_path / "image.png")
+    assert default_crop_size(str(tmp_path / "image.png")) == side
+
+
+def test_what_is_no_image_is_refused(tmp_path):
+    (tmp_path / "image.png").write_text("text")
+    with pytest.raises(UserError, match=r"image.png cannot be read"):
+        default_crop_size(str(tmp_path / "image.png"))

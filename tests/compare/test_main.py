@@ -1,0 +1,170 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from solo_rekd.compare import main as module
+from solo_rekd.compare.plan import TEACHER_FOLDER
+from solo_rekd.errors import UserError
+
+# Wrong only when the teacher is there: its embeddings have 128 dimensions.
+FAILING = "rekd+num_prototypes=4+proj_output_dim=64"
+
+
+def test_an_arm_waits_for_the_teacher_it_needs(plan, tmp_path):
+    made = plan(arms="simclr,disco,rekd+teacher_mode=online", seeds=2)
+    tasks = module.list_tasks(made, tmp_path, None)
+    order = ["teacher 0", *(f"{arm.name} {seed}" for seed in (0, 1) for arm in made.arms)]
+    assert [f"{task.arm} {task.seed}" for task in tasks] == order
+    waiting = [task.arm for task in tasks if task.after == tmp_path / TEACHER_FOLDER]
+    assert waiting == ["disco", "disco"]
+    with pytest.raises(KeyError):  # before its turn
+        tasks[2].job()
+    tasks[0].folder.mkdir(parents=True)
+    (tasks[0].folder / "result.json").write_text(json.dumps({"checkpoint": "/t.ckpt"}))
+    job = tasks[2].job()
+    place = job["pretrain"].index("--teacher_checkpoint")
+    assert job["pretrain"][place + 1] == "/t.ckpt"
+    assert (job["checkpoint"], job["pixels"]) == (None, None)
+
+
+def test_a_given_teacher_is_evaluated_and_nobody_waits(plan, tmp_path):
+    made = plan(arms="disco", seeds=1, teacher_checkpoint="/given.pt")
+    teacher, student = module.list_tasks(made, tmp_path, tmp_path / "pixels")
+    job = teacher.job()
+    assert (job["pretrain"], job["checkpoint"]) == (None, "/given.pt")
+    assert job["pixels"] == str(tmp_path / "pixels")
+    assert "resnet50" in job["linear"] and "resnet50" in job["knn"]
+    assert student.after is None
+    assert "/given.pt" in student.job()["pretrain"]
+
+
+def test_no_teacher_is_trained_that_nobody_needs(plan, tmp_path):
+    tasks = module.list_tasks(plan(arms="simclr,rekd+teacher_mode=online"), tmp_path, None)
+    assert "teacher" not in [task.arm for task in tasks]
+
+
+def test_networks_are_measured_once(plan, tmp_path):
+    path = tmp_path / "networks.json"
+    first = module.measure_networks(plan(arms="simclr"), path)
+    assert (first["student"]["name"], first["teacher"]) == ("alexnet", None)
+    made = plan(teacher="timm:resnet10t")
+    second = module.measure_networks(made, path)
+    assert second["student"] == first["student"]  # its latency would differ
+    assert second["teacher"]["name"] == "timm:resnet10t"
+    assert second["input_size"] == 32
+    assert module.measure_networks(made, path) == second == json.loads(path.read_text())
+
+
+def test_a_folder_is_for_one_comparison_at_a_time(tmp_path):
+    out = tmp_path / "new" / "out"
+    refused = pytest.raises(UserError, match="another comparison is at work")
+    with module.locked(out), refused, module.locked(out):
+        pass
+    with module.locked(out):
+        pass
+
+
+def test_a_folder_that_cannot_be_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    refused = pytest.raises(UserError, match="cannot be written: Not a directory")
+    with refused, module.locked(tmp_path / "file" / "out"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ("--methods rekt", "methods='rekt' is not allowed"),
+        ("--methods rekd", "rekd: num_prototypes=100 is not allowed: expected at most queue_size"),
+        ("--student resnet19", "student='resnet19' is not allowed"),
+        ("--teacher resnet19", "teacher='resnet19' is not allowed"),
+        ("--batch_size 64", "batch_size=64 is not allowed: expected at most 48, the training im"),
+        ("--val_dir two/val", "train and two/val hold different classes"),
+        ("--methods simclr -- --precison 16", "simclr: unrecognized arguments: --precison 16"),
+        ("--methods disco --teacher_checkpoint /no.pt", "checkpoint /no.pt does not exist"),
+    ],
+)
+def test_a_mistake_is_found_before_anything_is_written(changes, message, options, tmp_path):
+    with pytest.raises(UserError) as raised:
+        module.main([*options, *changes.split()])
+    assert str(raised.value).startswith(message)
+    assert not (tmp_path / "out").exists()
+
+
+def command(*options: str) -> list[str]:
+    return [str(Path(sys.executable).with_name("solo-rekd")), "compare", *options]
+
+
+def compare(*options: str) -> tuple[int, list[str], str]:
+    """Runs `solo-rekd compare`: exit code, lines of standard output, standard error."""
+    done = subprocess.run(command(*options), capture_output=True, text=True)
+    return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+@pytest.mark.slow
+def test_end_to_end(options, tmp_path):
+    out = tmp_path / "out"
+    arms = ["--methods", f"mocov2plus,disco,{FAILING}", "--jobs", "2"]
+    code, lines, _ = compare(*options, *arms)
+    assert code == 1
+    assert lines[0] == f"4 runs in {out}, 0 of them finished"
+    failed = next(line for line in lines if line.startswith(f"{FAILING} seed 0 failed: "))
+    assert "proj_output_dim=64 is not allowed: expected 128, the teacher's embedding" in failed
+    assert failed.endswith(f"({out / 'runs' / FAILING / 'seed-0' / 'log.txt'})")
+    for arm in ("teacher", "mocov2plus", "disco"):
+        assert any(line.startswith(f"{arm} seed 0: linear ") for line in lines)
+    assert lines[-3:] == [
+        str(out / name) for name in ("report.html", "results.csv", "comparison.json")
+    ]
+    comparison = json.loads((out / "comparison.json").read_text())
+    assert [run["arm"] for run in comparison["runs"]] == ["mocov2plus", "disco"]
+    assert [run["arm"] for run in comparison["failed"]] == [FAILING]
+    assert comparison["teacher"]["checkpoint"] in comparison["runs"][1]["pretrain"]["command"]
+    for run in (comparison["teacher"], *comparison["runs"]):
+        assert len(run["history"]) == 1
+        for figure in ("linear_host", "linear_cached", "knn"):
+            assert 0 <= run[figure]["top1"] <= 100
+    assert "disco" in (out / "report.html").read_text()
+    # the second call has nothing to do
+    results = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/*.json")}
+    code, lines, _ = compare(*options, "--methods", "disco,mocov2plus")
+    assert code == 0
+    assert lines[0] == f"3 runs in {out}, 3 of them finished"
+    assert not any(" seed 0: " in line for line in lines)
+    assert results == {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/*.json")}
+    # another budget is another comparison
+    code, lines, err = compare(*options, "--epochs", "2", "--methods", "disco")
+    assert (code, lines) == (2, [])
+    assert err.startswith("solo-rekd: error: epochs=2 differs from 1 in ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_an_interrupted_comparison_goes_on(options, tmp_path):
+    options = [*options, "--epochs", "8", "--methods", "mocov2plus"]
+    folder = tmp_path / "out" / "runs" / "mocov2plus" / "seed-0"
+    history = folder / "history.jsonl"
+    process = subprocess.Popen(command(*options), stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("pretrain/*/*/*-ep=0.ckpt")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert process.stdout is not None
+    assert process.stdout.read().splitlines()[-1].startswith("stopped: the same command goes on")
+    assert not list(tmp_path.rglob("*.unfinished"))
+    assert not (folder / "result.json").exists()
+    before = [json.loads(line) for line in history.read_text().splitlines()]
+    code, *_ = compare(*options)
+    assert code == 0
+    after = [json.loads(line) for line in history.read_text().splitlines()]
+    assert [line["epoch"] for line in after] == list(range(8))
+    assert after[0] == before[0]
+    assert os.path.exists(tmp_path / "out" / "report.html")

@@ -1,0 +1,129 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
+from torchvision.datasets import folder as image_folder
+from torchvision.transforms.functional import pil_to_tensor
+
+from solo_rekd.compare import pixels
+from solo_rekd.errors import UserError
+
+LIMIT = 1 << 20
+MODES = {"rgb.png": "RGB", "l.png": "L", "p.gif": "P", "rgba.png": "RGBA", "cmyk.jpg": "CMYK"}
+
+
+@pytest.fixture(autouse=True)
+def loader() -> Iterator[None]:
+    """Gives torchvision its own reader of images back."""
+    kept = image_folder.pil_loader
+    yield
+    image_folder.pil_loader = kept
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[str]:
+    """Images of every mode and of different sizes."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "images" / "class").mkdir(parents=True)
+    paths = []
+    for number, (name, mode) in enumerate(MODES.items()):
+        noise = rng.integers(0, 256, (5 + number, 9 - number, 3), dtype=np.uint8)
+        paths.append(str(tmp_path / "images" / "class" / name))
+        Image.fromarray(noise).convert(mode).save(paths[-1])
+    return paths
+
+
+def decoded(path: str) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def forget(paths: list[str]) -> None:
+    """Removes the files, so that only what was decoded before can be read."""
+    for path in paths:
+        os.remove(path)
+
+
+def test_images_are_the_same_pixel_by_pixel(images, tmp_path):
+    expected = [decoded(path) for path in images]
+    assert pixels.write(images, tmp_path / "pixels", LIMIT)
+    pixels.install(tmp_path / "pixels")
+    forget(images)
+    for path, array in zip(images, expected, strict=True):
+        image = image_folder.default_loader(path)
+        assert image.mode == "RGB"
+        np.testing.assert_array_equal(np.asarray(image), array)
+
+
+def test_the_workers_of_a_loader_read_them(images, tmp_path):
+    dataset = ImageFolder(str(tmp_path / "images"), pil_to_tensor)
+    paths = [path for path, _ in dataset.samples]
+    expected = [decoded(path) for path in paths]
+    pixels.write(paths, tmp_path / "pixels", LIMIT)
+    pixels.install(tmp_path / "pixels")
+    forget(paths)
+    read = [batch[0][0].permute(1, 2, 0) for batch in DataLoader(dataset, num_workers=2)]
+    for array, image in zip(expected, read, strict=True):
+        np.testing.assert_array_equal(image.numpy(), array)
+
+
+def test_an_image_that_is_not_among_them_is_decoded(images, tmp_path):
+    pixels.write(images[1:], tmp_path / "pixels", LIMIT)
+    pixels.install(tmp_path / "pixels")
+    image = image_folder.default_loader(images[0])
+    np.testing.assert_array_equal(np.asarray(image), decoded(images[0]))
+
+
+def test_the_same_images_are_not_decoded_again(images, tmp_path):
+    pixels.write(images, tmp_path / "pixels", LIMIT)
+    before = (tmp_path / "pixels" / "pixels.bin").stat()
+    assert pixels.write(images, tmp_path / "pixels", LIMIT)
+    after = (tmp_path / "pixels" / "pixels.bin").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+def test_a_changed_image_is_decoded_again(images, tmp_path):
+    pixels.write(images, tmp_path / "pixels", LIMIT)
+    Image.new("RGB", (4, 4), "red").save(images[0])
+    pixels.write(images, tmp_path / "pixels", LIMIT)
+    pixels.install(tmp_path / "pixels")
+    os.remove(images[0])
+    assert np.asarray(image_folder.default_loader(images[0])).shape == (4, 4, 3)
+    assert not (tmp_path / "pixels.unfinished").exists()
+
+
+def test_a_further_image_is_decoded_too(images, tmp_path):
+    pixels.write(images[1:], tmp_path / "pixels", LIMIT)
+    pixels.write(images, tmp_path / "pixels", LIMIT)
+    pixels.install(tmp_path / "pixels")
+    expected = decoded(images[0])
+    os.remove(images[0])
+    np.testing.assert_array_equal(np.asarray(image_folder.default_loader(images[0])), expected)
+
+
+def test_too_many_bytes_are_left_undecoded(images, tmp_path, caplog):
+    size = sum(decoded(path).size for path in images)
+    assert pixels.estimate_bytes(images) == size
+    caplog.set_level("INFO", "solo_rekd")
+    assert not pixels.write(images, tmp_path / "pixels", size - 1)
+    assert not (tmp_path / "pixels").exists()
+    assert "every run decodes them anew" in caplog.text
+    assert pixels.write(images, tmp_path / "pixels", size)
+
+
+def test_a_sample_tells_the_size_of_all(tmp_path):
+    Image.new("RGB", (10, 20)).save(tmp_path / "one.png")
+    many = [str(tmp_path / "one.png")] * 1000
+    assert pixels.estimate_bytes(many) == 1000 * 10 * 20 * 3
+
+
+def test_a_damaged_image_is_named_and_nothing_is_left(images, tmp_path):
+    Path(images[2]).write_bytes(Path(images[2]).read_bytes()[:40])
+    with pytest.raises(UserError, match=r"p\.gif cannot be decoded"):
+        pixels.write(images, tmp_path / "pixels", LIMIT)
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]

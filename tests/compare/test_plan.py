@@ -1,0 +1,87 @@
+import json
+
+import pytest
+
+from solo_rekd.compare.arms import parse_arm
+from solo_rekd.compare.plan import Plan, Run, check_same, default_queue_size
+from solo_rekd.errors import UserError
+
+
+def test_a_plan_is_the_same_after_json(plan):
+    before = plan(arms="rekd+own_weight=1,simclr", extra=("--precision", "16"))
+    assert Plan.from_json(json.loads(json.dumps(before.to_json()))) == before
+
+
+def test_runs_go_seed_by_seed(plan):
+    runs = plan(arms="simclr,rekd", seeds=2).runs
+    order = [("simclr", 0), ("rekd", 0), ("simclr", 1), ("rekd", 1)]
+    assert [(run.arm.name, run.seed) for run in runs] == order
+
+
+def test_a_folder_is_the_arms_name_and_one_folder_deep():
+    assert Run(parse_arm("rekd+own_weight=1"), 3).folder == "runs/rekd+own_weight=1/seed-3"
+    folder = Run(parse_arm("disco+teacher_checkpoint=../a b/t.pt"), 0).folder
+    assert folder == "runs/disco+teacher_checkpoint=..%2Fa%20b%2Ft.pt/seed-0"
+
+
+@pytest.mark.parametrize(
+    ("arms", "distils", "frozen"),
+    [
+        ("simclr", False, False),
+        ("simclr,rekd+teacher_mode=online", True, False),
+        ("rekd,simclr", True, True),
+        ("bingo+teacher_checkpoint=t.pt", True, False),
+    ],
+)
+def test_which_plan_needs_a_teacher(arms, distils, frozen, plan):
+    made = plan(arms=arms)
+    assert (made.distils, made.has_frozen_teacher) == (distils, frozen)
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "size"),
+    [
+        (50_000, 256, 24_832),  # 25,000 = 97 * 256 + 168
+        (1_281_167, 256, 65_536),
+        (1_281_167, 100, 65_500),
+        (100, 64, 64),
+        (256, 256, 256),
+    ],
+)
+def test_a_queue_is_whole_batches_of_half_the_images(images, batch, size):
+    assert default_queue_size(images, batch) == size
+
+
+def write(plan, path):
+    path.write_text(json.dumps(plan.to_json()))
+    return path
+
+
+def test_arms_seeds_and_workers_may_change(plan, tmp_path):
+    check_same(plan(), tmp_path / "none.json")
+    path = write(plan(arms="rekd", seeds=1), tmp_path / "plan.json")
+    check_same(plan(arms="simclr,rekd", seeds=3, num_workers=5, title="New"), path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 21, "teacher_epochs": 21}, "epochs=21 differs from 20 in "),
+        ({"teacher": "resnet18"}, "teacher='resnet18' differs from 'resnet50' in "),
+        ({"mean": (0.5, 0.5, 0.5)}, "mean=(0.5, 0.5, 0.5) differs from (0.5, 0.4, 0.3) in "),
+        ({"extra": ("--lars",)}, "extra=('--lars',) differs from () in "),
+    ],
+)
+def test_any_other_change_is_refused(changes, message, plan, tmp_path):
+    path = write(plan(), tmp_path / "plan.json")
+    with pytest.raises(UserError) as raised:
+        check_same(plan(**changes), path)
+    assert str(raised.value).startswith(message)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"arms": ["nonesuch"]}', '{"arms": ["rekd"]}'])
+def test_a_plan_of_another_kind_is_refused(text, plan, tmp_path):
+    path = tmp_path / "plan.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match="no plan of this version"):
+        check_same(plan(), path)

@@ -1,0 +1,243 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from solo_rekd.compare.worker import Progress, main, newest_checkpoint, reason, work
+
+Flags = Callable[..., list[str]]
+Job = Callable[..., Path]
+
+
+@pytest.fixture
+def job(flags: Flags, tmp_path: Path) -> Job:
+    """Writes the job of a tiny run: job("rekd", max_epochs=2), in a folder of its own."""
+
+    def write(
+        method: str | None, folder: str = "rekd+own_weight=0.5/seed-0", **settings: Any
+    ) -> Path:
+        run = tmp_path / folder
+        run.mkdir(parents=True, exist_ok=True)
+        content = {
+            "pretrain": method and flags("pretrain", method=method, name=method, **settings),
+            "checkpoint": None,
+            "linear": flags("linear", lr=0.02, max_epochs=2),
+            "knn": flags("knn", k=3),
+            "pixels": None,
+        }
+        (run / "job.json").write_text(json.dumps(content))
+        return run
+
+    return write
+
+
+def read(run: Path, name: str) -> Any:
+    return json.loads((run / name).read_text())
+
+
+def history(run: Path) -> list[str]:
+    return (run / "history.jsonl").read_text().splitlines()
+
+
+def figures(run: Path) -> dict[str, float]:
+    """Everything of a result that a seed decides."""
+    result = read(run, "result.json")
+    found = {"loss": json.loads(history(run)[-1])["train_class_loss"]}
+    for part in ("linear_host", "linear_cached", "knn"):
+        found |= {f"{part} {name}": result[part][name] for name in ("top1", "top5")}
+    return found
+
+
+@pytest.mark.parametrize("method", ["mocov2plus", "rekd"])
+def test_whole_job(method: str, job: Job, host: ModuleType) -> None:
+    run = job(method, max_epochs=2)
+    work(run)
+    result = read(run, "result.json")
+
+    took = result["pretrain"]
+    lines = [json.loads(line) for line in history(run)]
+    assert [line["epoch"] for line in lines] == [0, 1]
+    assert took["seconds"] == pytest.approx(sum(line["seconds"] for line in lines))
+    assert took["images_per_second"] == pytest.approx(2 * 48 / took["seconds"])
+    assert took["epochs"] == 2
+    assert took["peak_memory_bytes"] == lines[1]["peak_memory_bytes"]
+    assert took["command"].startswith("solo-rekd pretrain --dataset custom ")
+    assert f"--checkpoint_dir {run}/pretrain" in took["command"]
+
+    (checkpoint,) = run.glob(f"pretrain/{method}/*/*-ep=1.ckpt")
+    assert result["checkpoint"] == str(checkpoint)
+    judged = ["--pretrained_feature_extractor", str(checkpoint)]
+    argv = [*read(run, "job.json")["knn"], *judged]
+    for name in ("top1", "top5", "k", "temperature", "protocol"):
+        assert result["knn"][name] == host.knn(argv)[name]
+    assert "cached features" in result["linear_cached"]["protocol"]
+    assert "2 epochs" in result["linear_host"]["protocol"]
+    for part in ("linear_host", "linear_cached", "knn"):
+        assert 0 <= result[part]["top1"] <= result[part]["top5"] == 100
+        assert result[part]["seconds"] > 0
+    for part, name in (("linear_host", "linear"), ("knn", "knn")):
+        assert result[part]["command"].startswith(f"solo-rekd {name} ")
+        assert result[part]["command"].endswith(str(checkpoint))
+
+    progress = read(run, "progress.json")
+    assert (progress["stage"], progress["done"]) == ("done", 1)
+
+    kept = np.load(run / "embeddings.npz", allow_pickle=False)
+    features = host.features(argv)["val"].features.numpy()
+    expected = features / np.linalg.norm(features, axis=1, keepdims=True)
+    assert kept["features"].dtype == np.float16
+    np.testing.assert_allclose(kept["features"], expected, atol=1e-3)
+    assert kept["labels"].tolist() == [0] * 8 + [1] * 8 + [2] * 8
+    assert kept["classes"].tolist() == ["a", "b", "c"]
+    assert not list(run.glob("*.unfinished"))
+
+
+def test_a_seed_decides_every_figure(job: Job) -> None:
+    runs = [job("rekd", folder, seed=3) for folder in ("first", "second")]
+    for run in runs:
+        work(run)
+    assert figures(runs[0]) == figures(runs[1])
+
+
+def test_unfinished_pretraining_goes_on_and_a_finished_one_is_kept(job: Job) -> None:
+    run = job("mocov2plus")
+    work(run)
+    (line,) = history(run)
+    job("mocov2plus", max_epochs=2)
+    work(run)
+    first, second = history(run)
+    assert first == line
+    assert json.loads(second)["epoch"] == 1
+    assert read(run, "result.json")["checkpoint"].endswith("-ep=1.ckpt")
+
+    found = figures(run)
+    stamps = {path: path.stat().st_mtime_ns for path in run.glob("pretrain/*/*/*")}
+    work(run)
+    assert {path: path.stat().st_mtime_ns for path in run.glob("pretrain/*/*/*")} == stamps
+    assert history(run) == [first, second]
+    assert figures(run) == found
+
+
+def test_a_half_written_checkpoint_is_passed_over(job: Job) -> None:
+    run = job("simclr")
+    work(run)
+    (line,) = history(run)
+    whole = newest_checkpoint(run / "pretrain")
+    half = whole.with_name(whole.name.replace("-ep=0", "-ep=1"))
+    half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert newest_checkpoint(run / "pretrain") == whole
+    job("simclr", max_epochs=2)
+    work(run)
+    assert history(run)[0] == line
+    assert len(history(run)) == 2
+    newest = newest_checkpoint(run / "pretrain")
+    assert newest.name.endswith("-ep=1.ckpt")
+    assert newest != half
+
+
+def test_newest_is_of_the_highest_epoch(tmp_path: Path, online: dict[str, Any]) -> None:
+    assert newest_checkpoint(tmp_path) is None
+    for number, epoch in enumerate((9, 10, 2)):
+        path = tmp_path / "rekd" / f"offline-{number}" / f"rekd-offline-{number}-ep={epoch}.ckpt"
+        path.parent.mkdir(parents=True)
+        shutil.copy(online["checkpoint"], path)
+    assert newest_checkpoint(tmp_path).name == "rekd-offline-1-ep=10.ckpt"
+
+
+def test_given_checkpoint_is_only_evaluated(job: Job, online: dict[str, Any]) -> None:
+    run = job(None)
+    content = read(run, "job.json") | {"checkpoint": online["checkpoint"]}
+    (run / "job.json").write_text(json.dumps(content))
+    work(run)
+    result = read(run, "result.json")
+    assert result["pretrain"] is None
+    assert result["checkpoint"] == online["checkpoint"]
+    assert result["knn"]["top5"] == 100
+    assert not (run / "history.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"own_weight": 2}, "own_weight=2.0 is not allowed: expected a number from 0 to 1"),
+        ({"data_dir": "/nowhere"}, "[Errno 2] No such file or directory: '/nowhere/train'"),
+    ],
+)
+def test_mistake_is_one_line(
+    wrong: dict[str, Any],
+    message: str,
+    job: Job,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = job("rekd", **wrong)
+    monkeypatch.setattr("sys.argv", ["worker", str(run)])
+    assert main() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"solo-rekd: error: {message}")
+    assert not (run / "result.json").exists()
+
+
+@pytest.mark.slow
+def test_failure_in_the_middle_ends_with_its_reason(job: Job, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data / "train", tmp_path / "broken" / "train")
+    shutil.copytree(data / "val", tmp_path / "broken" / "val")
+    broken = tmp_path / "broken" / "train" / "b" / "07.png"
+    broken.write_bytes(b"no image")
+    run = job("simclr", data_dir=tmp_path / "broken", num_workers=1, enable_progress_bar=True)
+    # as the parent starts it, its two streams in one log
+    done = subprocess.run(
+        [sys.executable, "-m", "solo_rekd.compare.worker", str(run)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stdout
+    last = re.split(r"[\r\n]", done.stdout.rstrip())[-1]
+    assert last.startswith("UnidentifiedImageError: Caught UnidentifiedImageError in DataLoader")
+    assert "cannot identify image file" in last
+    assert str(broken) in last
+    assert not (run / "result.json").exists()
+
+
+def test_reason_is_one_line() -> None:
+    assert reason(KeyError("a")) == "KeyError: 'a'"
+    assert reason(RuntimeError("first\n  second\nValueError: last\n")) == (
+        "RuntimeError: first ... ValueError: last"
+    )
+    assert reason(ValueError()) == "ValueError: "
+
+
+def test_progress_is_of_the_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("solo_rekd.compare.worker.time.perf_counter", lambda: now[0])
+    progress = Progress(tmp_path / "p+=.json", {"pretrain": 6, "features": 3, "linear": 1})
+
+    def told() -> tuple[str, float, float]:
+        return tuple(json.loads((tmp_path / "p+=.json").read_text()).values())
+
+    tell = progress.of("pretrain", 0.5)
+    assert told() == ("pretrain", pytest.approx(0.3), 0)
+    now[0] += 0.9
+    tell(0.7)
+    assert told() == ("pretrain", pytest.approx(0.3), 0)  # at most once a second
+    now[0] += 0.1
+    tell(0.8)
+    assert told() == ("pretrain", pytest.approx(0.48), 1)
+    tell = progress.of("linear")
+    assert told() == ("linear", pytest.approx(0.9), 1)
+    now[0] += 2
+    tell(1)
+    assert told() == ("linear", 1, 3)
+    assert os.listdir(tmp_path) == ["p+=.json"]
