@@ -131,7 +131,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     add = group("evaluation")
     add("--linear_epochs", **whole, default=100, help="of the host's harness. Default: %(default)s")
-    add("--linear_lr", **real, default=0.3, help="of the host's harness. Default: %(default)s")
+    add("--linear_lr", **real, default=0.1, help="of the host's harness. Default: %(default)s")
     add("--knn_k", **whole, default=20, help="neighbours. Default: %(default)s")
     add("--knn_temperature", **real, default=0.07, help="of votes. Default: %(default)s")
 
