@@ -162,6 +162,7 @@ def _shared(
         "gaussian_prob": blur(plan.crop_size),
         **OPTIMISER,
         "lr": plan.lr,
+        "classifier_lr": plan.linear_lr,  # of the online probe, whose curve the report shows
         "weight_decay": plan.weight_decay,
         "warmup_epochs": (rising := warmup_epochs(epochs)),
         # the host's steps are whole epochs, and this one it does not scale by the batch

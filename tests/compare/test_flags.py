@@ -38,7 +38,7 @@ def test_what_every_arm_shares(plan):
         "dataset=custom data_dir=/nowhere train_dir=train val_dir=val num_workers=0 crop_size=32 "
         "batch_size=8 encoder=alexnet num_crops_per_aug=2 brightness=0.4 contrast=0.4 "
         "saturation=0.2 hue=0.1 gray_scale_prob=0.2 min_scale=0.2 gaussian_prob=0 optimizer=sgd "
-        "scheduler=warmup_cosine lr=0.3 weight_decay=0.0001 warmup_epochs=2 "
+        "scheduler=warmup_cosine lr=0.3 classifier_lr=0.1 weight_decay=0.0001 warmup_epochs=2 "
         "warmup_start_lr=0.0046875 max_epochs=20 seed=3 "
         "proj_hidden_dim=2048 proj_output_dim=128"
     )
