@@ -65,7 +65,7 @@ def make_plan(options: Namespace, extra: tuple[str, ...], images: Images) -> Pla
 
 
 def settle_teachers(plan: Plan) -> Plan:
-    """Loads every checkpoint of a teacher once, and takes the given one's stem over.
+    """Loads every checkpoint of a teacher once, and notes the given one's stem and digest.
 
     Raises:
         UserError: a checkpoint does not hold the teacher.
@@ -77,14 +77,15 @@ def settle_teachers(plan: Plan) -> Plan:
             name = arm.settings.get("teacher", plan.teacher)
             stem = arm.settings.get("teacher_stem", "auto")
             load_networks(path, name, plan.crop_size, stem)
-    if plan.teacher_checkpoint is None or not plan.has_frozen_teacher:
+    if plan.teacher_checkpoint is None:
         return plan
     given = (plan.teacher_checkpoint, plan.teacher, plan.crop_size, plan.teacher_stem)
-    backbone = load_networks(*given).backbone
-    if not plan.teacher.startswith("resnet"):
-        return plan
-    small = backbone.conv1.kernel_size == (3, 3)  # type: ignore[union-attr]
-    return dataclasses.replace(plan, teacher_stem="small" if small else "imagenet")
+    teacher = load_networks(*given)
+    stem = plan.teacher_stem
+    if plan.teacher.startswith("resnet"):
+        small = teacher.backbone.conv1.kernel_size == (3, 3)  # type: ignore[union-attr]
+        stem = "small" if small else "imagenet"
+    return dataclasses.replace(plan, teacher_stem=stem, teacher_sha256=teacher.sha256)
 
 
 def refuse_flags(plan: Plan) -> None:

@@ -47,6 +47,7 @@ class Plan:
         knn_temperature: of the neighbours' votes.
         num_workers: processes that load images, of each run.
         extra: flags of the host for every pretraining.
+        teacher_sha256: of the given teacher's file, which may not change along the way.
     """
 
     title: str
@@ -75,6 +76,7 @@ class Plan:
     knn_temperature: float
     num_workers: int
     extra: tuple[str, ...]
+    teacher_sha256: str | None = None
 
     @property
     def distils(self) -> bool:

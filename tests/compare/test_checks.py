@@ -1,10 +1,15 @@
+import hashlib
+import json
+import shutil
 from argparse import Namespace
 
 import pytest
+import torch
 
 from solo_rekd.compare import checks
 from solo_rekd.compare.images import find_images
 from solo_rekd.compare.options import read_options
+from solo_rekd.compare.plan import check_same
 from solo_rekd.errors import UserError
 
 
@@ -37,8 +42,24 @@ def test_a_given_teacher_tells_its_stem(plan, moco):
     assert checks.settle_teachers(given).teacher_stem == "imagenet"
 
 
-def test_a_teacher_that_is_not_used_is_not_read(plan):
-    unused = plan(arms="simclr,rekd+teacher_mode=online", teacher_checkpoint="/nowhere.pt")
+@pytest.mark.parametrize("later", ["disco", "simclr"])
+def test_a_given_teacher_may_not_be_another_later(later, plan, moco, tmp_path):
+    file = tmp_path / "teacher.ckpt"
+    shutil.copy(moco["checkpoint"], file)
+    given = {"teacher": "resnet18", "teacher_checkpoint": str(file)}
+    first = checks.settle_teachers(plan(arms="simclr", **given))
+    assert first.teacher_sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    (tmp_path / "plan.json").write_text(json.dumps(first.to_json()))
+    check_same(checks.settle_teachers(plan(arms=later, **given)), tmp_path / "plan.json")
+    checkpoint = torch.load(file, weights_only=True)
+    checkpoint["state_dict"]["encoder.bn1.bias"] += 1
+    torch.save(checkpoint, file)
+    with pytest.raises(UserError, match="teacher_sha256="):
+        check_same(checks.settle_teachers(plan(arms=later, **given)), tmp_path / "plan.json")
+
+
+def test_a_comparison_without_a_given_teacher_is_as_it_was(plan):
+    unused = plan(arms="simclr,rekd+teacher_mode=online")
     assert checks.settle_teachers(unused) == unused
 
 
