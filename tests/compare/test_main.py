@@ -150,7 +150,13 @@ def test_an_interrupted_comparison_goes_on(options, tmp_path):
     options = [*options, "--epochs", "8", "--methods", "mocov2plus"]
     folder = tmp_path / "out" / "runs" / "mocov2plus" / "seed-0"
     history = folder / "history.jsonl"
-    process = subprocess.Popen(command(*options), stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(*options),
+        stdout=subprocess.PIPE,
+        text=True,
+        # also where the tests themselves run in background, which ignores it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 120
     while not list(folder.glob("pretrain/*/*/*-ep=0.ckpt")):
         assert process.poll() is None and time.monotonic() < deadline

@@ -162,9 +162,11 @@ loader = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 time.sleep(60)
 """
 PARENT = f"""
+import signal
 import sys
 from pathlib import Path
 from solo_rekd.compare.schedule import Schedule, Task
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in background
 tasks = [Task(name, 0, Path(sys.argv[1]) / name, dict) for name in "ab"]
 try:
     Schedule(tasks, 2, print, (sys.executable, "-c", {FAMILY!r})).run()
