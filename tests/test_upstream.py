@@ -30,7 +30,10 @@ needs_checkout = pytest.mark.skipif(
     HOME is None, reason="SOLO_LEARN_HOME names no checkout of solo-learn's main branch"
 )
 # What the plug-in has beyond the upstream method, and the upstream method beyond the plug-in.
-ONLY_HERE = {"teacher_mode", "teacher_checkpoint", "teacher_stem"}
+ONLY_HERE = {
+    *("teacher_mode", "teacher_checkpoint", "teacher_stem"),
+    *("relation", "assignment_temperature"),  # controls, and a variant that gained nothing
+}
 ONLY_UPSTREAM = {"teacher": {}, "teacher.kwargs": {}}
 
 
