@@ -5,14 +5,16 @@ from typing import Any
 from solo_rekd.compare.report.summary import Arm, Spread, list_arms, teacher_arm
 
 ACCURACY = "linear_host.top1"
+SUPERVISED = ("relation=labels", "gradient_task=labels")  # settings by which labels reach a student
 SECONDS = "pretrain.seconds"
 
 
 def verdict(comparison: dict[str, Any]) -> tuple[str, list[str]]:
     """Judges the arms by the host's linear evaluation.
 
-    The best arm is set against the first arm that does not distil, or, if it does not distil
-    itself, against the best that does; where there is no such arm, against the runner-up.
+    An arm that learns from labels is a bound, and no competitor. The best of the others is set
+    against the first arm that does not distil, or, if it does not distil itself, against the best
+    that does; where there is no such arm, against the runner-up.
 
     Args:
         comparison: what the report is made from.
@@ -24,8 +26,11 @@ def verdict(comparison: dict[str, Any]) -> tuple[str, list[str]]:
     finished = len(comparison["runs"])
     judged = {arm.name: arm.spread(ACCURACY) for arm in list_arms(comparison)}
     scores = {name: score for name, score in judged.items() if score is not None}
-    arms = {arm.name: arm for arm in list_arms(comparison) if arm.name in scores}
-    progress = [f"{finished} of {planned} runs have finished."] if finished < planned else []
+    bounds = [name for name in scores if set(name.split("+")) & set(SUPERVISED)]
+    judged_arms = [arm for arm in list_arms(comparison) if arm.name in scores]
+    arms = {arm.name: arm for arm in judged_arms if arm.name not in bounds}
+    progress = [f"{name} learns from labels and is not ranked." for name in bounds]
+    progress += [f"{finished} of {planned} runs have finished."] if finished < planned else []
     if not arms:
         return "No verdict: no run has a linear accuracy yet.", progress
     ranked = sorted(arms.values(), key=lambda arm: -scores[arm.name].mean)

@@ -97,3 +97,12 @@ def test_a_lone_arm_has_no_rival() -> None:
     planned = compare({"simclr": [60.0], "rekd": [70.0]})
     del planned["runs"][0]["linear_host"]["top1"]
     assert verdict(planned)[0] == "rekd is the only arm with a result: 70.00 % (one seed)."
+
+
+def test_an_arm_that_learns_from_labels_is_not_ranked() -> None:
+    bound = "rekd+dictionary=teacher+relation=labels"
+    sentence, notes = verdict(compare({"mocov2plus": [70, 71], "rekd": [75, 76], bound: [90, 91]}))
+    assert sentence.startswith("rekd has the highest linear top-1: 75.50")
+    assert f"{bound} learns from labels and is not ranked." in notes
+    alone, _ = verdict(compare({bound: [90, 91]}))
+    assert alone.startswith("No verdict")
