@@ -29,6 +29,14 @@ def write_json(path: Path, content: Any) -> None:
         unfinished.write_text(json.dumps(content, indent=2) + "\n")
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Reads a file that may not be there yet."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
 def write_json_lines(path: Path, lines: Iterable[Any]) -> None:
     """Writes a line of JSON for each of `lines`, all or none."""
     with replacing(path) as unfinished:

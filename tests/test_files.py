@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from solo_rekd.files import read_json_lines, replacing, write_json, write_json_lines
+from solo_rekd.files import read_json, read_json_lines, replacing, write_json, write_json_lines
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -37,3 +37,9 @@ def test_lines_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text().count("\n") == 2
     assert read_json_lines(tmp_path / "file") == lines
     assert read_json_lines(tmp_path / "none") == []
+
+
+def test_a_file_that_is_not_there_or_half_there_is_nothing(tmp_path: Path) -> None:
+    assert read_json(tmp_path / "none.json") is None
+    (tmp_path / "half.json").write_text('{"done": 0.')
+    assert read_json(tmp_path / "half.json") is None

@@ -1,7 +1,6 @@
 """From the folder of a comparison to the one dictionary that its report is made from."""
 
 import importlib.metadata
-import json
 import os
 import platform
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 
 from solo_rekd.compare.plan import TEACHER_FOLDER, Plan
-from solo_rekd.compare.progress import read_json
+from solo_rekd.files import read_json, read_json_lines
 
 PACKAGES = (
     "solo-rekd solo-learn pytorch-lightning torch torchvision timm numpy scikit-learn".split()
@@ -69,9 +68,8 @@ def read_run(out: Path, folder: str) -> dict[str, Any] | None:
     result = read_json(out / folder / "result.json")
     if result is None:
         return None
-    history = out / folder / "history.jsonl"
-    lines = history.read_text().splitlines() if history.exists() else []
-    return {"folder": folder, "history": [json.loads(line) for line in lines], **result}
+    history = read_json_lines(out / folder / "history.jsonl")
+    return {"folder": folder, "history": history, **result}
 
 
 def describe_machine(threads: int) -> dict[str, str]:

@@ -164,9 +164,9 @@ def _shared(
         "lr": plan.lr,
         "classifier_lr": plan.linear_lr,  # of the online probe, whose curve the report shows
         "weight_decay": plan.weight_decay,
-        "warmup_epochs": (rising := warmup_epochs(epochs)),
+        "warmup_epochs": warmup_epochs(epochs),
         # the host's steps are whole epochs, and this one it does not scale by the batch
-        "warmup_start_lr": plan.lr * plan.batch_size / 256 / rising,
+        "warmup_start_lr": plan.lr * plan.batch_size / 256 / warmup_epochs(epochs),
         "max_epochs": epochs,
         "method": method,
         "name": method,

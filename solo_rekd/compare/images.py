@@ -8,6 +8,7 @@ from torchvision.datasets import ImageFolder
 
 from solo_rekd.backbones import SMALL_IMAGE
 from solo_rekd.errors import UserError
+from solo_rekd.hosts.evaluation import refuse_other_classes
 
 LARGE_CROP = 224  # px, of images larger than `SMALL_IMAGE`
 
@@ -48,11 +49,7 @@ def find_images(data: Path, train_dir: str, val_dir: str) -> Images:
             reason = error.strerror or error
             raise UserError(f"{data / name} is no folder of class folders: {reason}") from None
     train, val = splits
-    if train.classes != val.classes:
-        differing = ", ".join(sorted(set(train.classes) ^ set(val.classes))[:5])
-        raise UserError(
-            f"{train_dir} and {val_dir} hold different classes: only one of them has {differing}"
-        )
+    refuse_other_classes(train, val, (train_dir, val_dir))
     return Images(train.classes, *([path for path, _ in split.samples] for split in splits))
 
 

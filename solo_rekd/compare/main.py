@@ -29,12 +29,11 @@ from solo_rekd.compare.flags import (
 from solo_rekd.compare.images import Images, find_images
 from solo_rekd.compare.options import read_options
 from solo_rekd.compare.plan import TEACHER_FOLDER, Plan, Run, check_same
-from solo_rekd.compare.progress import read_json
 from solo_rekd.compare.protocol import describe_protocol
 from solo_rekd.compare.report import table_lines, write_report
 from solo_rekd.compare.schedule import RESULT, Schedule, Task, threads
 from solo_rekd.errors import UserError
-from solo_rekd.files import write_json
+from solo_rekd.files import read_json, write_json
 from solo_rekd.measure import LATENCY_PROTOCOL, measure
 
 PIXELS_LIMIT = 8 << 30  # bytes of decoded images, at most

@@ -1,11 +1,9 @@
 """How far a comparison is and how long it will take."""
 
 import heapq
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -27,14 +25,6 @@ class RunProgress:
     cost: float | None = None
     running: bool = False
     stage: str = "waiting"
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Reads a file that may not be there yet."""
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return None
 
 
 def finished_cost(result: Mapping[str, Any]) -> float:

@@ -19,10 +19,9 @@ from solo_rekd.compare.progress import (
     clock,
     describe,
     finished_cost,
-    read_json,
     running_cost,
 )
-from solo_rekd.files import write_json
+from solo_rekd.files import read_json, write_json
 
 WORKER = (sys.executable, "-m", "solo_rekd.compare.worker")
 POLL = 0.5  # seconds

@@ -10,7 +10,7 @@ from solo import methods
 from solo.utils import classification_dataloader, pretrain_dataloader
 from torch.utils.data import DataLoader
 
-from solo_rekd.errors import UserError
+from solo_rekd.hosts.evaluation import refuse_other_classes
 
 
 def with_dali(args: Namespace, model_class: type, loaders: str) -> type:
@@ -97,12 +97,7 @@ def plain_loaders(args: Namespace) -> dict[str, DataLoader]:
         train_dir=args.train_dir,
         val_dir=args.val_dir,
     )
-    if splits[0].classes != splits[1].classes:
-        missing = sorted(set(splits[0].classes) ^ set(splits[1].classes))
-        raise UserError(
-            f"{args.train_dir} and {args.val_dir} hold different classes: "
-            f"only one of them has {', '.join(missing[:5])}"
-        )
+    refuse_other_classes(splits[0], splits[1], (args.train_dir, args.val_dir))
     return {
         name: DataLoader(split, batch_size=args.batch_size, num_workers=args.num_workers)
         for name, split in zip(("train", "val"), splits, strict=True)

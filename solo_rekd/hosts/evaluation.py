@@ -3,14 +3,34 @@
 from collections.abc import Sequence
 
 from torchvision import transforms
+from torchvision.datasets import ImageFolder
 
 from solo_rekd.backbones import SMALL_IMAGE
+from solo_rekd.errors import UserError
 
 
 def before_crop(crop_size: int) -> int:
     """The shorter side, in pixels, to which an image is resized before its centre is cropped."""
     # 256 for 224, as on ImageNet; a small image has no border to spare
     return crop_size if crop_size <= SMALL_IMAGE else crop_size * 256 // 224
+
+
+def refuse_other_classes(train: ImageFolder, val: ImageFolder, names: tuple[str, str]) -> None:
+    """Sees to it that two image folders give a label the same meaning.
+
+    Args:
+        train: the training images.
+        val: the validation images.
+        names: of both folders, for the message.
+
+    Raises:
+        UserError: they hold different classes.
+    """
+    if train.classes != val.classes:
+        differing = ", ".join(sorted(set(train.classes) ^ set(val.classes))[:5])
+        raise UserError(
+            f"{names[0]} and {names[1]} hold different classes: only one of them has {differing}"
+        )
 
 
 def evaluation_pipeline(

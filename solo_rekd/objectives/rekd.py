@@ -54,9 +54,12 @@ class ReKD(DistillationObjective):
         """See `DistillationObjective.forward`."""
         queries, keys = self.embed(batch.features, batch.momentum_features)
         (_, taught), losses, metrics = self.teach(batch)
-        ready = epoch >= self.warmup_epochs and all(queue.full for queue in self.queues)
-        if ready and self.config.relation == "prototypes" and not self.bank.ready:
-            self.start_bank()
+        mined = self.config.relation == "prototypes"
+        ready = mined and self.bank.ready
+        if not ready and epoch >= self.warmup_epochs and all(queue.full for queue in self.queues):
+            ready = True
+            if mined:
+                self.start_bank()
         ids = self.relatives(taught, batch)
 
         loss = sum(losses.values(), start=queries[0].new_zeros(()))

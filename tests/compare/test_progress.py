@@ -5,7 +5,6 @@ from solo_rekd.compare.progress import (
     clock,
     describe,
     finished_cost,
-    read_json,
     remaining_seconds,
     running_cost,
 )
@@ -72,9 +71,3 @@ def test_the_line_says_what_runs_and_when_all_is_done():
 )
 def test_the_clock(seconds, text):
     assert clock(seconds) == text
-
-
-def test_a_file_that_is_not_there_or_half_there_is_nothing(tmp_path):
-    assert read_json(tmp_path / "none.json") is None
-    (tmp_path / "half.json").write_text('{"done": 0.')
-    assert read_json(tmp_path / "half.json") is None

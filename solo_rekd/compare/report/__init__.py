@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from solo_rekd.compare.report.summary import list_runs
 from solo_rekd.compare.report.table import table_lines
 from solo_rekd.files import replacing
 
@@ -45,11 +46,9 @@ def without_nan(value: Any) -> Any:
 
 def to_csv(comparison: dict[str, Any]) -> str:
     """Writes a line a finished run, the shared teacher's first: arm, seed, and every figure."""
-    teacher = comparison["teacher"]
-    runs = [*([teacher | {"arm": "teacher"}] if teacher else []), *comparison["runs"]]
     rows = [
         {"arm": run["arm"], "seed": run["seed"], "folder": run["folder"]} | flat_figures(run)
-        for run in runs
+        for run in list_runs(comparison)
     ]
     heading = dict.fromkeys(key for row in rows for key in row) or ["arm", "seed", "folder"]
     text = io.StringIO()

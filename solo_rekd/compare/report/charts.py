@@ -46,7 +46,6 @@ STYLE: Any = {
     "xtick.color": INK,
     "ytick.color": INK,
     "hatch.linewidth": 1.2,
-    "svg.fonttype": "none",
 }
 
 

@@ -7,7 +7,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from solo_rekd.compare.report import charts, maps, table
-from solo_rekd.compare.report.summary import MISSING, Arm, curve, figure, list_arms, teacher_arm
+from solo_rekd.compare.report.summary import (
+    MISSING,
+    Arm,
+    curve,
+    figure,
+    list_arms,
+    list_runs,
+    teacher_arm,
+)
 from solo_rekd.compare.report.verdict import ACCURACY, SECONDS, verdict
 
 ACCURACIES = {
@@ -163,7 +171,8 @@ def list_networks(networks: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def list_commands(comparison: dict[str, Any]) -> list[tuple[dict[str, Any], list[str]]]:
     """Lists every run, the shared teacher's first, each with the commands of its stages."""
-    teacher = comparison["teacher"]
-    runs = [*([teacher] if teacher else []), *comparison["runs"]]
     paths = ("pretrain.command", "linear_host.command", "knn.command")
-    return [(run, [text for path in paths if (text := figure(run, path))]) for run in runs]
+    return [
+        (run, [text for path in paths if (text := figure(run, path))])
+        for run in list_runs(comparison)
+    ]

@@ -88,6 +88,12 @@ def list_arms(comparison: dict[str, Any]) -> list[Arm]:
     ]
 
 
+def list_runs(comparison: dict[str, Any]) -> list[dict[str, Any]]:
+    """Lists every finished run, the shared teacher's first."""
+    teacher = comparison["teacher"]
+    return [*([teacher] if teacher else []), *comparison["runs"]]
+
+
 def teacher_arm(comparison: dict[str, Any]) -> Arm | None:
     """The shared teacher as an arm of one run; None where there is none."""
     run = comparison["teacher"]

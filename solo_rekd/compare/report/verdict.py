@@ -24,18 +24,17 @@ def verdict(comparison: dict[str, Any]) -> tuple[str, list[str]]:
     """
     planned = len(comparison["arms"]) * len(comparison["seeds"])
     finished = len(comparison["runs"])
-    judged = {arm.name: arm.spread(ACCURACY) for arm in list_arms(comparison)}
-    scores = {name: score for name, score in judged.items() if score is not None}
+    judged = [(arm, score) for arm in list_arms(comparison) if (score := arm.spread(ACCURACY))]
+    scores = {arm.name: score for arm, score in judged}
     bounds = [name for name in scores if set(name.split("+")) & set(SUPERVISED)]
-    judged_arms = [arm for arm in list_arms(comparison) if arm.name in scores]
-    arms = {arm.name: arm for arm in judged_arms if arm.name not in bounds}
+    arms = [arm for arm, _ in judged if arm.name not in bounds]
     progress = [f"{name} learns from labels and is not ranked." for name in bounds]
     progress += [f"{finished} of {planned} runs have finished."] if finished < planned else []
     if not arms:
         return "No verdict: no run has a linear accuracy yet.", progress
-    ranked = sorted(arms.values(), key=lambda arm: -scores[arm.name].mean)
+    ranked = sorted(arms, key=lambda arm: -scores[arm.name].mean)
     best = ranked[0]
-    others = [arm for arm in arms.values() if arm is not best]
+    others = [arm for arm in arms if arm is not best]
     if not others:
         alone = f"{best.name} is the only arm with a result: {accuracy(scores[best.name])}."
         return alone, progress
