@@ -1,7 +1,8 @@
 """The demo: three methods on real handwritten digits, from pixels to one report, on a CPU.
 
 The images are the 1,797 digits that scikit-learn ships; the same student is trained for the same
-epochs by the host's MoCo v2+ and SimCLR and by ReKD, as `solo-rekd compare` does it.
+epochs by the host's MoCo v2+ and SimCLR and by ReKD, and judged untrained too, as
+`solo-rekd compare` does it.
 """
 
 import argparse
@@ -9,11 +10,11 @@ import os
 from pathlib import Path
 
 IMAGE_SIZE = 32
-# the longest run first, beside which the two others fit
+# the longest run first, beside which the others fit
 COMPARISON = (
-    "--methods rekd+teacher_mode=online,mocov2plus,simclr --student alexnet --teacher resnet18 "
-    "--teacher_stem imagenet --mean 0.5 0.5 0.5 --std 0.5 0.5 0.5 --batch_size 64 --lr 0.12 "
-    "--linear_epochs 10 --linear_lr 0.02 --num_workers 0"
+    "--methods rekd+teacher_mode=online,mocov2plus,simclr,untrained --student alexnet "
+    "--teacher resnet18 --teacher_stem imagenet --mean 0.5 0.5 0.5 --std 0.5 0.5 0.5 "
+    "--batch_size 64 --lr 0.12 --linear_epochs 10 --linear_lr 0.02 --num_workers 0"
 )
 # digits have no mirror images, and little of one can be cut away
 HOST_FLAGS = "--horizontal_flip_prob 0 --min_scale 0.4"

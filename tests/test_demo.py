@@ -42,8 +42,9 @@ def test_the_demo_ends_with_one_table_of_three_methods(tmp_path, capsys):
     demo.main(["--out", str(tmp_path), "--epochs", "1"])
     lines = capsys.readouterr().out.splitlines()
     (start,) = (number for number, line in enumerate(lines) if line.startswith("arm "))
-    table = [line.split() for line in lines[start + 1 : start + 4]]
-    assert [row[0] for row in table] == ["rekd+teacher_mode=online", "mocov2plus", "simclr"]
+    table = [line.split() for line in lines[start + 1 : start + 5]]
+    arms = ["rekd+teacher_mode=online", "mocov2plus", "simclr", "untrained"]
+    assert [row[0] for row in table] == arms
     for row in table:
         seeds, linear, cached, knn, seconds, speed = map(float, row[1:])
         assert seeds == 1

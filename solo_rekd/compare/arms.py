@@ -2,15 +2,18 @@
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from solo_rekd.errors import UserError, refuse
 from solo_rekd.objectives import OBJECTIVES
 
-HEAD = ("proj_hidden_dim", "proj_output_dim", "temperature")
+UNTRAINED = "untrained"  # the student as it is drawn: what every method has to exceed
+LR = "lr"
+HEAD = (LR, "proj_hidden_dim", "proj_output_dim", "temperature")
 HOST_METHODS = {"mocov2plus": (*HEAD, "queue_size"), "simclr": HEAD}  # and what may be set of them
-METHODS = (*HOST_METHODS, *OBJECTIVES)
+METHODS = (UNTRAINED, *HOST_METHODS, *OBJECTIVES)
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,11 @@ class Arm:
     name: str
     method: str
     settings: dict[str, str]
+
+    @property
+    def lr(self) -> float | None:
+        """Its learning rate for a batch of 256, where it is not the comparison's."""
+        return float(self.settings[LR]) if LR in self.settings else None
 
     @property
     def distils(self) -> bool:
@@ -48,7 +56,8 @@ def parse_arm(text: str) -> Arm:
 
     Raises:
         UserError: the method or a setting's name is unknown, a setting is not NAME=VALUE or is
-            given twice, or a frozen teacher of its own lacks a checkpoint.
+            given twice, the learning rate is none, or a frozen teacher of its own lacks a
+            checkpoint.
     """
     method, *parts = text.split("+")
     if method not in METHODS:
@@ -63,7 +72,9 @@ def parse_arm(text: str) -> Arm:
         settings[name] = value
         names = _setting_names(method)
         if name not in names:
-            raise refuse(f"{method}+{name}", value, _expected(name, names))
+            raise refuse(f"{method}+{name}", value, _expected(name, names) or "no setting")
+    if LR in settings and not _is_rate(settings[LR]):
+        raise refuse(f"{method}+{LR}", settings[LR], "a number above 0")
     arm = Arm(text, method, settings)
     if "teacher" in settings and arm.shares_teacher:
         raise UserError(
@@ -86,9 +97,17 @@ def parse_arms(text: str) -> tuple[Arm, ...]:
 
 
 def _setting_names(method: str) -> tuple[str, ...]:
-    if method in HOST_METHODS:
-        return HOST_METHODS[method]
-    return tuple(option.name for option in dataclasses.fields(OBJECTIVES[method].config_class))
+    if method not in OBJECTIVES:
+        return HOST_METHODS.get(method, ())
+    options = dataclasses.fields(OBJECTIVES[method].config_class)
+    return LR, *(option.name for option in options)
+
+
+def _is_rate(text: str) -> bool:
+    try:
+        return 0 < float(text) < math.inf
+    except ValueError:
+        return False
 
 
 def _expected(name: str, names: Sequence[str]) -> str:

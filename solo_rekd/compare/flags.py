@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from solo_rekd.backbones import HOST_NAMES, SMALL_IMAGE
-from solo_rekd.compare.arms import Arm
+from solo_rekd.compare.arms import LR, UNTRAINED, Arm
 from solo_rekd.compare.plan import Plan, Run
 from solo_rekd.config import RekdConfig, from_settings
 from solo_rekd.errors import UserError, refuse
@@ -31,12 +31,14 @@ RESERVED = (
     "teacher_mode teacher_checkpoint teacher_stem"
 ).split()
 TEACHER_SEED = 0
+# One epoch sets the statistics of BatchNorm, without which a network's features are none.
+STANDSTILL = {"name": UNTRAINED, LR: 0, "scheduler": "none", "weight_decay": 0}
 
 
 def teacher_flags(plan: Plan) -> list[str]:
     """The flags that pretrain the frozen teacher: the host's MoCo v2+, as any other arm."""
     network = _network(plan, plan.teacher, plan.teacher_stem)
-    settings = _shared(plan, network, "mocov2plus", plan.teacher_epochs, TEACHER_SEED)
+    settings = _shared(plan, network, "mocov2plus", plan.teacher_epochs, TEACHER_SEED, plan.lr)
     return [*_words(settings | _host_method(plan, "mocov2plus")), *plan.extra]
 
 
@@ -50,7 +52,10 @@ def pretrain_flags(plan: Plan, run: Run, teacher_checkpoint: str | None) -> list
     """
     arm = run.arm
     network = _network(plan, plan.student, plan.stem)
-    settings = _shared(plan, network, arm.method, plan.epochs, run.seed)
+    if arm.method == UNTRAINED:
+        settings = _shared(plan, network, "mocov2plus", 1, run.seed, plan.lr)
+        return [*_words(settings | _host_method(plan, "mocov2plus") | STANDSTILL), *plan.extra]
+    settings = _shared(plan, network, arm.method, plan.epochs, run.seed, arm.lr or plan.lr)
     if arm.distils:
         settings |= HEAD | MOMENTUM | _distillation(plan, arm, teacher_checkpoint)
     else:
@@ -96,6 +101,7 @@ def refuse_settings(plan: Plan) -> None:
             _refuse_queue(arm.settings.get("queue_size", plan.queue_size), plan.batch_size)
             continue
         settings = _distillation(plan, arm, "the frozen teacher") | arm.settings
+        settings.pop(LR, None)  # judged already
         try:
             from_settings(OBJECTIVES[arm.method].config_class, settings)
         except UserError as error:
@@ -154,19 +160,19 @@ def _judged(plan: Plan, of_teacher: bool) -> dict[str, Any]:
 
 
 def _shared(
-    plan: Plan, network: dict[str, Any], method: str, epochs: int, seed: int
+    plan: Plan, network: dict[str, Any], method: str, epochs: int, seed: int, lr: float
 ) -> dict[str, Any]:
     return {
         **network,
         **AUGMENTATION,
         "gaussian_prob": blur(plan.crop_size),
         **OPTIMISER,
-        "lr": plan.lr,
+        LR: lr,
         "classifier_lr": plan.linear_lr,  # of the online probe, whose curve the report shows
         "weight_decay": plan.weight_decay,
         "warmup_epochs": warmup_epochs(epochs),
         # the host's steps are whole epochs, and this one it does not scale by the batch
-        "warmup_start_lr": plan.lr * plan.batch_size / 256 / warmup_epochs(epochs),
+        "warmup_start_lr": lr * plan.batch_size / 256 / warmup_epochs(epochs),
         "max_epochs": epochs,
         "method": method,
         "name": method,

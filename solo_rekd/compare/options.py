@@ -18,8 +18,9 @@ and seeds. Flags of the host after a bare -- go to every pretraining: -- --preci
 """
 ARMS = f"""\
 Arms: a method, {", ".join(METHODS)},
-or a method with settings of its own (solo-rekd pretrain --method NAME --help):
-  --methods mocov2plus,rekd,rekd+teacher_mode=online+dictionary=teacher
+the first of which is the student without any training; or a method with settings of its own
+(lr for a batch of 256, and those of solo-rekd pretrain --method NAME --help):
+  --methods untrained,mocov2plus,mocov2plus+lr=0.1,rekd+teacher_mode=online+dictionary=teacher
 Teachers are frozen, trained once by mocov2plus on the same images, unless an arm says
 teacher_mode=online.
 """
@@ -111,7 +112,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = group("comparison")
     add(
         "--methods",
-        default="mocov2plus,simclr,rekd",
+        default="untrained,mocov2plus,simclr,rekd",
         metavar="ARM,ARM,...",
         help="what is compared, see below. Default: %(default)s",
     )

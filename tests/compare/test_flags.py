@@ -2,7 +2,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from solo_rekd.compare.arms import METHODS, parse_arm
+from solo_rekd.compare.arms import METHODS, UNTRAINED, parse_arm
 from solo_rekd.compare.flags import (
     knn_flags,
     linear_flags,
@@ -13,6 +13,8 @@ from solo_rekd.compare.flags import (
 )
 from solo_rekd.compare.plan import Run
 from solo_rekd.errors import UserError
+
+LEARNING = [method for method in METHODS if method != UNTRAINED]
 
 
 def as_dict(words: list[str]) -> Mapping[str, str]:
@@ -32,7 +34,7 @@ def student_flags(plan, arm, seed=0, checkpoint=None):
 
 
 def test_what_every_arm_shares(plan):
-    every = [student_flags(plan(), method, 3, "t.ckpt") for method in METHODS]
+    every = [student_flags(plan(), method, 3, "t.ckpt") for method in LEARNING]
     shared = set(every[0].items()).intersection(*(flags.items() for flags in every))
     expected = (
         "dataset=custom data_dir=/nowhere train_dir=train val_dir=val num_workers=0 crop_size=32 "
@@ -47,7 +49,7 @@ def test_what_every_arm_shares(plan):
 
 
 def test_queue_and_momentum_are_one_for_all_that_have_them(plan):
-    for method in METHODS:
+    for method in LEARNING:
         flags = student_flags(plan(), method, checkpoint="t.ckpt")
         assert (flags["method"], flags["name"]) == (method, method)
         own = [flags.get(f"{name}_tau_momentum") for name in ("base", "final")]
@@ -58,9 +60,32 @@ def test_queue_and_momentum_are_one_for_all_that_have_them(plan):
 
 
 def test_a_method_of_ours_keeps_its_own_temperature(plan):
-    given = {m: student_flags(plan(), m, checkpoint="t").get("temperature") for m in METHODS}
+    given = {m: student_flags(plan(), m, checkpoint="t").get("temperature") for m in LEARNING}
     assert {m for m, value in given.items() if value} == {"mocov2plus", "simclr"}
     assert given["simclr"] == given["mocov2plus"] == "0.2"
+
+
+def test_an_arm_with_a_learning_rate_of_its_own(plan):
+    for method in LEARNING:
+        flags = student_flags(plan(), f"{method}+lr=0.032", checkpoint="t.ckpt")
+        assert flags["lr"] == "0.032"
+        assert float(flags["warmup_start_lr"]) == pytest.approx(0.032 * 8 / 256 / 2)
+    refuse_settings(plan(arms="rekd+lr=0.032,simclr+lr=0.032"))
+
+
+def test_the_untrained_student_is_mocos_that_stands_still_for_an_epoch(plan):
+    still = student_flags(plan(), UNTRAINED, seed=3)
+    told = {name: still[name] for name in ("method", "name", "lr", "scheduler", "max_epochs")}
+    assert told == {
+        "method": "mocov2plus",
+        "name": UNTRAINED,
+        "lr": "0",
+        "scheduler": "none",
+        "max_epochs": "1",
+    }
+    moving = student_flags(plan(), "mocov2plus", seed=3)
+    assert still["encoder"] == moving["encoder"]
+    assert still["seed"] == moving["seed"]
 
 
 def test_a_frozen_teacher_is_the_shared_one(plan):
@@ -227,7 +252,7 @@ def test_right_settings_pass(plan):
     refuse_settings(plan(arms=",".join([*METHODS, "mocov2plus+queue_size=16"]), extra=extra))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", LEARNING)
 def test_the_host_reads_the_flags_of_every_method(method, host, plan, data):
     from solo.args import setup
 
@@ -274,3 +299,32 @@ def test_every_arm_starts_from_the_same_student(host, plan, data):
     for arm in ("simclr", "rekd+teacher_mode=online", "crcd+teacher_mode=online"):
         assert torch.equal(first_weights(arm, 0), expected)
     assert not torch.equal(first_weights("simclr", 1), expected)
+
+
+def test_the_untrained_student_keeps_its_first_weights(host, plan, data, tmp_path):
+    import torch
+
+    from solo_rekd.teachers import read_checkpoint
+
+    def train(arm: str) -> dict[str, torch.Tensor]:
+        made = plan(data=str(data), epochs=1, batch_size=8, queue_size=8)
+        saving = ["--save_checkpoint", "--checkpoint_frequency", "1"]
+        flags = pretrain_flags(made, Run(parse_arm(arm), 0), None)
+        host.pretrain([*flags, *saving, "--checkpoint_dir", str(tmp_path / arm)])
+        (path,) = tmp_path.glob(f"{arm}/*/*/*-ep=0.ckpt")
+        return read_checkpoint(path)[0]["state_dict"]
+
+    untrained, trained = train(UNTRAINED), train("mocov2plus")
+    names = [name for name in untrained if name.startswith("encoder.")]
+    moved = [name for name in names if not torch.equal(untrained[name], trained[name])]
+    parameters = [name for name in names if "running" not in name and "num" not in name]
+    assert parameters
+    assert set(parameters) < set(moved)
+    # drawn and never trained: BatchNorm's own parameters are as they begin, its statistics not
+    for name in parameters:
+        if untrained[name].ndim == 1:
+            assert untrained[name].unique().tolist() in ([0], [1])
+    assert untrained["encoder.features.1.running_mean"].any()
+    # the momentum twin was equal at the start, and has had nothing to follow
+    for name in parameters:
+        torch.testing.assert_close(untrained[f"momentum_{name}"], untrained[name])

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from solo_rekd.compare.arms import UNTRAINED
 from solo_rekd.compare.report.summary import Arm, Spread, list_arms, teacher_arm
 
 ACCURACY = "linear_host.top1"
@@ -12,9 +13,9 @@ SECONDS = "pretrain.seconds"
 def verdict(comparison: dict[str, Any]) -> tuple[str, list[str]]:
     """Judges the arms by the host's linear evaluation.
 
-    An arm that learns from labels is a bound, and no competitor. The best of the others is set
-    against the first arm that does not distil, or, if it does not distil itself, against the best
-    that does; where there is no such arm, against the runner-up.
+    Arms that learn from labels are bounds, as is the untrained student, and do not compete. The
+    best of the others is set against the first arm that does not distil, or, if it does not distil
+    itself, against the best that does; where there is no such arm, against the runner-up.
 
     Args:
         comparison: what the report is made from.
@@ -27,8 +28,9 @@ def verdict(comparison: dict[str, Any]) -> tuple[str, list[str]]:
     judged = [(arm, score) for arm in list_arms(comparison) if (score := arm.spread(ACCURACY))]
     scores = {arm.name: score for arm, score in judged}
     bounds = [name for name in scores if set(name.split("+")) & set(SUPERVISED)]
-    arms = [arm for arm, _ in judged if arm.name not in bounds]
+    arms = [arm for arm, _ in judged if arm.name not in (*bounds, UNTRAINED)]
     progress = [f"{name} learns from labels and is not ranked." for name in bounds]
+    progress += floor(scores, [arm.name for arm in arms])
     progress += [f"{finished} of {planned} runs have finished."] if finished < planned else []
     if not arms:
         return "No verdict: no run has a linear accuracy yet.", progress
@@ -60,6 +62,16 @@ def verdict(comparison: dict[str, Any]) -> tuple[str, list[str]]:
     if teacher and (reached := teacher.spread(ACCURACY)):
         notes.append(f"The teacher itself reaches {reached.text()} %.")
     return sentence, [*notes, *progress]
+
+
+def floor(scores: dict[str, Spread], names: list[str]) -> list[str]:
+    """Says what the untrained student reaches, and which arms do not exceed it."""
+    if UNTRAINED not in scores:
+        return []
+    reached = scores[UNTRAINED]
+    below = [name for name in names if scores[name].mean <= reached.mean]
+    told = f"The untrained student reaches {reached.text()} %"
+    return [f"{told}, and not exceeding it: {', '.join(below)}." if below else f"{told}."]
 
 
 def choose_rival(best: Arm, others: list[Arm], ranked: list[Arm]) -> tuple[Arm, str]:

@@ -99,6 +99,18 @@ def test_a_lone_arm_has_no_rival() -> None:
     assert verdict(planned)[0] == "rekd is the only arm with a result: 70.00 % (one seed)."
 
 
+def test_the_untrained_student_is_no_rival_but_a_floor() -> None:
+    scores = {"untrained": [72, 73], "mocov2plus": [70, 71], "rekd": [75, 76]}
+    sentence, notes = verdict(compare(scores))
+    assert "5.00 points above mocov2plus" in sentence
+    assert notes[-1] == (
+        "The untrained student reaches 72.50 ± 0.71 %, and not exceeding it: mocov2plus."
+    )
+    _, notes = verdict(compare(scores | {"untrained": [20, 21]}))
+    assert notes[-1] == "The untrained student reaches 20.50 ± 0.71 %."
+    assert verdict(compare({"untrained": [90.0]}))[0].startswith("No verdict")
+
+
 def test_an_arm_that_learns_from_labels_is_not_ranked() -> None:
     bound = "rekd+dictionary=teacher+relation=labels"
     sentence, notes = verdict(compare({"mocov2plus": [70, 71], "rekd": [75, 76], bound: [90, 91]}))
