@@ -317,7 +317,7 @@ def test_the_host_knows_the_method(run: Callable[..., str], laid: Path) -> None:
 
 
 # The same student, teacher, queues and images in both, in float64. Three batches of four fill a
-# queue of 12; a prototype that 24 embeddings in a row, three steps, passed by is seeded anew.
+# queue of 12; a prototype that 12 images in a row, three steps, passed by is seeded anew.
 AGREEMENT = """
 import copy, json, sys, torch
 from omegaconf import OmegaConf
@@ -386,7 +386,7 @@ def compare(changes):
         for view, queue in enumerate(here.queues):
             same += [(queue["student"], there.queue[view].T),
                      (queue["teacher"], there.teacher_queue[view].T),
-                     (queue["ids"], there.queue_ids[view])]
+                     (queue["ids"], there.queue_ids)]
         same += [(here.bank.prototypes, there.prototypes.prototypes),
                  (here.bank.idle, there.prototypes.idle)]
         found["gaps"].append(max(float((a - b).abs().max()) for a, b in same))

@@ -10,6 +10,7 @@ import logging
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from solo_rekd.config import RekdConfig
 from solo_rekd.losses import relation_contrast_loss, symmetric_info_nce_loss
@@ -44,10 +45,10 @@ class ReKD(DistillationObjective):
         self.groups = run.num_classes if config.relation == "labels" else config.num_prototypes
         online = isinstance(self.teacher, OnlineTeacher)
         self.warmup_epochs = config.teacher_warmup_epochs if online else 0
-        # A prototype is seeded anew once both queues have turned over without it: none of their
+        # A prototype is seeded anew once the queues have turned over without it: none of their
         # entries can then carry its id.
         self.bank = PrototypeBank(
-            config.num_prototypes, teacher_dim, config.prototype_momentum, patience=2 * size
+            config.num_prototypes, teacher_dim, config.prototype_momentum, patience=size
         )
 
     def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -60,7 +61,8 @@ class ReKD(DistillationObjective):
             ready = True
             if mined:
                 self.start_bank()
-        ids = self.relatives(taught, batch)
+        images = merge_views(taught)
+        ids = self.relatives(images, batch)
 
         loss = sum(losses.values(), start=queries[0].new_zeros(()))
         share = self.config.relation_weight if ready else 0
@@ -71,35 +73,41 @@ class ReKD(DistillationObjective):
             )
             loss = loss + (1 - share) * losses["nce_loss"]
         if share > 0:
+            shares = self.soft_relatives(images)
             losses["relation_loss"] = (
-                self.relation_loss(queries[0], keys[1], taught[1], ids[1], self.queues[1])
-                + self.relation_loss(queries[1], keys[0], taught[0], ids[0], self.queues[0])
+                self.relation_loss(queries[0], keys[1], taught[1], ids, shares, self.queues[1])
+                + self.relation_loss(queries[1], keys[0], taught[0], ids, shares, self.queues[0])
             ) / 2
             loss = loss + share * losses["relation_loss"]
             metrics |= relation_metrics(
-                ids[1],
-                batch.labels,
-                self.queues[1],
-                self.groups,
-                self.run.num_classes,
+                ids, batch.labels, self.queues[1], self.groups, self.run.num_classes
             )
         self.remember(keys, taught, ids, batch.labels)
         return loss, losses | metrics
 
-    def relatives(self, taught: list[Tensor], batch: Batch) -> list[Tensor]:
-        """The group of each image, by view: its prototype, or in a control its label or chance."""
+    def relatives(self, images: Tensor, batch: Batch) -> Tensor:
+        """The group of each image: its prototype, or in a control its label or chance."""
         if self.config.relation == "labels":
-            return [batch.labels] * 2
+            return batch.labels
         if self.config.relation == "random":
-            return [random_groups(batch.indexes, self.groups)] * 2
-        return [self.bank.assign(embeddings) for embeddings in taught]
+            return random_groups(batch.indexes, self.groups)
+        return self.bank.assign(images)
+
+    def soft_relatives(self, images: Tensor) -> Tensor | None:
+        """The share of each prototype in each image, (B, C); None where assignment is hard."""
+        sharpness = self.config.assignment_temperature
+        return (images @ self.bank.prototypes.T / sharpness).softmax(1) if sharpness else None
 
     def relation_loss(
-        self, query: Tensor, key: Tensor, taught: Tensor, ids: Tensor, queue: KeyQueue
+        self,
+        query: Tensor,
+        key: Tensor,
+        taught: Tensor,
+        ids: Tensor,
+        shares: Tensor | None,
+        queue: KeyQueue,
     ) -> Tensor:
         """The relation contrast on the chosen dictionary, or the mean over both."""
-        sharpness = self.config.assignment_temperature
-        shares = (taught @ self.bank.prototypes.T / sharpness).softmax(1) if sharpness else None
         dictionaries = {"student": (key, queue["student"]), "teacher": (taught, queue["teacher"])}
         if self.config.dictionary != "both":
             dictionaries = {self.config.dictionary: dictionaries[self.config.dictionary]}
@@ -120,10 +128,11 @@ class ReKD(DistillationObjective):
         return torch.stack(parts).mean()
 
     def start_bank(self) -> None:
-        """Starts the bank on the first full queue of teacher embeddings and assigns both queues."""
-        self.bank.start(self.queues[0]["teacher"])
+        """Starts the bank on the first full queues, whose entries it assigns."""
+        images = merge_views([queue["teacher"] for queue in self.queues])
+        self.bank.start(images)
         for queue in self.queues:
-            queue["ids"].copy_(self.bank.assign(queue["teacher"]))
+            queue["ids"].copy_(self.bank.assign(images))
         _log.info(
             "the bank of %d prototypes is started: relations count from here on",
             len(self.bank.prototypes),
@@ -131,21 +140,28 @@ class ReKD(DistillationObjective):
 
     @torch.no_grad()
     def remember(
-        self, keys: list[Tensor], taught: list[Tensor], ids: list[Tensor], labels: Tensor
+        self, keys: list[Tensor], taught: list[Tensor], ids: Tensor, labels: Tensor
     ) -> None:
         """Pushes the global batch into the queues and moves the prototypes towards it."""
-        all_labels = gather(labels)
+        all_ids, all_labels = gather(ids), gather(labels)
         all_taught = [gather(embeddings) for embeddings in taught]
-        all_ids = [gather(view_ids) for view_ids in ids]
         for view, queue in enumerate(self.queues):
             queue.push(
                 student=gather(keys[view]),
                 teacher=all_taught[view],
-                ids=all_ids[view],
+                ids=all_ids,
                 labels=all_labels,
             )
         if self.bank.ready:
-            self.bank.update(torch.cat(all_taught), torch.cat(all_ids))
+            self.bank.update(merge_views(all_taught), all_ids)
+
+
+def merge_views(embeddings: list[Tensor]) -> Tensor:
+    """One unit vector an image from its views', 2 of (B, d) to (B, d): the relation is mined there.
+
+    Two crops tell more of an image than one: the groups of their sum are purer.
+    """
+    return normalize(embeddings[0] + embeddings[1], dim=1)
 
 
 def random_groups(indexes: Tensor, groups: int) -> Tensor:

@@ -64,7 +64,8 @@ def test_loss_equals_a_slow_loop(make, mode, dictionary, own_weight):
     nce = relation = teacher_nce = 0
     for v, w in ((0, 1), (1, 0)):  # the queries of view v meet the keys of view w
         for i in range(len(labels)):
-            ids = int((prototypes @ taught[w][i]).argmax())
+            image = taught[0][i] + taught[1][i]
+            ids = int((prototypes @ image).argmax())
             entry_ids = queues[w]["ids"].tolist()
             student = (keys[w][i], queues[w]["student"])
             other = (taught[w][i], queues[w]["teacher"])
@@ -184,12 +185,32 @@ def test_without_relation_weight_it_is_moco(make):
     torch.testing.assert_close(loss, parts)
 
 
-def test_ids_in_the_queue_belong_to_the_teacher_embeddings_beside_them(make):
+def test_ids_in_the_queues_belong_to_the_teacher_embeddings_of_both_views(make):
     objective = fill(make(prototype_momentum=1.0))
     objective(make_batch(seed=8), epoch=0)
+    images = objective.queues[0]["teacher"] + objective.queues[1]["teacher"]
     for queue in objective.queues:
-        assert torch.equal(queue["ids"], objective.bank.assign(queue["teacher"]))
+        assert torch.equal(queue["ids"], objective.bank.assign(images))
     torch.testing.assert_close(objective.queues[0]["labels"], objective.queues[1]["labels"])
+
+
+def test_the_relation_does_not_know_the_order_of_the_views(make):
+    found = []
+    for swap in (False, True):
+        objective = fill(make("frozen", dictionary="teacher"))
+        views = make_batch(seed=9)
+        if swap:
+            views = views._replace(
+                images=views.images[::-1],
+                features=views.features[::-1],
+                momentum_features=views.momentum_features[::-1],
+            )
+            first, second = ({n: q[n].clone() for n in q.names} for q in objective.queues)
+            for queue, other in zip(objective.queues, (second, first), strict=True):
+                for name, values in other.items():
+                    queue[name].copy_(values)
+        found.append(objective(views, epoch=0)[1]["relation_loss"])
+    torch.testing.assert_close(*found)
 
 
 def test_no_entry_of_a_queue_belongs_to_a_reseeded_prototype(make):

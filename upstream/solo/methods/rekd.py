@@ -115,7 +115,7 @@ class ReKD(BaseMomentumMethod):
         for name in ["queue", "teacher_queue"]:
             queue = torch.randn(2, proj_output_dim, self.queue_size)
             self.register_buffer(name, F.normalize(queue, dim=1))
-        self.register_buffer("queue_ids", torch.full((2, self.queue_size), -1))
+        self.register_buffer("queue_ids", torch.full((self.queue_size,), -1))
         self.register_buffer("queue_ptr", torch.zeros(1, dtype=torch.long))
         self.register_buffer("queue_full", torch.zeros(1, dtype=torch.bool))
 
@@ -124,7 +124,7 @@ class ReKD(BaseMomentumMethod):
             self.num_prototypes,
             proj_output_dim,
             momentum=cfg.method_kwargs.prototype_momentum,
-            patience=2 * self.queue_size,
+            patience=self.queue_size,
         )
 
     @staticmethod
@@ -218,7 +218,7 @@ class ReKD(BaseMomentumMethod):
         Args:
             keys (torch.Tensor): 2xNxD output features of the momentum backbone.
             teacher_keys (torch.Tensor): 2xNxD output features of the momentum teacher.
-            ids (torch.Tensor): 2xN prototypes of the momentum teacher's output features.
+            ids (torch.Tensor): N prototypes of the images.
         """
 
         batch_size = keys.shape[1]
@@ -228,7 +228,7 @@ class ReKD(BaseMomentumMethod):
         # replace the samples at ptr (dequeue and enqueue)
         self.queue[:, :, ptr : ptr + batch_size] = keys.permute(0, 2, 1)
         self.teacher_queue[:, :, ptr : ptr + batch_size] = teacher_keys.permute(0, 2, 1)
-        self.queue_ids[:, ptr : ptr + batch_size] = ids
+        self.queue_ids[ptr : ptr + batch_size] = ids
         ptr = (ptr + batch_size) % self.queue_size  # move pointer
         self.queue_ptr[0] = ptr  # type: ignore
         self.queue_full |= ptr == 0
@@ -314,12 +314,13 @@ class ReKD(BaseMomentumMethod):
         teacher_z = [self.teacher_forward(x) for x in X]
         momentum_teacher_z = torch.stack([self.momentum_teacher_forward(x) for x in X])
 
-        # ------- prototypes of the teacher's embeddings -------
+        # ------- prototypes of the images, by the teacher's embeddings of both views -------
         warmed_up = self.current_epoch >= self.teacher_warmup_epochs
         if warmed_up and self.queue_full and not self.prototypes.started:
-            self.prototypes.start(self.teacher_queue[0].T)
-            self.queue_ids.copy_(self.prototypes.assign(self.teacher_queue.transpose(1, 2)))
-        ids = self.prototypes.assign(momentum_teacher_z)
+            queued = F.normalize(self.teacher_queue.sum(0).T, dim=-1)
+            self.prototypes.start(queued)
+            self.queue_ids.copy_(self.prototypes.assign(queued))
+        ids = self.prototypes.assign(F.normalize(momentum_teacher_z.sum(0), dim=-1))
 
         # ------- contrastive and relation losses -------
         queue = self.queue.clone().detach()
@@ -344,8 +345,8 @@ class ReKD(BaseMomentumMethod):
                         z[v],
                         keys[w],
                         key_queue[w],
-                        ids[w],
-                        self.queue_ids[w],
+                        ids,
+                        self.queue_ids,
                         self.num_prototypes,
                         self.temperature,
                         self.own_weight,
@@ -355,18 +356,18 @@ class ReKD(BaseMomentumMethod):
         metrics = {"train_nce_loss": nce_loss, "train_teacher_nce_loss": teacher_nce_loss}
         if relation_weight > 0:
             # number of samples in the queue that have each prototype
-            counts = torch.bincount(self.queue_ids[1] + 1, minlength=self.num_prototypes + 1)[1:]
+            counts = torch.bincount(self.queue_ids + 1, minlength=self.num_prototypes + 1)[1:]
             metrics["train_relation_loss"] = relation_loss
-            metrics["train_positives_per_query"] = counts[ids[1]].float().mean()
+            metrics["train_positives_per_query"] = counts[ids].float().mean()
             metrics["train_active_prototypes"] = (counts > 0).sum().float()
         self.log_dict(metrics, on_epoch=True, sync_dist=True)
 
         # ------- update queues and prototypes -------
         momentum_z = gather(momentum_z, dim=1)
         momentum_teacher_z = gather(momentum_teacher_z, dim=1)
-        ids = gather(ids, dim=1)
+        ids = gather(ids)
         self._dequeue_and_enqueue(momentum_z, momentum_teacher_z, ids)
         if self.prototypes.started:
-            self.prototypes.update(momentum_teacher_z.flatten(0, 1), ids.flatten())
+            self.prototypes.update(F.normalize(momentum_teacher_z.sum(0), dim=-1), ids)
 
         return loss + teacher_nce_loss + class_loss
