@@ -114,7 +114,7 @@ def bars(
     if not shown:
         return None
     titles = [wrap_at_plus(arm.name) for _, arm, _ in shown]
-    best = max(found.mean for _, _, found in shown)
+    best = max((found.mean for _, arm, found in shown if arm.competes), default=None)
     reached = [value for _, _, found in shown for value in found.values]
     with rc_context(STYLE):
         height = sum(14 * len(title) + 34 for title in titles)

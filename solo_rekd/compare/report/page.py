@@ -152,9 +152,10 @@ def draw_maps(arms: list[Arm], out: Path) -> list[tuple[maps.Plane, Markup]]:
 
 
 def best_arms(comparison: dict[str, Any], arms: list[Arm]) -> dict[str, float]:
-    """Finds the highest mean of every column that sets it off, by its path."""
+    """Finds the highest mean of every column that sets it off, by its path; bounds have no part."""
     paths = [column.path for column in table.columns(comparison) if column.best]
-    means = {path: [found.mean for arm in arms if (found := arm.spread(path))] for path in paths}
+    ranked = [arm for arm in arms if arm.competes]
+    means = {path: [found.mean for arm in ranked if (found := arm.spread(path))] for path in paths}
     return {path: max(values) for path, values in means.items() if values}
 
 

@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from solo_rekd.compare.arms import UNTRAINED
 from solo_rekd.objectives import OBJECTIVES
 
 MISSING = "\N{EN DASH}"
+SUPERVISED = ("relation=labels", "gradient_task=labels")  # settings by which labels reach a student
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,16 @@ class Arm:
     name: str
     distils: bool
     runs: tuple[dict[str, Any], ...]
+
+    @property
+    def supervised(self) -> bool:
+        """Whether it learns from labels."""
+        return not set(SUPERVISED).isdisjoint(self.name.split("+"))
+
+    @property
+    def competes(self) -> bool:
+        """Whether it is no bound: a student without training, or one with labels."""
+        return self.name != UNTRAINED and not self.supervised
 
     def spread(self, path: str) -> Spread | None:
         """Summarises a figure, such as "knn.top1", over those runs that have it."""

@@ -6,7 +6,6 @@ from solo_rekd.compare.arms import UNTRAINED
 from solo_rekd.compare.report.summary import Arm, Spread, list_arms, teacher_arm
 
 ACCURACY = "linear_host.top1"
-SUPERVISED = ("relation=labels", "gradient_task=labels")  # settings by which labels reach a student
 SECONDS = "pretrain.seconds"
 
 
@@ -27,8 +26,8 @@ def verdict(comparison: dict[str, Any]) -> tuple[str, list[str]]:
     finished = len(comparison["runs"])
     judged = [(arm, score) for arm in list_arms(comparison) if (score := arm.spread(ACCURACY))]
     scores = {arm.name: score for arm, score in judged}
-    bounds = [name for name in scores if set(name.split("+")) & set(SUPERVISED)]
-    arms = [arm for arm, _ in judged if arm.name not in (*bounds, UNTRAINED)]
+    arms = [arm for arm, _ in judged if arm.competes]
+    bounds = [arm.name for arm, _ in judged if arm.supervised]
     progress = [f"{name} learns from labels and is not ranked." for name in bounds]
     progress += floor(scores, [arm.name for arm in arms])
     progress += [f"{finished} of {planned} runs have finished."] if finished < planned else []

@@ -202,3 +202,20 @@ def test_commands_of_every_run_are_there(page: Callable[..., str]) -> None:
     for command in ("compare", "pretrain", "linear", "knn"):
         assert f"solo-rekd {command}" in said
     assert said.count("--method rekd --seed 7") == 1
+
+
+def test_bounds_are_not_set_off_as_the_best(page: Callable[..., str]) -> None:
+    def raise_bounds(comparison: dict[str, Any]) -> None:
+        for run in comparison["runs"]:
+            if run["arm"] != "rekd":
+                run["knn"]["top1"] = 99.0
+
+    arms = ["untrained", "rekd", "rekd+relation=labels"]
+    text = page(raise_bounds, arms=arms, seeds=(0,))
+    best = re.findall(r'class="best">([\d.]+)', text)
+    assert len(best) == 3
+    assert "99.00" not in best
+
+
+def test_among_bounds_alone_none_is_the_best(page: Callable[..., str]) -> None:
+    assert 'class="best"' not in page(arms=["untrained"], seeds=(0,))
