@@ -25,7 +25,7 @@ pushed = []
 remember = ReKD.remember
 
 def record(self, keys, taught, ids, labels):
-    pushed.append({"student": keys[1], "teacher": taught[1], "ids": ids[1], "labels": labels})
+    pushed.append({"student": keys[1], "teacher": taught[1], "ids": ids, "labels": labels})
     remember(self, keys, taught, ids, labels)
 
 def save(self):
