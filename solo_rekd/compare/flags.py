@@ -31,8 +31,10 @@ RESERVED = (
     "teacher_mode teacher_checkpoint teacher_stem"
 ).split()
 TEACHER_SEED = 0
-# One epoch sets the statistics of BatchNorm, without which a network's features are none.
 STANDSTILL = {"name": UNTRAINED, LR: 0, "scheduler": "none", "weight_decay": 0}
+# They set the statistics of BatchNorm, without which a network's features are none. In
+# torchvision's MobileNets a batch moves those by 1 % only.
+STANDSTILL_EPOCHS = 5
 
 
 def teacher_flags(plan: Plan) -> list[str]:
@@ -53,7 +55,8 @@ def pretrain_flags(plan: Plan, run: Run, teacher_checkpoint: str | None) -> list
     arm = run.arm
     network = _network(plan, plan.student, plan.stem)
     if arm.method == UNTRAINED:
-        settings = _shared(plan, network, "mocov2plus", 1, run.seed, plan.lr)
+        epochs = min(plan.epochs, STANDSTILL_EPOCHS)
+        settings = _shared(plan, network, "mocov2plus", epochs, run.seed, plan.lr)
         return [*_words(settings | _host_method(plan, "mocov2plus") | STANDSTILL), *plan.extra]
     settings = _shared(plan, network, arm.method, plan.epochs, run.seed, arm.lr or plan.lr)
     if arm.distils:

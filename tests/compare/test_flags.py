@@ -73,15 +73,16 @@ def test_an_arm_with_a_learning_rate_of_its_own(plan):
     refuse_settings(plan(arms="rekd+lr=0.032,simclr+lr=0.032"))
 
 
-def test_the_untrained_student_is_mocos_that_stands_still_for_an_epoch(plan):
-    still = student_flags(plan(), UNTRAINED, seed=3)
+@pytest.mark.parametrize(("epochs", "standing"), [(2, "2"), (200, "5")])
+def test_the_untrained_student_is_mocos_that_stands_still(plan, epochs, standing):
+    still = student_flags(plan(epochs=epochs), UNTRAINED, seed=3)
     told = {name: still[name] for name in ("method", "name", "lr", "scheduler", "max_epochs")}
     assert told == {
         "method": "mocov2plus",
         "name": UNTRAINED,
         "lr": "0",
         "scheduler": "none",
-        "max_epochs": "1",
+        "max_epochs": standing,
     }
     moving = student_flags(plan(), "mocov2plus", seed=3)
     assert still["encoder"] == moving["encoder"]
