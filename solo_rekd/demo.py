@@ -14,7 +14,7 @@ IMAGE_SIZE = 32
 COMPARISON = (
     "--methods rekd+teacher_mode=online,mocov2plus,simclr,untrained --student alexnet "
     "--teacher resnet18 --teacher_stem imagenet --mean 0.5 0.5 0.5 --std 0.5 0.5 0.5 "
-    "--batch_size 64 --lr 0.12 --linear_epochs 10 --linear_lr 0.02 --num_workers 0"
+    "--batch_size 64 --lr 0.01 --linear_epochs 10 --linear_lr 0.02 --num_workers 0"
 )
 # digits have no mirror images, and little of one can be cut away
 HOST_FLAGS = "--horizontal_flip_prob 0 --min_scale 0.4"
