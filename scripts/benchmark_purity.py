@@ -1,7 +1,8 @@
 """Measures how pure a teacher's groups are, by how many views of an image they are mined from.
 
 Purity is the share of two different images of a group that are of one class, over the groups of
-spherical k-means on the means of 1, 2, 4 and 8 augmented views, and of the whole images. Usage:
+spherical k-means on the means of 1, 2, 4 and 8 augmented views, of the whole images, and of the
+whole images with BatchNorm's statistics of their batch of 32. Usage:
     python scripts/benchmark_purity.py DATA/tune --teacher resnet18 --teacher_checkpoint FILE
 """
 
@@ -11,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from torchvision import datasets, transforms
 
 from solo_rekd.relation import assign, spherical_kmeans
@@ -62,6 +63,11 @@ def main() -> None:
     views = torch.stack([embed(augmented) for _ in range(max(VIEWS))])
     sources = {f"{n} views": normalize(views[:n].mean(0), dim=1) for n in VIEWS}
     sources["whole image"] = embed(whole)
+    loaded.backbone.train()
+    order = torch.randperm(len(sources["whole image"]))
+    shuffled = Subset(datasets.ImageFolder(args.images, whole), order.tolist())
+    batches = [teacher(images)[1] for images, _ in DataLoader(shuffled, batch_size=32)]
+    sources["its batch"] = torch.cat(batches)[order.argsort()]
     labels = torch.tensor(datasets.ImageFolder(args.images).targets)
     print("prototypes ", *(f"{name:>11}" for name in sources))
     for number in args.prototypes:

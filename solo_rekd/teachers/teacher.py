@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from solo_rekd.teachers.projector import widths
 
@@ -31,6 +32,9 @@ def _twin(module: nn.Module) -> nn.Module:
 class OnlineTeacher(nn.Module):
     """A teacher trained along, with a momentum twin that gives the keys (as in MoCo).
 
+    One that starts from a checkpoint keeps the statistics of its BatchNorm layers: a batch of other
+    images than it was trained on has others, and with those its embeddings lose their meaning.
+
     Args:
         backbone: images (B, 3, H, W) to pooled features (B, num_features).
         projector: features to embeddings (B, d).
@@ -55,6 +59,16 @@ class OnlineTeacher(nn.Module):
         self.num_features = int(backbone.num_features)  # type: ignore[arg-type]
         self.embedding_dim = widths(projector)[1]
         self.identity = identity or make_identity("online")
+        self.train()  # Lightning 2 leaves the modes as it finds them
+
+    def train(self, mode: bool = True) -> "OnlineTeacher":
+        """Sets the mode, but for BatchNorm layers whose statistics stay."""
+        super().train(mode)
+        if self.identity["checkpoint"] is not None:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
 
     def query(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, num_features) and embedding (B, d), L2-normalised, with gradients."""

@@ -8,6 +8,7 @@ from torch import nn
 from solo_rekd.backbones import build_backbone
 from solo_rekd.config import DistillationConfig
 from solo_rekd.teachers import FrozenTeacher, OnlineTeacher, build_teacher
+from solo_rekd.teachers.teacher import make_identity
 
 
 def small_backbone() -> nn.Module:
@@ -119,6 +120,27 @@ def test_online_twin_starts_equal_and_is_another(online, images):
     with torch.no_grad():
         online.projector[0].weight.zero_()
     assert online.momentum_projector[0].weight.any()
+
+
+def test_online_from_a_checkpoint_keeps_its_statistics(images):
+    torch.manual_seed(0)
+    ripe = make_identity("online", checkpoint="t.pth")
+    teacher = Parent(OnlineTeacher(small_backbone(), head(), ripe)).teacher
+    for prepare in (lambda: None, lambda: Parent(teacher).eval().train()):
+        prepare()
+        before = {name: value.clone() for name, value in teacher.named_buffers()}
+        teacher.query(images)
+        alone = teacher.key(images[:1])[1]  # a row does not depend on its batch
+        torch.testing.assert_close(alone, teacher.key(images)[1][:1])
+        assert all(torch.equal(value, before[name]) for name, value in teacher.named_buffers())
+    teacher.query(images)[1].sum().backward()
+    assert teacher.backbone[1].weight.grad is not None
+
+
+def test_online_from_nothing_learns_its_statistics(online, images):
+    before = online.backbone[1].running_mean.clone()
+    online.query(images)
+    assert not torch.equal(online.backbone[1].running_mean, before)
 
 
 def test_online_is_written_to_checkpoints(online):
