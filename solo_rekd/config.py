@@ -115,12 +115,18 @@ class RekdConfig(DistillationConfig):
         bounds=(0, 1),
     )
     dictionary: str = _option(
-        "both",
+        "teacher",
         "whose embeddings the relation contrast compares with",
         choices=("student", "teacher", "both"),
     )
+    teacher_view: str = _option(
+        "same",
+        "which view's embedding by the teacher is the query's own key in the teacher's dictionary: "
+        "that of the view which the student sees too, or of the other",
+        choices=("same", "other"),
+    )
     own_weight: str | float = _option(
-        0.5,
+        0.8,
         "target weight of the image's own key; uniform: 1/(1 + positives), as supervised contrast",
         parse=parse_own_weight,
         bounds=(0, 1),

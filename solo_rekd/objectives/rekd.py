@@ -74,9 +74,14 @@ class ReKD(DistillationObjective):
             loss = loss + (1 - share) * losses["nce_loss"]
         if share > 0:
             shares = self.soft_relatives(images)
+            teacher_keys = taught if self.config.teacher_view == "same" else taught[::-1]
             losses["relation_loss"] = (
-                self.relation_loss(queries[0], keys[1], taught[1], ids, shares, self.queues[1])
-                + self.relation_loss(queries[1], keys[0], taught[0], ids, shares, self.queues[0])
+                self.relation_loss(
+                    queries[0], keys[1], teacher_keys[0], ids, shares, self.queues[1]
+                )
+                + self.relation_loss(
+                    queries[1], keys[0], teacher_keys[1], ids, shares, self.queues[0]
+                )
             ) / 2
             loss = loss + share * losses["relation_loss"]
             metrics |= relation_metrics(
@@ -102,13 +107,16 @@ class ReKD(DistillationObjective):
         self,
         query: Tensor,
         key: Tensor,
-        taught: Tensor,
+        teacher_key: Tensor,
         ids: Tensor,
         shares: Tensor | None,
         queue: KeyQueue,
     ) -> Tensor:
         """The relation contrast on the chosen dictionary, or the mean over both."""
-        dictionaries = {"student": (key, queue["student"]), "teacher": (taught, queue["teacher"])}
+        dictionaries = {
+            "student": (key, queue["student"]),
+            "teacher": (teacher_key, queue["teacher"]),
+        }
         if self.config.dictionary != "both":
             dictionaries = {self.config.dictionary: dictionaries[self.config.dictionary]}
         parts = [

@@ -44,12 +44,13 @@ def contrast(query, own, entries, ids, entry_ids, tau, own_weight):
 
 
 @pytest.mark.parametrize("dictionary", ["student", "teacher", "both"])
+@pytest.mark.parametrize("teacher_view", ["same", "other"])
 @pytest.mark.parametrize("own_weight", [0.5, "uniform"])
-def test_loss_equals_a_slow_loop(make, mode, dictionary, own_weight):
+def test_loss_equals_a_slow_loop(make, mode, dictionary, teacher_view, own_weight):
     tau, share = 0.3, 0.7
     objective = fill(
-        make(mode, dictionary=dictionary, own_weight=own_weight, temperature=tau,
-             relation_weight=share)
+        make(mode, dictionary=dictionary, teacher_view=teacher_view, own_weight=own_weight,
+             temperature=tau, relation_weight=share)
     )  # fmt: skip
     views = make_batch(seed=9)
     images, features, momentum, labels, _ = views
@@ -68,7 +69,8 @@ def test_loss_equals_a_slow_loop(make, mode, dictionary, own_weight):
             ids = int((prototypes @ image).argmax())
             entry_ids = queues[w]["ids"].tolist()
             student = (keys[w][i], queues[w]["student"])
-            other = (taught[w][i], queues[w]["teacher"])
+            seen = v if teacher_view == "same" else w
+            other = (taught[seen][i], queues[w]["teacher"])
             used = {"student": [student], "teacher": [other], "both": [student, other]}[dictionary]
             q = queries[v][i]
             nce = nce + contrast(q, *student, ids, entry_ids, tau, 1.0)
@@ -77,7 +79,8 @@ def test_loss_equals_a_slow_loop(make, mode, dictionary, own_weight):
                 relation = relation + part / len(used)
             if mode == "online":
                 tq = teacher.query(images[v])[1][i]
-                teacher_nce = teacher_nce + contrast(tq, *other, ids, entry_ids, 0.2, 1.0)
+                tk = (taught[w][i], queues[w]["teacher"])
+                teacher_nce = teacher_nce + contrast(tq, *tk, ids, entry_ids, 0.2, 1.0)
     count = 2 * len(labels)
 
     loss, logs = objective(views, epoch=0)
@@ -104,7 +107,7 @@ def expected_relation(objective, views, groups):
         entries, entry_ids = objective.queues[w]["teacher"], objective.queues[w]["ids"].tolist()
         for i, group in enumerate(groups):
             total = total + contrast(
-                queries[v][i], taught[w][i], entries, group, entry_ids, tau, own_weight
+                queries[v][i], taught[v][i], entries, group, entry_ids, tau, own_weight
             )
     return total / (2 * len(groups))
 

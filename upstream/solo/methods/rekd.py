@@ -162,8 +162,8 @@ class ReKD(BaseMomentumMethod):
         cfg.method_kwargs.relation_weight = omegaconf_select(
             cfg, "method_kwargs.relation_weight", 1.0
         )
-        cfg.method_kwargs.dictionary = omegaconf_select(cfg, "method_kwargs.dictionary", "both")
-        cfg.method_kwargs.own_weight = omegaconf_select(cfg, "method_kwargs.own_weight", 0.5)
+        cfg.method_kwargs.dictionary = omegaconf_select(cfg, "method_kwargs.dictionary", "teacher")
+        cfg.method_kwargs.own_weight = omegaconf_select(cfg, "method_kwargs.own_weight", 0.8)
         cfg.method_kwargs.num_prototypes = omegaconf_select(
             cfg, "method_kwargs.num_prototypes", 100
         )
@@ -325,10 +325,13 @@ class ReKD(BaseMomentumMethod):
         # ------- contrastive and relation losses -------
         queue = self.queue.clone().detach()
         teacher_queue = self.teacher_queue.clone().detach()
+        # the teacher's key of a query is that of the same view, hence the flip
+        student_dictionary = (momentum_z, queue)
+        teacher_dictionary = (momentum_teacher_z.flip(0), teacher_queue)
         dictionaries = {
-            "student": [(momentum_z, queue)],
-            "teacher": [(momentum_teacher_z, teacher_queue)],
-            "both": [(momentum_z, queue), (momentum_teacher_z, teacher_queue)],
+            "student": [student_dictionary],
+            "teacher": [teacher_dictionary],
+            "both": [student_dictionary, teacher_dictionary],
         }[self.dictionary]
         relation_weight = self.relation_weight if self.prototypes.started else 0
 
