@@ -115,8 +115,9 @@ class RekdConfig(DistillationConfig):
         bounds=(0, 1),
     )
     dictionary: str = _option(
-        "teacher",
-        "whose embeddings the relation contrast compares with",
+        "both",
+        "whose embeddings the relation contrast compares with; the teacher's alone suits one that "
+        "is ripe",
         choices=("student", "teacher", "both"),
     )
     teacher_view: str = _option(

@@ -162,7 +162,7 @@ class ReKD(BaseMomentumMethod):
         cfg.method_kwargs.relation_weight = omegaconf_select(
             cfg, "method_kwargs.relation_weight", 1.0
         )
-        cfg.method_kwargs.dictionary = omegaconf_select(cfg, "method_kwargs.dictionary", "teacher")
+        cfg.method_kwargs.dictionary = omegaconf_select(cfg, "method_kwargs.dictionary", "both")
         cfg.method_kwargs.own_weight = omegaconf_select(cfg, "method_kwargs.own_weight", 0.8)
         cfg.method_kwargs.num_prototypes = omegaconf_select(
             cfg, "method_kwargs.num_prototypes", 100
