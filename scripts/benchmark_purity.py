@@ -63,7 +63,7 @@ def main() -> None:
     views = torch.stack([embed(augmented) for _ in range(max(VIEWS))])
     sources = {f"{n} views": normalize(views[:n].mean(0), dim=1) for n in VIEWS}
     sources["whole image"] = embed(whole)
-    loaded.backbone.train()
+    loaded.backbone.train()  # shuffled: the folder is sorted by class
     order = torch.randperm(len(sources["whole image"]))
     shuffled = Subset(datasets.ImageFolder(args.images, whole), order.tolist())
     batches = [teacher(images)[1] for images, _ in DataLoader(shuffled, batch_size=32)]
