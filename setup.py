@@ -9,6 +9,7 @@ from setuptools.command.build_py import build_py
 HOOK = "solo_rekd.pth"
 ROOT = Path(__file__).parent
 COMPARE = ["scikit-learn", "matplotlib", "jinja2"]
+ONNX = ["onnx", "onnxscript", "onnxruntime", "torch>=2.6"]
 RECIPES = ("scripts/pretrain", "scripts/linear")
 
 
@@ -80,7 +81,8 @@ setup(
         "dali": ["nvidia-dali-cuda130>=2.4"],
         "compare": COMPARE,
         "demo": COMPARE,
-        "test": ["pytest", "pytest-cov", "ruff", "mypy", *COMPARE],
+        "onnx": ONNX,
+        "test": ["pytest", "pytest-cov", "ruff", "mypy", *COMPARE, *ONNX],
     },
     entry_points={"console_scripts": ["solo-rekd = solo_rekd.cli:main"]},
     cmdclass={"build_py": BuildWithHook},

@@ -147,7 +147,7 @@ def build_backbone(name: str, img_size: int, stem: str = "auto") -> nn.Module:
         if name.startswith(TIMM):
             net, choice = _build_timm(name, img_size, stem), "timm's own"
         else:
-            small = img_size <= SMALL_IMAGE if stem == "auto" else stem == "small"
+            small = settle_stem(name, img_size, stem) == "small"
             net, choice = _build_own(name, small), "small-image" if small else "ImageNet"
         net.num_features = _features(net, img_size)  # type: ignore[assignment]
     except (RuntimeError, ValueError, AssertionError) as error:
@@ -156,6 +156,13 @@ def build_backbone(name: str, img_size: int, stem: str = "auto") -> nn.Module:
     reason = f"for {img_size} px inputs" if stem == "auto" else f"as stem={stem} asks"
     _log.info("%s: %s stem %s", name, choice, reason)
     return net
+
+
+def settle_stem(name: str, img_size: int, stem: str) -> str:
+    """What `build_backbone` makes of a `stem` of `auto`; that of a timm model stays it."""
+    if stem != "auto" or name.startswith(TIMM):
+        return stem
+    return "small" if img_size <= SMALL_IMAGE else "imagenet"
 
 
 def _build_own(name: str, small: bool) -> nn.Module:

@@ -16,6 +16,7 @@ USAGE = """usage: solo-rekd COMMAND ...
   pretrain FLAGS   pretrain (the flags of the host's main_pretrain.py, and --seed)
   linear FLAGS     linear evaluation (the flags of main_linear.py, and --seed)
   knn FLAGS        k-nearest-neighbour evaluation (solo-rekd knn --help)
+  export CKPT OUT  the student alone, to deploy: .safetensors or .onnx (solo-rekd export --help)
   run SCRIPT ...   run a script of the host with the plug-in active
   list             methods, students, teachers and teacher formats
 
@@ -59,6 +60,13 @@ def knn(argv: list[str]) -> None:
     print_accuracy("kNN", hosts.commands().knn(argv))
 
 
+def export(argv: list[str]) -> None:
+    """Writes the student alone."""
+    from solo_rekd.export import main as run_export
+
+    run_export(argv)
+
+
 def print_accuracy(name: str, result: dict) -> None:
     """Prints one evaluation."""
     print(f"{name} top-1 {result['top1']:.2f}, top-5 {result['top5']:.2f} ({result['protocol']})")
@@ -96,6 +104,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "pretrain": pretrain,
     "linear": linear,
     "knn": knn,
+    "export": export,
     "run": run,
     "list": show_lists,
 }

@@ -1,8 +1,10 @@
 """The one error a user can cause, and how it reaches the terminal."""
 
+import argparse
 import sys
 from collections.abc import Iterable
 from types import TracebackType
+from typing import NoReturn
 
 
 class UserError(Exception):
@@ -22,6 +24,14 @@ def refuse(key: str, value: object, allowed: str | Iterable[str]) -> UserError:
     """
     allowed = allowed if isinstance(allowed, str) else ", ".join(allowed)
     return UserError(f"{key}={value!r} is not allowed: expected {allowed}")
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose complaint is one line; argparse puts every flag there is before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises the mistake as a UserError."""
+        raise UserError(message)
 
 
 def report(error: UserError) -> int:

@@ -81,11 +81,7 @@ def settle_teachers(plan: Plan) -> Plan:
         return plan
     given = (plan.teacher_checkpoint, plan.teacher, plan.crop_size, plan.teacher_stem)
     teacher = load_networks(*given)
-    stem = plan.teacher_stem
-    if plan.teacher.startswith("resnet"):
-        small = teacher.backbone.conv1.kernel_size == (3, 3)  # type: ignore[union-attr]
-        stem = "small" if small else "imagenet"
-    return dataclasses.replace(plan, teacher_stem=stem, teacher_sha256=teacher.sha256)
+    return dataclasses.replace(plan, teacher_stem=teacher.stem, teacher_sha256=teacher.sha256)
 
 
 def refuse_flags(plan: Plan) -> None:

@@ -3,11 +3,11 @@
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from solo_rekd.backbones import SMALL_IMAGE, STEMS
 from solo_rekd.compare.arms import METHODS
-from solo_rekd.errors import UserError
+from solo_rekd.errors import OneLineParser
 
 DESCRIPTION = """\
 Compares methods on one image folder: the same student, data, augmentation and budget for all.
@@ -24,14 +24,6 @@ the first of which is the student without any training; or a method with setting
 Teachers are frozen, trained once by mocov2plus on the same images, unless an arm says
 teacher_mode=online.
 """
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """A parser whose complaint is one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises the mistake as a UserError."""
-        raise UserError(message)
 
 
 def at_least(kind: Callable[[str], Any], minimum: float) -> Callable[[str], Any]:

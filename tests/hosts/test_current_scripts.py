@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from solo_rekd.export import main as export
 
 pytest.importorskip("solo.data", reason="no checkout of solo-learn's main branch: SOLO_LEARN_HOME")
 
@@ -43,6 +47,13 @@ def test_pretrains_and_evaluates(
     checkpoint = saved(tmp_path, method)
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
     assert all(tensor.isfinite().all() for tensor in state.values())
+
+    export([str(checkpoint), str(target := tmp_path / "student.safetensors")])
+    for name, tensor in load_file(target).items():
+        assert torch.equal(state[f"backbone.{name}"], tensor), name
+    with safe_open(target, "pt") as file:
+        told = file.metadata()
+    assert (told["encoder"], told["crop_size"], told["stem"]) == (backbone, "32", "small")
 
     weights = {"pretrained_feature_extractor": f"'{checkpoint}'", "checkpoint.enabled": True}
     argv = arguments("linear", **student, **weights)

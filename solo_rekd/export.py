@@ -1,0 +1,168 @@
+"""`solo-rekd export`: the student alone, to deploy, as weights or as a network of its own."""
+
+import argparse
+import importlib.util
+import json
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from solo_rekd import __version__
+from solo_rekd.backbones import STEMS
+from solo_rekd.errors import OneLineParser, UserError, refuse
+from solo_rekd.files import replacing
+from solo_rekd.hosts.run_settings import read_student
+from solo_rekd.teachers.load import load_networks
+
+_log = logging.getLogger("solo_rekd")
+
+SUFFIXES = (".safetensors", ".onnx")
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+DESCRIPTION = """\
+Writes the student of a checkpoint, without projector, momentum twin, teacher and classifiers:
+TARGET.safetensors holds its weights under torchvision's or timm's names, TARGET.onnx the whole
+network, images (N, 3, crop_size, crop_size) to features, for any N.
+
+How it was trained is read from args.json beside the checkpoint, where the hosts write it; what is
+given here comes before. It goes into the file as metadata.
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Makes the parser of the command line."""
+    parser = OneLineParser(
+        prog="solo-rekd export",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("checkpoint", type=Path, help="of a run, or any format of solo-rekd list")
+    parser.add_argument("target", type=Path, help=f"file to write: {' or '.join(SUFFIXES)}")
+    parser.add_argument("--encoder", metavar="NAME", help="the student (solo-rekd list)")
+    parser.add_argument("--crop_size", type=int, metavar="N", help="side of its images [px]")
+    parser.add_argument("--stem", choices=STEMS, help="first layers")
+    colours: dict[str, Any] = {"type": float, "nargs": 3, "metavar": ("R", "G", "B")}
+    parser.add_argument("--mean", **colours, help="of the colours it was trained on, in [0, 1]")
+    parser.add_argument("--std", **colours, help="of the colours it was trained on, in [0, 1]")
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Exports, and prints what was written.
+
+    Raises:
+        UserError: see `export`; an option is unknown, or its value not allowed.
+    """
+    options = vars(make_parser().parse_args(argv))
+    checkpoint, target = options.pop("checkpoint"), options.pop("target")
+    given = {name: value for name, value in options.items() if value is not None}
+    facts = export(checkpoint, target, read_student(checkpoint.parent) | given)
+    print(f"wrote {target}, {target.stat().st_size / 1e6:.1f} MB")
+    for name, value in facts.items():
+        print(f"  {name:<14}{value}")
+
+
+def export(checkpoint: Path, target: Path, trained: Mapping[str, Any]) -> dict[str, str]:
+    """Writes the student of a checkpoint, whole or not at all.
+
+    Args:
+        checkpoint: of a host, or of any format that a teacher is read from.
+        target: the file to write, of one of `SUFFIXES`.
+        trained: how the student was trained: encoder and crop_size in px, and, where known, stem
+            and mean and std in [0, 1] a colour.
+
+    Returns:
+        What the file's metadata says.
+
+    Raises:
+        UserError: a setting is missing or not allowed, the checkpoint does not hold that encoder,
+            a package for ONNX is missing, or the file cannot be written.
+    """
+    if target.suffix not in SUFFIXES:
+        raise refuse("target", str(target), f"a file that ends in {' or '.join(SUFFIXES)}")
+    if not target.absolute().parent.is_dir():
+        raise refuse("target", str(target), "a file in a folder that exists")
+    if target.suffix == ".onnx":
+        refuse_missing_packages()
+    for name in ("encoder", "crop_size"):
+        if name not in trained:
+            raise UserError(f"--{name} is missing: no args.json beside {checkpoint} tells it")
+    encoder, crop_size = trained["encoder"], trained["crop_size"]
+    asked = trained.get("stem", "auto")
+    student = load_networks(checkpoint, encoder, crop_size, asked, role="student")
+    facts = {
+        "encoder": encoder,
+        "crop_size": str(crop_size),
+        "stem": student.stem,
+        "num_features": str(student.backbone.num_features),
+        **{name: json.dumps(trained[name]) for name in ("mean", "std") if name in trained},
+        "checkpoint": student.sha256,
+        "solo_rekd": __version__,
+    }
+    write = write_weights if target.suffix == ".safetensors" else write_network
+    try:
+        with replacing(target) as unfinished:
+            write(student.backbone.eval(), crop_size, facts, unfinished)
+    except OSError as error:
+        raise UserError(f"{target} cannot be written: {error.strerror or error}") from None
+    return facts
+
+
+def refuse_missing_packages() -> None:
+    """Raises a UserError where a package is missing that only ONNX needs."""
+    if missing := [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]:
+        raise UserError(f"{', '.join(missing)} missing: pip install 'solo-rekd[onnx]'")
+
+
+def write_weights(network: nn.Module, crop_size: int, facts: dict[str, str], path: Path) -> None:
+    """Writes the weights as safetensors."""
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    path.write_bytes(save(tensors, facts))
+
+
+def write_network(network: nn.Module, crop_size: int, facts: dict[str, str], path: Path) -> None:
+    """Writes the network as ONNX, and sees that ONNX Runtime makes of images what torch makes.
+
+    Raises:
+        UserError: torch cannot express the network.
+        AssertionError: ONNX Runtime's features differ.
+    """
+    images = torch.randn(2, 3, crop_size, crop_size)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, about its own insides
+            program = torch.onnx.export(
+                network,
+                (images,),
+                input_names=["images"],
+                output_names=["features"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamo=True,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        cause = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"{facts['encoder']} cannot be ONNX: {cause}; TARGET.safetensors can hold it"
+        ) from None
+    assert program is not None  # it is, without a file's name
+    program.model.metadata_props.update(facts)
+    program.save(path, external_data=False)
+    check_network(network, path, torch.randn(3, 3, crop_size, crop_size))
+
+
+def check_network(network: nn.Module, path: Path, images: torch.Tensor) -> None:
+    """Raises an AssertionError where ONNX Runtime's features of `images` are not torch's."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (features,) = session.run(None, {"images": images.numpy()})
+    with torch.no_grad():
+        expected = network(images)
+    torch.testing.assert_close(torch.from_numpy(features), expected, rtol=1e-3, atol=1e-4)

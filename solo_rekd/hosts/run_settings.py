@@ -1,0 +1,65 @@
+"""What a run's folder tells of its student: either host writes `args.json` beside a checkpoint."""
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from solo_rekd.files import read_json
+
+FOLDERS = ("custom", "imagenet", "imagenet100")  # else the host has means and deviations of its own
+
+
+def read_student(folder: Path) -> dict[str, Any]:
+    """Reads how the student of a run was trained, without importing a host.
+
+    Args:
+        folder: where the checkpoint lies.
+
+    Returns:
+        encoder; crop_size in px; stem; mean and std in [0, 1] a colour: as far as the folder tells.
+    """
+    run = read_json(folder / "args.json") or {}
+    try:
+        return _classic(run) if "encoder" in run else _current(_resolved(run))
+    except (KeyError, IndexError, TypeError, ValueError):
+        return {}  # another program's args.json
+
+
+def _classic(run: Mapping[str, Any]) -> dict[str, Any]:
+    stem = {"stem": str(run["stem"])} if "stem" in run else {}  # the host's own script has none
+    colours = _colours(run["dataset"], run)
+    return {
+        "encoder": str(run["encoder"]),
+        "crop_size": int(run["crop_size"][0]),
+        **stem,
+        **colours,
+    }
+
+
+def _current(run: Mapping[str, Any]) -> dict[str, Any]:
+    view = run["augmentations"][0]
+    colours = _colours(run["data"]["dataset"], view)
+    return {
+        "encoder": str(run["backbone"]["name"]),
+        "crop_size": int(view["crop_size"]),
+        **colours,
+    }
+
+
+def _colours(dataset: str, given: Mapping[str, Any]) -> dict[str, list[float]]:
+    if dataset not in FOLDERS:
+        return {}
+    mean, std = given.get("mean", IMAGENET_DEFAULT_MEAN), given.get("std", IMAGENET_DEFAULT_STD)
+    return {"mean": [float(value) for value in mean], "std": [float(value) for value in std]}
+
+
+def _resolved(run: dict[str, Any]) -> Mapping[str, Any]:
+    """The settings with `${...}` replaced: the current host writes them as Hydra had them."""
+    if importlib.util.find_spec("omegaconf") is None:
+        return run
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(OmegaConf.create(run), resolve=True)  # type: ignore[return-value]
