@@ -5,9 +5,10 @@ epochs by the host's MoCo v2+ and SimCLR and by ReKD, and judged untrained too, 
 `solo-rekd compare` does it.
 """
 
-import argparse
 import os
 from pathlib import Path
+
+from solo_rekd.errors import OneLineParser
 
 IMAGE_SIZE = 32
 # the longest run first, beside which the others fit
@@ -49,7 +50,7 @@ def write_digits(folder: Path) -> None:
 
 def main(argv: list[str]) -> None:
     """Runs the demo from the command line."""
-    parser = argparse.ArgumentParser(prog="solo-rekd demo", description=__doc__)
+    parser = OneLineParser(prog="solo-rekd demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="data and results")
     parser.add_argument("--epochs", type=int, default=4, help="of pretraining, a method")
     args = parser.parse_args(argv)

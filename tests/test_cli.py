@@ -91,8 +91,16 @@ def test_mistake_in_pretraining_is_one_line(
 def test_choice_that_is_none_shows_the_choices(solo: Solo, flags: Flags) -> None:
     code, _, err = solo("pretrain", *flags("pretrain", method="rekd", encoder="no_such_net"))
     assert code == 2
-    assert "invalid choice: 'no_such_net'" in err.splitlines()[-1]
-    assert "alexnet" in err.splitlines()[-1]
+    assert "invalid choice: 'no_such_net'" in err and "alexnet" in err
+    assert err.startswith("solo-rekd: error: ") and err.count("\n") == 1
+
+
+def test_missing_flags_are_one_line_without_all_the_others(solo: Solo) -> None:
+    images = ["--dataset", "custom", "--train_dir", "train"]
+    code, out, err = solo("pretrain", "--method", "rekd", "--encoder", "alexnet", *images)
+    assert (code, out) == (2, "")
+    assert err.startswith("solo-rekd: error: the following arguments are required: ")
+    assert "--brightness" in err and err.count("\n") == 1
 
 
 def test_train_and_evaluate(solo: Solo, flags: Flags, tmp_path: Path) -> None:

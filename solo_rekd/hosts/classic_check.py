@@ -1,8 +1,5 @@
 """Reads flags as a job of the classic host will, without starting it."""
 
-import contextlib
-import io
-
 from solo.args import setup
 
 from solo_rekd.errors import UserError
@@ -18,10 +15,7 @@ def check_pretrain(argv: list[str]) -> None:
     Raises:
         UserError: a flag is unknown, or its value is not allowed.
     """
-    said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
-            classic_commands.parse(argv, setup.parse_args_pretrain)
-    except SystemExit:
-        reason = said.getvalue().strip().rpartition("error: ")[2]
-        raise UserError(f"{classic_commands.flag(argv, 'method')}: {reason}") from None
+        classic_commands.parse(argv, setup.parse_args_pretrain)
+    except UserError as error:
+        raise UserError(f"{classic_commands.flag(argv, 'method')}: {error}") from None

@@ -25,7 +25,7 @@ from solo.utils.checkpointer import Checkpointer
 from solo.utils.knn import WeightedKNNClassifier
 from torch.nn.functional import normalize
 
-from solo_rekd.errors import UserError, refuse
+from solo_rekd.errors import OneLineParser, UserError, refuse
 from solo_rekd.hosts import classic_arguments, classic_backbones
 from solo_rekd.hosts.classic_features import Features, extract_features
 from solo_rekd.hosts.classic_help import own_flags
@@ -44,18 +44,20 @@ SEEDS = 2**32  # how many there are
 
 @contextmanager
 def command_line(argv: list[str]) -> Iterator[None]:
-    """Lets the host's parsers, which read sys.argv, see `argv`."""
-    kept = sys.argv
+    """Lets the host's parsers, which read sys.argv, see `argv`, and complain in one line."""
+    kept, complain = sys.argv, argparse.ArgumentParser.error
     sys.argv = [kept[0], *argv]
+    argparse.ArgumentParser.error = OneLineParser.error  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:
         sys.argv = kept
+        argparse.ArgumentParser.error = complain  # type: ignore[method-assign]
 
 
 def flag(argv: list[str], name: str) -> str | None:
     """The value of one flag in `argv`, which is read before the host's parser knows its flags."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = OneLineParser(add_help=False, allow_abbrev=False)
     parser.add_argument(f"--{name}")
     return getattr(parser.parse_known_args(argv)[0], name)
 

@@ -9,13 +9,14 @@ from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 
 from solo_rekd.backbones import SMALL_IMAGE, STEMS
+from solo_rekd.errors import OneLineParser
 
 HOST_SEED = 5  # what the host's pretraining script fixes
 
 
 def own_flags() -> ArgumentParser:
     """The flags that our commands have beside the host's."""
-    parser = ArgumentParser(add_help=False, allow_abbrev=False, usage=SUPPRESS)
+    parser = OneLineParser(add_help=False, allow_abbrev=False, usage=SUPPRESS)
     group = parser.add_argument_group("flags of solo-rekd beside the host's")
     group.add_argument(
         "--seed",
