@@ -116,8 +116,8 @@ class RekdConfig(DistillationConfig):
     )
     dictionary: str = _option(
         "both",
-        "whose embeddings the relation contrast compares with; the teacher's alone suits one that "
-        "is ripe",
+        "whose embeddings the relation contrast compares with; with both the teacher's have no "
+        "relation; the teacher's alone suits one that is ripe, with an own_weight of 0.8 or more",
         choices=("student", "teacher", "both"),
     )
     teacher_view: str = _option(
@@ -127,7 +127,7 @@ class RekdConfig(DistillationConfig):
         choices=("same", "other"),
     )
     own_weight: str | float = _option(
-        0.8,
+        0.5,
         "target weight of the image's own key; uniform: 1/(1 + positives), as supervised contrast",
         parse=parse_own_weight,
         bounds=(0, 1),

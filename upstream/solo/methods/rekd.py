@@ -56,7 +56,7 @@ class ReKD(BaseMomentumMethod):
                 relation_weight (float): weight of the relation loss in [0,1], the rest is the
                     weight of the student's MoCo loss.
                 dictionary (str): whose keys the student is compared with in the relation loss,
-                    either "student", "teacher" or "both".
+                    either "student", "teacher" or "both", where the teacher's have no relation.
                 own_weight (Union[float, str]): target weight of the own key in the relation loss
                     in [0,1], or "uniform".
                 num_prototypes (int): number of prototypes.
@@ -163,7 +163,7 @@ class ReKD(BaseMomentumMethod):
             cfg, "method_kwargs.relation_weight", 1.0
         )
         cfg.method_kwargs.dictionary = omegaconf_select(cfg, "method_kwargs.dictionary", "both")
-        cfg.method_kwargs.own_weight = omegaconf_select(cfg, "method_kwargs.own_weight", 0.8)
+        cfg.method_kwargs.own_weight = omegaconf_select(cfg, "method_kwargs.own_weight", 0.5)
         cfg.method_kwargs.num_prototypes = omegaconf_select(
             cfg, "method_kwargs.num_prototypes", 100
         )
@@ -328,10 +328,11 @@ class ReKD(BaseMomentumMethod):
         # the teacher's key of a query is that of the same view, hence the flip
         student_dictionary = (momentum_z, queue)
         teacher_dictionary = (momentum_teacher_z.flip(0), teacher_queue)
-        dictionaries = {
-            "student": [student_dictionary],
-            "teacher": [teacher_dictionary],
-            "both": [student_dictionary, teacher_dictionary],
+        # with both, the teacher's dictionary has no relation, which adds nothing there
+        terms = {
+            "student": [(*student_dictionary, self.own_weight)],
+            "teacher": [(*teacher_dictionary, self.own_weight)],
+            "both": [(*student_dictionary, self.own_weight), (*teacher_dictionary, 1.0)],
         }[self.dictionary]
         relation_weight = self.relation_weight if self.prototypes.started else 0
 
@@ -343,8 +344,8 @@ class ReKD(BaseMomentumMethod):
             )
             nce_loss += 0.5 * mocov2plus_loss_func(z[v], momentum_z[w], queue[w], self.temperature)
             if relation_weight > 0:
-                for keys, key_queue in dictionaries:
-                    relation_loss += (0.5 / len(dictionaries)) * rekd_loss_func(
+                for keys, key_queue, own_weight in terms:
+                    relation_loss += (0.5 / len(terms)) * rekd_loss_func(
                         z[v],
                         keys[w],
                         key_queue[w],
@@ -352,7 +353,7 @@ class ReKD(BaseMomentumMethod):
                         self.queue_ids,
                         self.num_prototypes,
                         self.temperature,
-                        self.own_weight,
+                        own_weight,
                     )
         loss = (1 - relation_weight) * nce_loss + relation_weight * relation_loss
 
