@@ -116,8 +116,8 @@ class RekdConfig(DistillationConfig):
     )
     dictionary: str = _option(
         "both",
-        "whose embeddings the relation contrast compares with; with both the teacher's have no "
-        "relation; the teacher's alone suits one that is ripe, with an own_weight of 0.8 or more",
+        "whose embeddings the relation contrast compares with; with both, the teacher's have no "
+        "relation; with the teacher's alone, an own_weight of 0.8 or more is better",
         choices=("student", "teacher", "both"),
     )
     teacher_view: str = _option(
