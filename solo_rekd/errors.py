@@ -1,6 +1,7 @@
 """The one error a user can cause, and how it reaches the terminal."""
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Iterable
 from types import TracebackType
@@ -24,6 +25,12 @@ def refuse(key: str, value: object, allowed: str | Iterable[str]) -> UserError:
     """
     allowed = allowed if isinstance(allowed, str) else ", ".join(allowed)
     return UserError(f"{key}={value!r} is not allowed: expected {allowed}")
+
+
+def refuse_missing(packages: Iterable[str], extra: str) -> None:
+    """Raises a UserError that names those of `packages` that are not installed, and their extra."""
+    if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
+        raise UserError(f"{', '.join(missing)} missing: pip install 'solo-rekd[{extra}]'")
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -1,9 +1,7 @@
 """`solo-rekd export`: the student alone, to deploy, as weights or as a network of its own."""
 
 import argparse
-import importlib.util
 import json
-import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,12 +13,10 @@ from torch import nn
 
 from solo_rekd import __version__
 from solo_rekd.backbones import STEMS
-from solo_rekd.errors import OneLineParser, UserError, refuse
+from solo_rekd.errors import OneLineParser, UserError, refuse, refuse_missing
 from solo_rekd.files import replacing
 from solo_rekd.hosts.run_settings import read_student
 from solo_rekd.teachers.load import load_networks
-
-_log = logging.getLogger("solo_rekd")
 
 SUFFIXES = (".safetensors", ".onnx")
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -89,7 +85,7 @@ def export(checkpoint: Path, target: Path, trained: Mapping[str, Any]) -> dict[s
     if not target.absolute().parent.is_dir():
         raise refuse("target", str(target), "a file in a folder that exists")
     if target.suffix == ".onnx":
-        refuse_missing_packages()
+        refuse_missing(ONNX_PACKAGES, "onnx")
     for name in ("encoder", "crop_size"):
         if name not in trained:
             raise UserError(f"--{name} is missing: no args.json beside {checkpoint} tells it")
@@ -112,12 +108,6 @@ def export(checkpoint: Path, target: Path, trained: Mapping[str, Any]) -> dict[s
     except OSError as error:
         raise UserError(f"{target} cannot be written: {error.strerror or error}") from None
     return facts
-
-
-def refuse_missing_packages() -> None:
-    """Raises a UserError where a package is missing that only ONNX needs."""
-    if missing := [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]:
-        raise UserError(f"{', '.join(missing)} missing: pip install 'solo-rekd[onnx]'")
 
 
 def write_weights(network: nn.Module, crop_size: int, facts: dict[str, str], path: Path) -> None:

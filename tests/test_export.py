@@ -1,3 +1,4 @@
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 
-from solo_rekd import export as module
 from solo_rekd.backbones import build_backbone
 from solo_rekd.errors import UserError
 from solo_rekd.export import check_network, export, main
@@ -171,7 +171,7 @@ def test_mistake_is_one_line_and_writes_nothing(
 
 
 def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"onnx, onnxscript, onnxruntime missing: pip install"):
         export(tmp_path / "run.ckpt", tmp_path / "student.onnx", {})
 

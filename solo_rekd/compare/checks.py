@@ -1,7 +1,6 @@
 """From the options to the plan; what is wrong with it is said before anything is written."""
 
 import dataclasses
-import importlib.util
 from argparse import Namespace
 from pathlib import Path
 
@@ -10,15 +9,14 @@ from solo_rekd.compare.arms import parse_arms
 from solo_rekd.compare.flags import pretrain_flags, refuse_settings, teacher_flags
 from solo_rekd.compare.images import Images, default_crop_size
 from solo_rekd.compare.plan import Plan, Run, default_queue_size
-from solo_rekd.errors import UserError, refuse
+from solo_rekd.errors import refuse, refuse_missing
 
 EXTRAS = ("sklearn", "matplotlib", "jinja2")
 
 
 def refuse_missing_packages() -> None:
     """Raises a UserError where a package is missing that only a comparison needs."""
-    if missing := [name for name in EXTRAS if importlib.util.find_spec(name) is None]:
-        raise UserError(f"{', '.join(missing)} missing: pip install 'solo-rekd[compare]'")
+    refuse_missing(EXTRAS, "compare")
 
 
 def make_plan(options: Namespace, extra: tuple[str, ...], images: Images) -> Plan:

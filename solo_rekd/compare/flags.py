@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from solo_rekd.backbones import HOST_NAMES, SMALL_IMAGE
+from solo_rekd.backbones import HOST_NAMES, SMALL_IMAGE, settle_stem
 from solo_rekd.compare.arms import LR, UNTRAINED, Arm
 from solo_rekd.compare.plan import Plan, Run
 from solo_rekd.config import RekdConfig, from_settings
@@ -125,7 +125,7 @@ def stem_of(network: str, stem: str, crop_size: int) -> str | None:
         crop_size: side of the images, in px.
     """
     if stem == "auto" and network in HOST_NAMES:  # the host's own choice is by the data set's name
-        return "small" if crop_size <= SMALL_IMAGE else "imagenet"
+        return settle_stem(network, crop_size, stem)
     return None if stem == "auto" else stem
 
 

@@ -10,7 +10,7 @@ from solo import methods
 from solo.utils import classification_dataloader, pretrain_dataloader
 from torch.utils.data import DataLoader
 
-from solo_rekd.hosts.evaluation import refuse_other_classes
+from solo_rekd.hosts.evaluation import FOLDERS, refuse_other_classes
 
 
 def with_dali(args: Namespace, model_class: type, loaders: str) -> type:
@@ -22,7 +22,7 @@ def with_dali(args: Namespace, model_class: type, loaders: str) -> type:
 
 def validation_loader(args: Namespace) -> Any:
     """The host's validation loader, or None where there is no labelled validation data."""
-    in_folders = args.dataset in ("custom", "imagenet", "imagenet100")
+    in_folders = args.dataset in FOLDERS
     if args.no_labels or (args.val_dir is None and in_folders):
         return None
     return classification_loaders(args)[1]

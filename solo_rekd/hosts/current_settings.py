@@ -25,6 +25,7 @@ from solo_rekd.hosts.current_backbones import is_ours
 from solo_rekd.hosts.current_evaluation import evaluate_at, read_run, trained_view
 from solo_rekd.hosts.current_machine import fit_devices
 from solo_rekd.hosts.distilled import refuse_empty_epoch
+from solo_rekd.hosts.evaluation import FOLDERS
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.student import load_student
 
@@ -32,7 +33,6 @@ _log = logging.getLogger("solo_rekd")
 
 HOST_RUN_SETTINGS = tuple(AutoResumer.SHOULD_MATCH)
 CIFAR = ("cifar10", "cifar100")
-FOLDERS = ("custom", "imagenet", "imagenet100")  # data sets that are there already, as folders
 
 
 def before(

@@ -1,4 +1,4 @@
-"""Transforms of evaluation on an image folder at any size: both hosts fix them at 224 px."""
+"""Evaluation on an image folder, at any size: both hosts fix its transforms at 224 px."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,8 @@ from torchvision.datasets import ImageFolder
 
 from solo_rekd.backbones import SMALL_IMAGE
 from solo_rekd.errors import UserError
+
+FOLDERS = ("custom", "imagenet", "imagenet100")  # data sets that are there already, as folders
 
 
 def before_crop(crop_size: int) -> int:

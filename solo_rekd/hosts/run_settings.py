@@ -8,8 +8,7 @@ from typing import Any
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from solo_rekd.files import read_json
-
-FOLDERS = ("custom", "imagenet", "imagenet100")  # else the host has means and deviations of its own
+from solo_rekd.hosts.evaluation import FOLDERS
 
 
 def read_student(folder: Path) -> dict[str, Any]:
@@ -50,7 +49,7 @@ def _current(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _colours(dataset: str, given: Mapping[str, Any]) -> dict[str, list[float]]:
-    if dataset not in FOLDERS:
+    if dataset not in FOLDERS:  # the host has means and deviations of its own for it
         return {}
     mean, std = given.get("mean", IMAGENET_DEFAULT_MEAN), given.get("std", IMAGENET_DEFAULT_STD)
     return {"mean": [float(value) for value in mean], "std": [float(value) for value in std]}

@@ -71,16 +71,13 @@ def test_loss_equals_a_slow_loop(make, mode, dictionary, teacher_view, own_weigh
             student = (keys[w][i], queues[w]["student"])
             seen = v if teacher_view == "same" else w
             other = (taught[seen][i], queues[w]["teacher"])
-            related = {"student": [student], "teacher": [other], "both": [student]}[dictionary]
-            alone = [other] if dictionary == "both" else []
+            related = (*(other if dictionary == "teacher" else student), own_weight)
+            used = [related, (*other, 1.0)] if dictionary == "both" else [related]
             q = queries[v][i]
             nce = nce + contrast(q, *student, ids, entry_ids, tau, 1.0)
-            for own, entries in related:
-                part = contrast(q, own, entries, ids, entry_ids, tau, own_weight)
-                relation = relation + part / len(related + alone)
-            for own, entries in alone:
-                part = contrast(q, own, entries, ids, entry_ids, tau, 1.0)
-                relation = relation + part / len(related + alone)
+            for own, entries, weight in used:
+                part = contrast(q, own, entries, ids, entry_ids, tau, weight)
+                relation = relation + part / len(used)
             if mode == "online":
                 tq = teacher.query(images[v])[1][i]
                 tk = (taught[w][i], queues[w]["teacher"])
