@@ -12,23 +12,24 @@ from solo_rekd.teachers.fit import load_backbone
 _log = logging.getLogger("solo_rekd")
 
 
-def load_student(path: str | Path, name: str, backbone: nn.Module, of_host: bool = False) -> None:
+def load_student(path: str | Path, name: str, backbone: nn.Module, only: str | None = None) -> None:
     """Loads every weight of `backbone` from a checkpoint, or none.
 
     Args:
         path: a checkpoint of the host, or any format a teacher is read from.
         name: name of the backbone, for the messages.
         backbone: the network, changed in place.
-        of_host: whether to accept the host's own formats only, the ones that its scripts read.
+        only: the one format to accept, where a host's script is to read the file; None: any.
 
     Raises:
-        UserError: the checkpoint cannot be read, or a weight is missing or of another shape.
+        UserError: the checkpoint cannot be read, is of another format than `only`, or a weight is
+            missing or of another shape.
     """
     raw, _ = read_checkpoint(path)
     try:
         split = split_state_dict(raw)
-        if of_host and not split.format.startswith("solo-learn"):
-            raise UserError(f"the host's script reads its own checkpoints, not {split.format}'s")
+        if only not in (None, split.format):
+            raise UserError(f"the host's script reads checkpoints of {only}, not of {split.format}")
         matched = load_backbone(backbone, split.backbone, name)
     except UserError as error:
         raise UserError(f"pretrained_feature_extractor={str(path)!r}: {error}") from None

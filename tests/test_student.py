@@ -8,6 +8,7 @@ from torch import nn
 from solo_rekd.backbones import build_backbone
 from solo_rekd.errors import UserError
 from solo_rekd.student import load_student
+from solo_rekd.teachers.formats import CLASSIC_HOST, CURRENT_HOST
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,15 @@ def test_loads_all_or_nothing(
     assert "\n" not in message
     for name, value in before.items():
         assert torch.equal(other.state_dict()[name], value), name
+
+
+def test_only_the_format_that_a_host_reads(student: nn.Module, tmp_path: Path) -> None:
+    path = save(tmp_path / "run.ckpt", student)
+    other = build_backbone("alexnet", 32)
+    load_student(path, "alexnet", other, only=CLASSIC_HOST)
+    message = rf"run\.ckpt.*checkpoints of {CURRENT_HOST}, not of {CLASSIC_HOST}"
+    with pytest.raises(UserError, match=message):
+        load_student(path, "alexnet", other, only=CURRENT_HOST)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no checkpoint"], ids=["none", "empty", "text"])

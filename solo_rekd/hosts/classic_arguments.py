@@ -17,6 +17,7 @@ from solo_rekd.hosts import classic_backbones, classic_help
 from solo_rekd.hosts.evaluation import before_crop, evaluation_pipeline
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.student import load_student
+from solo_rekd.teachers.formats import CLASSIC_HOST
 
 _log = logging.getLogger("solo_rekd")
 
@@ -97,7 +98,7 @@ def finish_linear(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
     @functools.wraps(parse)
     def parse_linear() -> Namespace:
         args = complete_linear(parse())
-        load_encoder(args, of_host=True)
+        load_encoder(args, only=CLASSIC_HOST)
         return args
 
     return parse_linear
@@ -112,12 +113,12 @@ def complete_linear(args: Namespace) -> Namespace:
     return args
 
 
-def load_encoder(args: Namespace, of_host: bool = False) -> nn.Module:
+def load_encoder(args: Namespace, only: str | None = None) -> nn.Module:
     """Builds the encoder that was asked for and loads its weights from the checkpoint.
 
     Args:
         args: the parsed arguments.
-        of_host: whether the checkpoint must be in the host's own format.
+        only: the one format to accept, see `load_student`.
 
     Raises:
         UserError: the checkpoint cannot be read or lacks any weight of the encoder.
@@ -126,5 +127,5 @@ def load_encoder(args: Namespace, of_host: bool = False) -> nn.Module:
         raise UserError("--pretrained_feature_extractor, the checkpoint to evaluate, is missing")
     encoder = classic_backbones.build_encoder(args.encoder, args.backbone_args)
     name = args.backbone_args.get("plugin_encoder", args.encoder)
-    load_student(args.pretrained_feature_extractor, name, encoder, of_host)
+    load_student(args.pretrained_feature_extractor, name, encoder, only)
     return encoder

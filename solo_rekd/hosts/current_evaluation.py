@@ -5,7 +5,6 @@ pretraining run at 32 px, and reads `data.augmentations` without using it.
 """
 
 import functools
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from solo.args import pretrain
 from solo.data import classification_dataloader
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from solo_rekd.files import read_json
 from solo_rekd.hosts.current_backbones import is_ours
 from solo_rekd.hosts.evaluation import before_crop, evaluation_pipeline
 from solo_rekd.objectives import OBJECTIVES
@@ -29,9 +29,9 @@ def has_dali() -> bool:
 
 
 def read_run(folder: Path) -> DictConfig | None:
-    """Reads the settings of a pretraining run, which the host writes beside its checkpoints."""
-    file = folder / "args.json"
-    return OmegaConf.create(json.loads(file.read_text())) if file.is_file() else None
+    """Reads what this host writes beside its checkpoints; None where it wrote nothing."""
+    run = read_json(folder / "args.json")
+    return OmegaConf.create(run) if run and "augmentations" in run else None
 
 
 def belongs_to_us(run: DictConfig) -> bool:

@@ -28,6 +28,7 @@ from solo_rekd.hosts.distilled import refuse_empty_epoch
 from solo_rekd.hosts.evaluation import FOLDERS
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.student import load_student
+from solo_rekd.teachers.formats import CURRENT_HOST
 
 _log = logging.getLogger("solo_rekd")
 
@@ -102,7 +103,7 @@ def prepare_probe(cfg: DictConfig, path: str | None) -> None:
     AutoResumer.SHOULD_MATCH = list(HOST_RUN_SETTINGS)
     if not omegaconf_select(cfg, "finetune", False):
         # the script loads without looking at what matched
-        load_student(path, cfg.backbone.name, build_like_linear(cfg), of_host=True)
+        load_student(path, cfg.backbone.name, build_like_linear(cfg), only=CURRENT_HOST)
 
 
 def show_accuracy(model: LinearModel, side: int) -> None:

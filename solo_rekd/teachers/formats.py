@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 FLAT = ""  # the file itself is the state dict: every format may be re-saved so
+CLASSIC_HOST = "solo-learn to 1.0.2"
+CURRENT_HOST = "solo-learn current"
 
 # How the parameter names of a bare backbone begin, in torchvision, timm and the papers' code.
 # fmt: off
@@ -91,12 +93,12 @@ FORMATS: tuple[Format, ...] = (
         ),
     ),
     Format(
-        "solo-learn to 1.0.2",
+        CLASSIC_HOST,
         "state_dict with encoder.*; projector projector, or head of DINO",
         (Layout(_STATE, "encoder.", _SOLO_HEADS, _SOLO_NEEDS),),
     ),
     Format(
-        "solo-learn current",
+        CURRENT_HOST,
         "state_dict with backbone.*; projector projector, or head of DINO",
         (Layout(_STATE, "backbone.", _SOLO_HEADS, _SOLO_NEEDS),),
     ),

@@ -149,6 +149,18 @@ def test_linear_script_refuses_weights_of_another_network(
     assert "\n" not in str(caught.value)
 
 
+def test_linear_script_refuses_the_other_hosts_checkpoint(
+    parse: Callable[..., Any], flags: Flags, online: dict[str, Any], tmp_path: Path
+) -> None:
+    # the script would find no key with `encoder` in it and probe random weights
+    state = torch.load(online["checkpoint"], weights_only=True)["state_dict"]
+    renamed = {name.replace("encoder.", "backbone."): value for name, value in state.items()}
+    checkpoint = tmp_path / "last.ckpt"
+    torch.save({"state_dict": renamed}, checkpoint)
+    with pytest.raises(UserError, match=r"of solo-learn to 1\.0\.2, not of solo-learn current"):
+        parse("linear", flags("linear", pretrained_feature_extractor=checkpoint))
+
+
 @pytest.mark.parametrize(
     ("checkpoint", "message"),
     [

@@ -94,7 +94,7 @@ def pretrain_batches(args: Any, *ranks: int) -> Any:
 
 def linear_args(data: Path, *flags: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Arguments of linear evaluation, without the checkpoint's being read."""
-    monkeypatch.setattr(commands.classic_arguments, "load_encoder", lambda args, of_host: None)
+    monkeypatch.setattr(commands.classic_arguments, "load_encoder", lambda args, only: None)
     return parse(data, "--encoder alexnet --pretrained_feature_extractor none", *flags, linear=True)
 
 

@@ -141,11 +141,23 @@ def test_the_run_beside_the_checkpoint_gives_size_and_stem(
     assert (cfg.backbone.kwargs.img_size, side_of_validation()) == (32, 96)
 
 
+@pytest.mark.parametrize("beside", ["{", "[]", '{"encoder": "alexnet", "method": "rekd"}'])
+def test_settings_of_another_program_tell_nothing(
+    beside: str, parse: Callable[..., Any], trained: Path
+) -> None:
+    (trained.parent / "args.json").write_text(beside)
+    size = {"+data.augmentations.crop_size": 32}
+    cfg = parse("linear", pretrained_feature_extractor=trained, **size)
+    assert cfg.backbone.kwargs.img_size == 32
+
+
 @pytest.mark.parametrize(
     ("name", "prefix", "message"),
     [
         ("resnet18", "backbone.", "does not fit alexnet: of its .* missing.*looks like resnet18"),
-        ("alexnet", "module.encoder_q.", "the host's script reads its own .* not MoCo v1/v2"),
+        ("alexnet", "module.encoder_q.", "checkpoints of solo-learn current, not of MoCo v1/v2"),
+        # it would rename the keys of these and then leave them out
+        ("alexnet", "encoder.", "checkpoints of solo-learn current, not of solo-learn to 1.0.2"),
     ],
 )
 def test_random_weights_are_not_probed(
