@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from solo_rekd.errors import UserError, refuse
+from solo_rekd.errors import INFINITY, UserError, refuse, refuse_beyond
 
 OURS = "ours"
 REKD = "arXiv 2112.04174"
@@ -53,24 +53,21 @@ def parse_own_weight(text: str) -> str | float:
         return text
 
 
-_INFINITY = float("inf")
-
-
 @dataclass(frozen=True)
 class DistillationConfig:
     """What every objective with a teacher and a queue shares."""
 
     proj_hidden_dim: int = _option(
-        2048, "hidden width of the projectors", source=DISCO, bounds=(1, _INFINITY)
+        2048, "hidden width of the projectors", source=DISCO, bounds=(1, INFINITY)
     )
     proj_output_dim: int = _option(
-        128, "dimensions of the embeddings", source=MOCO_V2, bounds=(1, _INFINITY)
+        128, "dimensions of the embeddings", source=MOCO_V2, bounds=(1, INFINITY)
     )
     temperature: float = _option(
-        0.2, "student's softmax temperature", source=MOCO_V2, bounds=(1e-4, _INFINITY)
+        0.2, "student's softmax temperature", source=MOCO_V2, bounds=(1e-4, INFINITY)
     )
     queue_size: int = _option(
-        65536, "length of each view's queue", source=MOCO_V2, unit="keys", bounds=(1, _INFINITY)
+        65536, "length of each view's queue", source=MOCO_V2, unit="keys", bounds=(1, INFINITY)
     )
     teacher: str = _option("resnet50", "backbone of the teacher (`solo-rekd list`)", source=REKD)
     teacher_mode: str = _option(
@@ -88,7 +85,7 @@ class DistillationConfig:
         choices=("auto", "small", "imagenet"),
     )
     teacher_temperature: float = _option(
-        0.2, "temperature of the online teacher's InfoNCE", source=MOCO_V2, bounds=(1e-4, _INFINITY)
+        0.2, "temperature of the online teacher's InfoNCE", source=MOCO_V2, bounds=(1e-4, INFINITY)
     )
 
     def __post_init__(self) -> None:
@@ -97,8 +94,8 @@ class DistillationConfig:
             if choices and value not in choices:
                 raise refuse(option.name, value, choices)
             bounds = option.metadata["bounds"]
-            if bounds and isinstance(value, int | float) and not bounds[0] <= value <= bounds[1]:
-                raise refuse(option.name, value, f"a number from {bounds[0]:g} to {bounds[1]:g}")
+            if bounds and isinstance(value, int | float):
+                refuse_beyond(option.name, value, *bounds)
         if self.teacher_mode == "frozen" and self.teacher_checkpoint is None:
             raise UserError(
                 "teacher_mode='frozen' needs teacher_checkpoint=PATH (or use teacher_mode=online)"
@@ -141,10 +138,10 @@ class RekdConfig(DistillationConfig):
     assignment_temperature: float = _option(
         0.0,
         "softmax temperature of a query's assignment to the prototypes; 0: the nearest alone",
-        bounds=(0, _INFINITY),
+        bounds=(0, INFINITY),
     )
     num_prototypes: int = _option(
-        100, "size of the prototype bank", unit="prototypes", bounds=(1, _INFINITY)
+        100, "size of the prototype bank", unit="prototypes", bounds=(1, INFINITY)
     )
     prototype_momentum: float = _option(
         0.9, "momentum of a prototype towards its members' mean", bounds=(0, 1)
@@ -154,7 +151,7 @@ class RekdConfig(DistillationConfig):
         "an online teacher ripens so long before its relations count; the student trains by "
         "InfoNCE",
         unit="epochs",
-        bounds=(0, _INFINITY),
+        bounds=(0, INFINITY),
     )
 
     def __post_init__(self) -> None:
@@ -179,7 +176,7 @@ class DiscoConfig(DistillationConfig):
         "weight of the squared distance to the teacher's embedding, a mean over the images; the "
         "paper's code sums over the 32 of a GPU",
         source=f"the code of {DISCO}",
-        bounds=(0, _INFINITY),
+        bounds=(0, INFINITY),
     )
 
 
@@ -191,7 +188,7 @@ class SeedConfig(DistillationConfig):
         0.01,
         "temperature of the teacher's softmax, which is the target",
         source=SEED,
-        bounds=(1e-4, _INFINITY),
+        bounds=(1e-4, INFINITY),
     )
 
 
@@ -200,14 +197,14 @@ class CompressConfig(DistillationConfig):
     """CompRess, Compressing Representations, arXiv 2010.14713."""
 
     temperature: float = _option(
-        0.04, "student's softmax temperature", source=COMPRESS, bounds=(1e-4, _INFINITY)
+        0.04, "student's softmax temperature", source=COMPRESS, bounds=(1e-4, INFINITY)
     )
     queue_size: int = _option(
         128000,
         "length of the memory, which both views share, and of an online teacher's queues",
         source=COMPRESS,
         unit="keys",
-        bounds=(1, _INFINITY),
+        bounds=(1, INFINITY),
     )
     variant: str = _option(
         "2q",
@@ -220,7 +217,7 @@ class CompressConfig(DistillationConfig):
         0.04,
         "temperature of the teacher's softmax, which is the target",
         source=COMPRESS,
-        bounds=(1e-4, _INFINITY),
+        bounds=(1e-4, INFINITY),
     )
 
 
@@ -229,23 +226,23 @@ class CrcdConfig(DistillationConfig):
     """Complementary Relation Contrastive Distillation, arXiv 2103.16367."""
 
     relation_weight: float = _option(
-        1.0, "weight of the relation contrast, both ways", source=CRCD, bounds=(0, _INFINITY)
+        1.0, "weight of the relation contrast, both ways", source=CRCD, bounds=(0, INFINITY)
     )
     relation_temperature: float = _option(
-        0.05, "temperature of the relation contrast", source=CRCD, bounds=(1e-4, _INFINITY)
+        0.05, "temperature of the relation contrast", source=CRCD, bounds=(1e-4, INFINITY)
     )
     relation_negatives: int = _option(
         4096,
         "newest entries of the queue, at most, that the relation contrast compares with; its time "
         "is in proportion to this and to the square of the batch size",
         unit="keys",
-        bounds=(1, _INFINITY),
+        bounds=(1, INFINITY),
     )
     gradient_weight: float = _option(
         10.0,
         "weight of 1 - cosine between the gradients of student and teacher",
         source=CRCD,
-        bounds=(0, _INFINITY),
+        bounds=(0, INFINITY),
     )
     gradient_task: str = _option(
         "contrastive",
@@ -275,7 +272,7 @@ class BingoConfig(DistillationConfig):
         "training images most alike to an image, as the teacher sees them",
         source=f"the code of {BINGO}",
         unit="images",
-        bounds=(1, _INFINITY),
+        bounds=(1, INFINITY),
     )
     bag_cache: str | None = _option(
         None,

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import NoReturn
 
+INFINITY = float("inf")
+
 
 class UserError(Exception):
     """A mistake of the user's: shown as one line, without a traceback, with exit code 2."""
@@ -25,6 +27,13 @@ def refuse(key: str, value: object, allowed: str | Iterable[str]) -> UserError:
     """
     allowed = allowed if isinstance(allowed, str) else ", ".join(allowed)
     return UserError(f"{key}={value!r} is not allowed: expected {allowed}")
+
+
+def refuse_beyond(key: str, value: float, low: float, high: float = INFINITY) -> None:
+    """Raises a UserError for a number that is not from `low` to `high`."""
+    if not low <= value <= high:
+        limit = "on" if high == INFINITY else f"to {high:g}"
+        raise refuse(key, value, f"a number from {low:g} {limit}")
 
 
 def refuse_missing(packages: Iterable[str], extra: str) -> None:

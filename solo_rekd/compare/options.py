@@ -8,6 +8,7 @@ from typing import Any
 from solo_rekd.backbones import SMALL_IMAGE, STEMS
 from solo_rekd.compare.arms import METHODS
 from solo_rekd.errors import OneLineParser
+from solo_rekd.hosts.limits import LEAST_KNN_TEMPERATURE
 
 DESCRIPTION = """\
 Compares methods on one image folder: the same student, data, augmentation and budget for all.
@@ -126,7 +127,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--linear_epochs", **whole, default=100, help="of the host's harness. Default: %(default)s")
     add("--linear_lr", **real, default=0.1, help="of the host's harness. Default: %(default)s")
     add("--knn_k", **whole, default=20, help="neighbours. Default: %(default)s")
-    add("--knn_temperature", **real, default=0.07, help="of votes. Default: %(default)s")
+    votes: dict[str, Any] = {"type": at_least(float, LEAST_KNN_TEMPERATURE), "metavar": "X"}
+    add("--knn_temperature", **votes, default=0.07, help="of votes. Default: %(default)s")
 
     add = group("work")
     add("--out", type=Path, required=True, metavar="DIR", help="folder of runs and report")

@@ -11,7 +11,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from solo.utils.checkpointer import Checkpointer
 from solo.utils.knn import WeightedKNNClassifier
 from torch.nn.functional import normalize
 
-from solo_rekd.errors import OneLineParser, UserError, refuse
+from solo_rekd.errors import OneLineParser, UserError, refuse, refuse_beyond
 from solo_rekd.hosts import classic_arguments, classic_backbones
 from solo_rekd.hosts.classic_features import Features, extract_features
 from solo_rekd.hosts.classic_help import own_flags
@@ -38,6 +38,7 @@ from solo_rekd.hosts.classic_loaders import (
 )
 from solo_rekd.hosts.classic_progress import BatchCount, History, ShareDone, TotalProgress
 from solo_rekd.hosts.distilled import refuse_empty_epoch
+from solo_rekd.hosts.limits import LEAST_KNN_TEMPERATURE, LIMITS
 
 SEEDS = 2**32  # how many there are
 
@@ -60,6 +61,22 @@ def flag(argv: list[str], name: str) -> str | None:
     parser = OneLineParser(add_help=False, allow_abbrev=False)
     parser.add_argument(f"--{name}")
     return getattr(parser.parse_known_args(argv)[0], name)
+
+
+def refuse_numbers(argv: list[str]) -> None:
+    """Raises a UserError for a number in `argv` that is beyond `LIMITS`."""
+    parser = OneLineParser(add_help=False, allow_abbrev=False)
+    for name in LIMITS:
+        parser.add_argument(f"--{name}", nargs="+", default=())
+    for name, texts in vars(parser.parse_known_args(argv)[0]).items():
+        for text in texts:
+            with suppress(ValueError):  # of what is no number, which the host's parser says
+                refuse_beyond(name, number(text), *LIMITS[name])
+
+
+def number(text: str) -> float:
+    """Reads a number, whole where it is written so."""
+    return int(text) if text.lstrip("+-").isdecimal() else float(text)
 
 
 def path_errors_in_one_line(job: Callable[..., dict]) -> Callable[..., dict]:
@@ -85,6 +102,7 @@ def parse(argv: list[str], host_parser: Callable[[], Namespace]) -> Namespace:
         raise refuse("seed", ours.seed, f"a whole number from 0 to {SEEDS - 1}")
     if flag(argv, "dataset") == "custom" and flag(argv, "train_dir") is None:
         raise UserError("--dataset custom needs --train_dir, a folder of --data_dir")
+    refuse_numbers(rest)
     with command_line(rest):
         args = host_parser()
     args.seed = ours.seed
@@ -265,17 +283,18 @@ def knn(argv: list[str], splits: dict[str, Features] | None = None) -> dict[str,
     """
     train, val = (splits or features(argv)).values()
     args = parse(argv, parse_knn)
-    classifier = WeightedKNNClassifier(k=args.k, T=args.temperature, distance_fx="cosine")
+    k = min(args.k, len(train.labels))
+    classifier = WeightedKNNClassifier(k=k, T=args.temperature, distance_fx="cosine")
     classifier.update(train_features=normalize(train.features), train_targets=train.labels)
     classifier.update(test_features=normalize(val.features), test_targets=val.labels)
     top1, top5 = classifier.compute()
     return {
         "top1": top1,
         "top5": top5,
-        "k": args.k,
+        "k": k,
         "temperature": args.temperature,
         "protocol": (
-            f"weighted kNN, cosine, k {args.k}, temperature {args.temperature:g}, "
+            f"weighted kNN, cosine, k {k}, temperature {args.temperature:g}, "
             f"{args.crop_size[0]} px, without augmentation"
         ),
     }
@@ -296,6 +315,8 @@ def parse_knn() -> Namespace:
     dataset.linear_augmentations_args(parser)
     dataset.custom_dataset_args(parser)
     args = parser.parse_args()
+    refuse_beyond("k", args.k, 1)
+    refuse_beyond("temperature", args.temperature, LEAST_KNN_TEMPERATURE)
     # what the host's set-up of linear evaluation reads besides
     args.optimizer, args.gpus, args.patch_size = "sgd", "0", 16
     utils.additional_setup_linear(args)

@@ -6,7 +6,7 @@ The scripts bind the host's `parse_cfg` before Hydra finds the plug-in, but that
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -20,12 +20,13 @@ from solo.utils.misc import omegaconf_select
 from torch import nn
 
 from solo_rekd.backbones import build_backbone
-from solo_rekd.errors import UserError, refuse
+from solo_rekd.errors import UserError, refuse, refuse_beyond
 from solo_rekd.hosts.current_backbones import is_ours
 from solo_rekd.hosts.current_evaluation import evaluate_at, read_run, trained_view
 from solo_rekd.hosts.current_machine import fit_devices
 from solo_rekd.hosts.distilled import refuse_empty_epoch
 from solo_rekd.hosts.evaluation import FOLDERS
+from solo_rekd.hosts.limits import LIMITS
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.student import load_student
 from solo_rekd.teachers.formats import CURRENT_HOST
@@ -34,6 +35,25 @@ _log = logging.getLogger("solo_rekd")
 
 HOST_RUN_SETTINGS = tuple(AutoResumer.SHOULD_MATCH)
 CIFAR = ("cifar10", "cifar100")
+
+
+NUMBERS = {  # and their names in `LIMITS`
+    "max_epochs": "max_epochs",
+    "data.num_workers": "num_workers",
+    "optimizer.batch_size": "batch_size",
+    "optimizer.lr": "lr",
+    "optimizer.classifier_lr": "classifier_lr",
+    "optimizer.weight_decay": "weight_decay",
+}
+NUMBERS_OF_A_VIEW = {
+    "crop_size": "crop_size",
+    "rrc.crop_min_scale": "min_scale",
+    "rrc.crop_max_scale": "max_scale",
+    "color_jitter.brightness": "brightness",
+    "color_jitter.contrast": "contrast",
+    "color_jitter.saturation": "saturation",
+    "color_jitter.hue": "hue",
+}
 
 
 def before(
@@ -58,6 +78,8 @@ def prepare_pretrain(cfg: DictConfig) -> None:
     if cfg.method not in METHODS:
         raise refuse("method", cfg.method, METHODS)
     prepare(cfg, required=("train_path",))
+    for crop in cfg.augmentations:
+        refuse_numbers(crop, NUMBERS_OF_A_VIEW)
     if cfg.method in OBJECTIVES:
         crops = [(crop.crop_size, crop.num_crops) for crop in cfg.augmentations]
         if sum(number for _, number in crops) != 2 or len({size for size, _ in crops}) != 1:
@@ -119,7 +141,7 @@ def show_accuracy(model: LinearModel, side: int) -> None:
 
 
 def prepare(cfg: DictConfig, required: tuple[str, ...]) -> None:
-    """Does what both scripts need: paths, backbone, devices, DALI's device."""
+    """Does what both scripts need: paths, backbone, numbers, devices, DALI's device."""
     for key in ("train_path", "val_path"):
         value = None if OmegaConf.is_missing(cfg.data, key) else cfg.data.get(key)
         if value is None and key in required:
@@ -131,11 +153,20 @@ def prepare(cfg: DictConfig, required: tuple[str, ...]) -> None:
     if name == "resnet50x2" and cfg.data.dataset in CIFAR:
         limit = f"another backbone with {cfg.data.dataset}, whose stem the host makes too narrow"
         raise refuse("backbone.name", name, limit)
+    refuse_numbers(cfg, NUMBERS)
     fit_devices(cfg)
     if cfg.data.get("format") == "dali" and not torch.cuda.is_available():
         if omegaconf_select(cfg, "dali.device", "gpu") == "gpu":
             _log.warning("dali.device=gpu: no GPU here, so DALI loads on the CPU")
         OmegaConf.update(cfg, "dali.device", "cpu")
+
+
+def refuse_numbers(cfg: DictConfig, names: Mapping[str, str]) -> None:
+    """Raises a UserError where a number of `cfg` is beyond its limits, `LIMITS[names[key]]`."""
+    for key, name in names.items():
+        value = omegaconf_select(cfg, key)
+        if isinstance(value, int | float):
+            refuse_beyond(key, value, *LIMITS[name])
 
 
 def build_like_linear(cfg: DictConfig) -> nn.Module:

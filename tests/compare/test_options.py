@@ -21,6 +21,7 @@ def test_what_follows_two_dashes_is_the_hosts():
         ([*NEEDED, "--epochs", "1.5"], "argument --epochs: invalid whole number value: '1.5'"),
         ([*NEEDED, "--lr", "nan"], "argument --lr: nan is less than 0"),
         ([*NEEDED, "--num_workers", "-1"], "argument --num_workers: -1 is less than 0"),
+        ([*NEEDED, "--knn_temperature", "0"], "argument --knn_temperature: 0 is less than 0.02"),
         ([*NEEDED, "--epoch", "3"], "unrecognized arguments: --epoch 3"),
         ([*NEEDED, "--stem", "tiny"], "argument --stem: invalid choice: 'tiny'"),
     ],

@@ -72,6 +72,33 @@ def test_knn_defaults_are_in_its_protocol(
     assert "weighted kNN, cosine, k 20, temperature 0.07" in result["protocol"]
 
 
+def test_knn_tells_how_many_neighbours_there_were(
+    host: ModuleType, flags: Flags, data: Path, checkpoint: dict[str, str]
+) -> None:
+    images = sum(1 for _ in data.glob("train/*/*"))
+    result = host.knn(flags("knn", k=images + 1, **checkpoint))
+    assert result["k"] == images
+    assert f"k {images}," in result["protocol"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"k": 0}, "^k=0 is not allowed: expected a number from 1 on$"),
+        ({"temperature": 0}, "^temperature=0.0 is not allowed: expected a number from 0.02 on$"),
+    ],
+)
+def test_knn_refuses_a_protocol_that_cannot_be(
+    changes: dict[str, float],
+    message: str,
+    host: ModuleType,
+    flags: Flags,
+    checkpoint: dict[str, str],
+) -> None:
+    with pytest.raises(UserError, match=message):
+        host.knn(flags("knn", **changes, **checkpoint))
+
+
 def test_knn_refuses_different_classes(
     host: ModuleType, flags: Flags, data: Path, checkpoint: dict[str, str]
 ) -> None:
@@ -196,6 +223,15 @@ def test_who_is_validated(
         ({"own_weight": 2}, "^own_weight=2.0 is not allowed: expected a number from 0 to 1"),
         ({"queue_size": 3}, "num_prototypes=4 is not allowed: expected at most queue_size=3"),
         ({"batch_size": 49}, "^batch_size=49 is not allowed: expected at most the number of train"),
+        ({"batch_size": 0}, "^batch_size=0 is not allowed: expected a number from 1 on$"),
+        ({"max_epochs": 0}, "^max_epochs=0 is not allowed"),
+        ({"num_workers": -1}, "^num_workers=-1 is not allowed"),
+        ({"lr": "-.5"}, "^lr=-0.5 is not allowed: expected a number from 0 on$"),
+        ({"lr": "nan"}, "^lr=nan is not allowed"),
+        ({"lr": "fast"}, "argument --lr: invalid float value: 'fast'"),
+        ({"crop_size": 0}, "^crop_size=0 is not allowed"),
+        ({"min_scale": 2}, "^min_scale=2 is not allowed: expected a number from 0 to 1$"),
+        ({"hue": 0.6}, "^hue=0.6 is not allowed: expected a number from 0 to 0.5$"),
         ({"seed": -1}, "^seed=-1 is not allowed: expected a whole number from 0"),
         ({"seed": 2**32}, "^seed=4294967296 is not allowed: expected a whole number from 0"),
     ],

@@ -45,6 +45,19 @@ def test_the_protocol_has_defaults(run: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (args.distance_function, args.feature_type) == (["cosine"], ["backbone"])
 
 
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("k", "0"), ("temperature", "0"), ("batch_size", "0"), ("num_workers", "-1")],
+)
+def test_numbers_that_cannot_be(
+    flag: str, value: str, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        UserError, match=rf"^{flag}={value}(\.0)? is not allowed: expected a number"
+    ):
+        parse(monkeypatch, run, f"--{flag}", value)
+
+
 def test_images_have_the_size_of_training(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parse(monkeypatch, run)
     assert prepare_transforms("custom")[1](Image.new("RGB", (40, 60))).shape == (3, 32, 32)

@@ -61,6 +61,15 @@ def side_of_validation() -> int:
         ({"backbone.name": "alexnot"}, "backbone.name='alexnot' .* alexnet, .*timm:NAME"),
         ({"devices": "some"}, "devices='some' is not allowed"),
         (
+            {"optimizer.batch_size": 0},
+            "optimizer.batch_size=0 is not allowed: expected a number fr",
+        ),
+        ({"optimizer.lr": -0.1}, "optimizer.lr=-0.1 is not allowed: expected a number from 0 on"),
+        ({"max_epochs": 0}, "max_epochs=0 is not allowed: expected a number from 1 on"),
+        ({"data.num_workers": -1}, "data.num_workers=-1 is not allowed"),
+        ({"augmentations.0.crop_size": 0}, "crop_size=0 is not allowed"),
+        ({"augmentations.0.rrc.crop_min_scale": 2}, "crop_min_scale=2 is not allowed"),
+        (
             {"augmentations.0.num_crops": 3},
             "augmentations='crops: 3 of 32 px' is not allowed: expected 2 crops of one size",
         ),

@@ -1,0 +1,20 @@
+"""What a host's numbers may be: both hosts take any, and stop late with a traceback, or go on."""
+
+from solo_rekd.errors import INFINITY
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "batch_size": (1, INFINITY),
+    "max_epochs": (1, INFINITY),
+    "num_workers": (0, INFINITY),
+    "lr": (0, INFINITY),
+    "classifier_lr": (0, INFINITY),
+    "weight_decay": (0, INFINITY),
+    "crop_size": (1, INFINITY),
+    "min_scale": (0, 1),
+    "max_scale": (0, 1),
+    "brightness": (0, INFINITY),
+    "contrast": (0, INFINITY),
+    "saturation": (0, INFINITY),
+    "hue": (0, 0.5),
+}
+LEAST_KNN_TEMPERATURE = 0.02  # the votes, exp(similarity / temperature), are float32
