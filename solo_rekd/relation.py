@@ -61,7 +61,8 @@ def seed_from(embeddings: Tensor, similarity: Tensor, number: int, seed: int) ->
         Shape (number, d).
     """
     generator = torch.Generator().manual_seed(seed)
-    weights = (1 - similarity).clamp(min=1e-6).float().cpu()
+    # nan: the training diverged, which its host says at the end of the epoch
+    weights = (1 - similarity).nan_to_num(nan=0).clamp(min=1e-6).float().cpu()
     drawn = torch.multinomial(weights, number, number > len(weights), generator=generator)
     return embeddings[drawn.to(embeddings.device)]
 

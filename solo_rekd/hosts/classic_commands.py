@@ -36,7 +36,7 @@ from solo_rekd.hosts.classic_loaders import (
     validation_loader,
     with_dali,
 )
-from solo_rekd.hosts.classic_progress import BatchCount, History, ShareDone, TotalProgress
+from solo_rekd.hosts.classic_progress import BatchCount, Finite, History, ShareDone, TotalProgress
 from solo_rekd.hosts.distilled import refuse_empty_epoch
 from solo_rekd.hosts.limits import LEAST_KNN_TEMPERATURE, LIMITS
 
@@ -171,7 +171,7 @@ def pretrain(
         the last value of every logged metric.
 
     Raises:
-        UserError: a setting is not allowed.
+        UserError: a setting is not allowed, or the training diverged.
     """
     method = flag(argv, "method")
     names = sorted(set(METHODS) - {"base", "linear"})
@@ -183,7 +183,7 @@ def pretrain(
     model = with_dali(args, METHODS[method], "PretrainABC")(**vars(args))
     counter = BatchCount()
     order = DataOrder(args.seed)
-    callbacks: list[pl.Callback] = [counter, order]
+    callbacks: list[pl.Callback] = [counter, order, Finite()]
     if progress:
         callbacks.append(ShareDone(progress))
     if history:

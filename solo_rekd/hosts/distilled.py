@@ -64,6 +64,12 @@ class Distilled(_Host):
         # Lightning 1.9 has no loader before this hook
         self.objective.before_training(functools.partial(training_images, self))
 
+    def on_train_batch_end(self, *args: Any) -> None:
+        """The host's momentum update; and a training that diverged ends with its epoch."""
+        super().on_train_batch_end(*args)
+        if self.trainer.is_last_batch:
+            refuse_divergence(self)
+
     def on_fit_end(self) -> None:
         """Refuses a training that was none: see `refuse_empty_epoch`."""
         refuse_empty_epoch(self)
@@ -99,6 +105,20 @@ def refuse_empty_epoch(model: Any) -> None:
     """
     if model.trainer.num_training_batches == 0:
         raise refuse("batch_size", model.batch_size, "at most the number of training images")
+
+
+def refuse_divergence(model: Any) -> None:
+    """Raises a UserError where a weight is not finite, from which no training recovers.
+
+    Args:
+        model: the host's model at the end of an epoch, before its checkpoint is written.
+    """
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            raise UserError(
+                f"the training diverged in epoch {model.current_epoch + 1} ({name} is not finite): "
+                "try a lower learning rate"
+            )
 
 
 def is_registered(methods: dict[str, type]) -> bool:

@@ -244,6 +244,18 @@ def test_mistakes_are_told_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("method", ["rekd", "disco", "seed", "compress", "crcd", "mocov2plus"])
+def test_a_training_that_diverges_leaves_no_checkpoint(
+    method: str, host: ModuleType, flags: Flags, tmp_path: Path
+) -> None:
+    changes = {"lr": 1e30, "save_checkpoint": True, "checkpoint_dir": tmp_path, "max_epochs": 2}
+    with pytest.raises(
+        UserError, match=r"^the training diverged in epoch 1 \(.* not finite\): try"
+    ):
+        host.pretrain(flags("pretrain", method=method, **changes))
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
 def test_progress_counts_the_whole_run(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
     run = train("simclr", enable_progress_bar=True, max_epochs=2, limit_train_batches=2)
     bar = capfd.readouterr().err.replace("\r", "\n").splitlines()

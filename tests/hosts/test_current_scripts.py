@@ -131,6 +131,16 @@ def test_a_users_mistake_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_training_that_diverges_leaves_no_checkpoint(
+    run_script: Script, arguments: Arguments, tmp_path: Path
+) -> None:
+    changes = {"optimizer.lr": 1e30, "max_epochs": 2}
+    shown = run_script("main_pretrain.py", *arguments("rekd", **changes), code=2)
+    assert "Traceback" not in shown
+    assert "solo-rekd: error: the training diverged in epoch 1 (" in shown.splitlines()[-1]
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
 def test_another_teacher_does_not_resume(
     run_script: Script, arguments: Arguments, tmp_path: Path
 ) -> None:
