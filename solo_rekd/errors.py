@@ -52,7 +52,9 @@ class OneLineParser(argparse.ArgumentParser):
 
 def report(error: UserError) -> int:
     """Prints `error` as one line on stderr and returns the exit code, 2."""
-    print(f"solo-rekd: error: {error}", file=sys.stderr)
+    # a loader's process sends its traceback along, which ends with the error's name and line
+    name = f"{UserError.__module__}.{UserError.__qualname__}: "
+    print(f"solo-rekd: error: {str(error).rpartition(name)[2].strip()}", file=sys.stderr)
     return 2
 
 

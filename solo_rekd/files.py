@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from solo_rekd.errors import UserError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -21,6 +23,19 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def decoding(path: str | Path) -> Iterator[None]:
+    """Names the image that a block could not decode, which its decoder often does not.
+
+    Raises:
+        UserError: the block could not.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be decoded: {error}") from None
 
 
 def write_json(path: Path, content: Any) -> None:

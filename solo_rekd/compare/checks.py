@@ -32,7 +32,8 @@ def make_plan(options: Namespace, extra: tuple[str, ...], images: Images) -> Pla
     """
     for role in ("student", "teacher"):
         if not is_known(getattr(options, role)):
-            raise refuse(role, getattr(options, role), "a network of `solo-rekd list`")
+            allowed = "a student or teacher that `solo-rekd list` names, or timm:NAME"
+            raise refuse(role, getattr(options, role), allowed)
     if len(images.train) < options.batch_size:
         raise refuse(
             "batch_size", options.batch_size, f"at most {len(images.train)}, the training images"

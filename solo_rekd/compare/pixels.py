@@ -8,8 +8,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from PIL import Image
 from torchvision.datasets import folder as image_folder
 from tqdm import tqdm
 
-from solo_rekd.errors import UserError
+from solo_rekd.files import decoding
 
 SAMPLE = 256  # images whose headers tell the size of all
 
@@ -92,7 +91,7 @@ def estimate_bytes(paths: Sequence[str]) -> int:
     sample = paths[:: max(1, len(paths) // SAMPLE)]
     sizes = []
     for path in sample:
-        with _readable(path), Image.open(path) as image:
+        with decoding(path), Image.open(path) as image:
             sizes.append(3 * image.width * image.height)
     return round(sum(sizes) / len(sizes) * len(paths))
 
@@ -111,16 +110,8 @@ def _write_pixels(paths: Sequence[str], out: Path) -> dict[str, tuple[int, int, 
 
 
 def _pixels(path: str) -> np.ndarray:
-    with _readable(path):
+    with decoding(path):
         return np.asarray(_decode(path))
-
-
-@contextmanager
-def _readable(path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{path} cannot be decoded: {error}") from None
 
 
 def _identify(paths: Sequence[str]) -> str:

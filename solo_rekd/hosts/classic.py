@@ -6,6 +6,7 @@ from typing import Any
 from solo.args import setup
 from solo.methods import METHODS
 from solo.methods.base import BaseMomentumMethod
+from solo.utils.pretrain_dataloader import CustomDatasetWithoutLabels
 from torch.utils.data import DataLoader
 
 from solo_rekd import errors
@@ -51,7 +52,7 @@ def activate() -> None:
     if is_registered(METHODS):
         return
     errors.install_excepthook()
-    mends.apply()
+    mends.apply(CustomDatasetWithoutLabels)
     classic_mends.apply()
     if classic_arguments.has_dali():
         from solo_rekd.hosts import classic_dali

@@ -36,7 +36,7 @@ from solo_rekd.hosts.classic_loaders import (
     validation_loader,
     with_dali,
 )
-from solo_rekd.hosts.classic_progress import BatchCount, Finite, History, ShareDone, TotalProgress
+from solo_rekd.hosts.classic_progress import BatchCount, History, ShareDone, TotalProgress
 from solo_rekd.hosts.distilled import refuse_empty_epoch
 from solo_rekd.hosts.limits import LEAST_KNN_TEMPERATURE, LIMITS
 
@@ -129,6 +129,7 @@ def make_trainer(args: Namespace, title: str, callbacks: list[pl.Callback]) -> p
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        terminate_on_nan=True,
     )
 
 
@@ -183,7 +184,7 @@ def pretrain(
     model = with_dali(args, METHODS[method], "PretrainABC")(**vars(args))
     counter = BatchCount()
     order = DataOrder(args.seed)
-    callbacks: list[pl.Callback] = [counter, order, Finite()]
+    callbacks: list[pl.Callback] = [counter, order]
     if progress:
         callbacks.append(ShareDone(progress))
     if history:
@@ -223,7 +224,8 @@ def linear(argv: list[str], progress: Callable[[float], None] | None = None) -> 
         top1 and top5 in percent on the validation images, of the last epoch, and the protocol.
 
     Raises:
-        UserError: the checkpoint cannot be read or lacks weights of the encoder.
+        UserError: the checkpoint cannot be read or lacks weights of the encoder, or the training
+            diverged.
     """
     # the host's bare parser: what the plug-in wraps it in is for the host's script
     args = classic_arguments.complete_linear(parse(argv, setup.parse_args_linear.__wrapped__))

@@ -13,6 +13,19 @@ import pytorch_lightning as pl
 import torch
 from solo.methods import base
 
+from solo_rekd.hosts.distilled import refuse_divergence
+
+
+class TerminateOnNan(pl.Callback):
+    """Ends a training that diverged with its epoch."""
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any
+    ) -> None:
+        """Looks at the weights after the epoch's last batch."""
+        if trainer.is_last_batch:
+            refuse_divergence(module)
+
 
 def default_trainer_flags(add_argparse_args: Callable[..., ArgumentParser]) -> Callable[..., Any]:
     """Lightning 1.9 leaves both flags None, and the host computes with them."""
@@ -26,12 +39,13 @@ def default_trainer_flags(add_argparse_args: Callable[..., ArgumentParser]) -> C
 
 
 def rename_trainer_arguments(from_argparse_args: Callable[..., pl.Trainer]) -> Callable[..., Any]:
-    """Lightning 1.9 renamed one argument, dropped another, and refuses `gpus` on a CPU."""
+    """Lightning 1.9 renamed an argument, dropped terminate_on_nan, and refuses `gpus` on a CPU."""
 
     def build(args: Namespace, **kwargs: Any) -> pl.Trainer:
         if "checkpoint_callback" in kwargs:
             kwargs["enable_checkpointing"] = kwargs.pop("checkpoint_callback")
-        kwargs.pop("terminate_on_nan", None)
+        if kwargs.pop("terminate_on_nan", False):
+            kwargs["callbacks"] = [TerminateOnNan(), *(kwargs.get("callbacks") or ())]
         if not torch.cuda.is_available() or args.accelerator == "cpu" or args.devices:
             kwargs["gpus"] = None
         return from_argparse_args(args, **kwargs)

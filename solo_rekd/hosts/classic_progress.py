@@ -1,4 +1,4 @@
-"""What a training tells of itself: a bar, a share done, a line an epoch, and that it diverged."""
+"""What a training tells of itself: a bar, a share done, and a file with a line an epoch."""
 
 import sys
 import time
@@ -11,18 +11,6 @@ import torch
 from tqdm import tqdm
 
 from solo_rekd.files import read_json_lines, write_json_lines
-from solo_rekd.hosts.distilled import refuse_divergence
-
-
-class Finite(pl.Callback):
-    """Ends a training of the host's methods too with the epoch in which it diverged."""
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any
-    ) -> None:
-        """Looks at the weights after the last batch."""
-        if trainer.is_last_batch:
-            refuse_divergence(module)
 
 
 class BatchCount(pl.Callback):

@@ -4,6 +4,7 @@ import dataclasses
 
 from omegaconf import DictConfig
 from solo.data.pretrain_dataloader import (
+    CustomDatasetWithoutLabels,
     build_transform_pipeline,
     prepare_dataloader,
     prepare_datasets,
@@ -95,7 +96,7 @@ def activate() -> None:
         return
     errors.install_excepthook()
     current_errors.apply()
-    mends.apply()
+    mends.apply(CustomDatasetWithoutLabels)
     if has_dali():
         from solo_rekd.hosts import current_dali
 

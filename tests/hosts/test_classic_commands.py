@@ -256,6 +256,13 @@ def test_a_training_that_diverges_leaves_no_checkpoint(
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
+def test_a_linear_evaluation_that_diverges_has_no_accuracy(
+    host: ModuleType, flags: Flags, checkpoint: dict[str, str]
+) -> None:
+    with pytest.raises(UserError, match=r"diverged in epoch 1 \(classifier.weight is not finite\)"):
+        host.linear(flags("linear", lr=1e38, max_epochs=2, **checkpoint))
+
+
 def test_progress_counts_the_whole_run(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
     run = train("simclr", enable_progress_bar=True, max_epochs=2, limit_train_batches=2)
     bar = capfd.readouterr().err.replace("\r", "\n").splitlines()

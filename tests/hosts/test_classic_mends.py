@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
@@ -12,14 +13,17 @@ from typing import Any
 import pytest
 import torch
 
+from solo_rekd.errors import UserError, report
+
 Train = Callable[..., dict[str, Any]]
 Flags = Callable[..., list[str]]
 # The host as it runs without the plug-in: only what today's Lightning asks for is mended.
 THREE_STEPS = {"limit_train_batches": 3, "limit_val_batches": 1}
 BARE_HOST = """
 import json, sys
+from solo.utils.pretrain_dataloader import CustomDatasetWithoutLabels
 from solo_rekd.hosts import classic_mends, mends
-mends.apply()
+mends.apply(CustomDatasetWithoutLabels)
 classic_mends.apply()
 from solo_rekd.hosts import classic_commands
 metrics = classic_commands.pretrain(sys.argv[1:])["metrics"]
@@ -44,6 +48,31 @@ def test_two_classes_with_online_knn_and_momentum_classifier(
     result = host.linear(flags("linear", **two, **checkpoint))
     assert result["top5"] == 100
     assert 0 <= result["top1"] <= 100
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("labels", [True, False])
+def test_an_image_that_cannot_be_decoded_is_named(
+    labels: bool,
+    workers: int,
+    host: ModuleType,
+    data: Path,
+    tmp_path: Path,
+    flags: Flags,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = "train" if labels else "flat"
+    shutil.copytree(data / folder, tmp_path / folder)
+    broken = max(tmp_path.glob(f"{folder}/**/*.png"))
+    broken.write_bytes(broken.read_bytes()[:-40])
+    changes = {"data_dir": tmp_path, "train_dir": folder, "val_dir": None, "num_workers": workers}
+    argv = flags("pretrain", method="simclr", no_labels=not labels or None, **changes)
+    with pytest.raises(UserError) as caught:
+        host.pretrain(argv)
+    capsys.readouterr()
+    report(caught.value)
+    line = f"solo-rekd: error: {broken} cannot be decoded: image file is truncated\n"
+    assert capsys.readouterr().err == line
 
 
 def test_online_knn_accumulates_without_computing(host: ModuleType) -> None:
@@ -73,7 +102,12 @@ def test_momentum_twin_follows_after_a_step(online: dict[str, Any]) -> None:
     ],
 )
 def test_trainer_gets_the_arguments_of_its_version(
-    cuda: bool, accelerator: str, devices: int, gpus: Any, monkeypatch: pytest.MonkeyPatch
+    cuda: bool,
+    accelerator: str,
+    devices: int,
+    gpus: Any,
+    host: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from solo_rekd.hosts import classic_mends
 
@@ -82,7 +116,11 @@ def test_trainer_gets_the_arguments_of_its_version(
     args = Namespace(accelerator=accelerator, devices=devices)
     built = build(args, checkpoint_callback=False, terminate_on_nan=True, plugins=None)
     assert built.pop("gpus", "kept") == gpus
+    (callback,) = built.pop("callbacks")
+    assert isinstance(callback, classic_mends.TerminateOnNan)
     assert built == {"enable_checkpointing": False, "plugins": None}
+    built = build(args, terminate_on_nan=False, callbacks=["theirs"])
+    assert built["callbacks"] == ["theirs"]
 
 
 def test_trainer_flags_that_the_host_computes_with_have_defaults(host: ModuleType) -> None:

@@ -1,6 +1,7 @@
 """The current host's own scripts, unmodified, with nothing but the plug-in installed."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,6 +140,22 @@ def test_a_training_that_diverges_leaves_no_checkpoint(
     assert "Traceback" not in shown
     assert "solo-rekd: error: the training diverged in epoch 1 (" in shown.splitlines()[-1]
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize("folder", ["train", "flat"])
+def test_an_image_that_cannot_be_decoded_is_named(
+    folder: str, run_script: Script, arguments: Arguments, data: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(data / folder, tmp_path / folder)
+    broken = max(tmp_path.glob(f"{folder}/**/*.png"))
+    broken.write_bytes(broken.read_bytes()[:-40])
+    changes: dict[str, object] = {"data.train_path": tmp_path / folder, "data.num_workers": 1}
+    if folder == "flat":
+        changes |= {"data.val_path": "null", "data.no_labels": True}
+    shown = run_script("main_pretrain.py", *arguments("mocov2plus", **changes), code=2)
+    assert "Traceback" not in shown
+    line = f"solo-rekd: error: {broken} cannot be decoded: image file is truncated"
+    assert shown.splitlines()[-1] == line
 
 
 def test_another_teacher_does_not_resume(
