@@ -16,5 +16,9 @@ LIMITS: dict[str, tuple[float, float]] = {
     "contrast": (0, INFINITY),
     "saturation": (0, INFINITY),
     "hue": (0, 0.5),
+    "proj_hidden_dim": (1, INFINITY),
+    "proj_output_dim": (1, INFINITY),
+    "queue_size": (1, INFINITY),
+    "temperature": (1e-4, INFINITY),
 }
 LEAST_KNN_TEMPERATURE = 0.02  # the votes, exp(similarity / temperature), are float32

@@ -97,3 +97,5 @@ def test_the_host_judges_the_extra_flags(host, plan, data):
     ):
         with pytest.raises(UserError, match=message):
             checks.refuse_flags(plan(data=str(data), arms="simclr", extra=extra))
+    with pytest.raises(UserError, match="mocov2plus: temperature=0 is not allowed: expected a num"):
+        checks.refuse_flags(plan(data=str(data), arms="mocov2plus+temperature=0"))

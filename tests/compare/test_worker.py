@@ -187,14 +187,8 @@ def test_mistake_is_one_line(
     assert not (run / "result.json").exists()
 
 
-@pytest.mark.slow
-def test_failure_in_the_middle_ends_with_its_reason(job: Job, data: Path, tmp_path: Path) -> None:
-    shutil.copytree(data / "train", tmp_path / "broken" / "train")
-    shutil.copytree(data / "val", tmp_path / "broken" / "val")
-    broken = tmp_path / "broken" / "train" / "b" / "07.png"
-    broken.write_bytes(b"no image")
-    run = job("simclr", data_dir=tmp_path / "broken", num_workers=1, enable_progress_bar=True)
-    # as the parent starts it, its two streams in one log
+def in_its_process(run: Path) -> tuple[int, str, str]:
+    """Works as the parent has it done: exit code, the log of both streams, and its last line."""
     done = subprocess.run(
         [sys.executable, "-m", "solo_rekd.compare.worker", str(run)],
         stdout=subprocess.PIPE,
@@ -202,12 +196,32 @@ def test_failure_in_the_middle_ends_with_its_reason(job: Job, data: Path, tmp_pa
         text=True,
         timeout=300,
     )
-    assert done.returncode == 1
-    assert "Traceback" in done.stdout
-    last = re.split(r"[\r\n]", done.stdout.rstrip())[-1]
-    assert last.startswith("UnidentifiedImageError: Caught UnidentifiedImageError in DataLoader")
-    assert "cannot identify image file" in last
-    assert str(broken) in last
+    return done.returncode, done.stdout, re.split(r"[\r\n]", done.stdout.rstrip())[-1]
+
+
+@pytest.mark.slow
+def test_mistake_in_the_middle_is_one_line(job: Job, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data / "train", tmp_path / "broken" / "train")
+    shutil.copytree(data / "val", tmp_path / "broken" / "val")
+    broken = tmp_path / "broken" / "train" / "b" / "07.png"
+    broken.write_bytes(b"no image")
+    run = job("simclr", data_dir=tmp_path / "broken", num_workers=1, enable_progress_bar=True)
+    code, log, last = in_its_process(run)
+    assert code == 2
+    assert "Traceback" not in log
+    assert last.startswith(f"solo-rekd: error: {broken} cannot be decoded: cannot identify image")
+    assert not (run / "result.json").exists()
+
+
+@pytest.mark.slow
+def test_failure_in_the_middle_ends_with_its_reason(job: Job) -> None:
+    run = job("simclr", enable_progress_bar=True)
+    (run / "history.jsonl").mkdir()  # which the first epoch is to write
+    code, log, last = in_its_process(run)
+    assert code == 1
+    assert "Traceback" in log
+    assert last.startswith("IsADirectoryError: ")
+    assert "history.jsonl" in last
     assert not (run / "result.json").exists()
 
 
