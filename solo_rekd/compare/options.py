@@ -8,7 +8,7 @@ from typing import Any
 from solo_rekd.backbones import SMALL_IMAGE, STEMS
 from solo_rekd.compare.arms import METHODS
 from solo_rekd.errors import OneLineParser
-from solo_rekd.hosts.limits import LEAST_KNN_TEMPERATURE
+from solo_rekd.hosts.limits import KNN_LIMITS
 
 DESCRIPTION = """\
 Compares methods on one image folder: the same student, data, augmentation and budget for all.
@@ -127,7 +127,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--linear_epochs", **whole, default=100, help="of the host's harness. Default: %(default)s")
     add("--linear_lr", **real, default=0.1, help="of the host's harness. Default: %(default)s")
     add("--knn_k", **whole, default=20, help="neighbours. Default: %(default)s")
-    votes: dict[str, Any] = {"type": at_least(float, LEAST_KNN_TEMPERATURE), "metavar": "X"}
+    votes: dict[str, Any] = {"type": at_least(float, KNN_LIMITS["temperature"][0]), "metavar": "X"}
     add("--knn_temperature", **votes, default=0.07, help="of votes. Default: %(default)s")
 
     add = group("work")

@@ -38,7 +38,7 @@ from solo_rekd.hosts.classic_loaders import (
 )
 from solo_rekd.hosts.classic_progress import BatchCount, History, ShareDone, TotalProgress
 from solo_rekd.hosts.distilled import refuse_empty_epoch
-from solo_rekd.hosts.limits import LEAST_KNN_TEMPERATURE, LIMITS
+from solo_rekd.hosts.limits import KNN_LIMITS, LIMITS, Limits
 
 SEEDS = 2**32  # how many there are
 
@@ -63,15 +63,15 @@ def flag(argv: list[str], name: str) -> str | None:
     return getattr(parser.parse_known_args(argv)[0], name)
 
 
-def refuse_numbers(argv: list[str]) -> None:
-    """Raises a UserError for a number in `argv` that is beyond `LIMITS`."""
+def refuse_numbers(argv: list[str], limits: Limits) -> None:
+    """Raises a UserError for a number in `argv` that is beyond its flag's limits."""
     parser = OneLineParser(add_help=False, allow_abbrev=False)
-    for name in LIMITS:
+    for name in limits:
         parser.add_argument(f"--{name}", nargs="+", default=())
     for name, texts in vars(parser.parse_known_args(argv)[0]).items():
         for text in texts:
             with suppress(ValueError):  # of what is no number, which the host's parser says
-                refuse_beyond(name, number(text), *LIMITS[name])
+                refuse_beyond(name, number(text), *limits[name])
 
 
 def number(text: str) -> float:
@@ -92,8 +92,10 @@ def path_errors_in_one_line(job: Callable[..., dict]) -> Callable[..., dict]:
     return run
 
 
-def parse(argv: list[str], host_parser: Callable[[], Namespace]) -> Namespace:
-    """Parses the host's flags and ours that the host lacks (`own_flags`)."""
+def parse(
+    argv: list[str], host_parser: Callable[[], Namespace], limits: Limits = LIMITS
+) -> Namespace:
+    """Parses the host's flags, numbers within `limits`, and ours that it lacks (`own_flags`)."""
     own = own_flags()
     ours, rest = own.parse_known_args(argv)
     if {"-h", "--help"} & set(rest):
@@ -102,7 +104,7 @@ def parse(argv: list[str], host_parser: Callable[[], Namespace]) -> Namespace:
         raise refuse("seed", ours.seed, f"a whole number from 0 to {SEEDS - 1}")
     if flag(argv, "dataset") == "custom" and flag(argv, "train_dir") is None:
         raise UserError("--dataset custom needs --train_dir, a folder of --data_dir")
-    refuse_numbers(rest)
+    refuse_numbers(rest, limits)
     with command_line(rest):
         args = host_parser()
     args.seed = ours.seed
@@ -267,7 +269,7 @@ def features(
     Raises:
         UserError: the checkpoint cannot be read or lacks weights of the encoder.
     """
-    return extract_features(parse(argv, parse_knn), progress)
+    return extract_features(parse(argv, parse_knn, KNN_LIMITS), progress)
 
 
 def knn(argv: list[str], splits: dict[str, Features] | None = None) -> dict[str, Any]:
@@ -284,7 +286,7 @@ def knn(argv: list[str], splits: dict[str, Features] | None = None) -> dict[str,
         UserError: the checkpoint cannot be read or lacks weights of the encoder.
     """
     train, val = (splits or features(argv)).values()
-    args = parse(argv, parse_knn)
+    args = parse(argv, parse_knn, KNN_LIMITS)
     k = min(args.k, len(train.labels))
     classifier = WeightedKNNClassifier(k=k, T=args.temperature, distance_fx="cosine")
     classifier.update(train_features=normalize(train.features), train_targets=train.labels)
@@ -317,8 +319,6 @@ def parse_knn() -> Namespace:
     dataset.linear_augmentations_args(parser)
     dataset.custom_dataset_args(parser)
     args = parser.parse_args()
-    refuse_beyond("k", args.k, 1)
-    refuse_beyond("temperature", args.temperature, LEAST_KNN_TEMPERATURE)
     # what the host's set-up of linear evaluation reads besides
     args.optimizer, args.gpus, args.patch_size = "sgd", "0", 16
     utils.additional_setup_linear(args)

@@ -11,7 +11,7 @@ from solo.args import knn
 
 from solo_rekd.errors import UserError, refuse_beyond
 from solo_rekd.hosts.current_evaluation import evaluate_at, read_run, trained_view
-from solo_rekd.hosts.limits import LEAST_KNN_TEMPERATURE, LIMITS
+from solo_rekd.hosts.limits import KNN_LIMITS
 
 # The host's parser leaves these empty and its script loops over them.
 PROTOCOL = {
@@ -38,12 +38,10 @@ def finish_knn(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
         for name, value in PROTOCOL.items():
             if getattr(args, name) is None:
                 setattr(args, name, value)
-        for k in args.k:
-            refuse_beyond("k", k, 1)
-        for temperature in args.temperature:
-            refuse_beyond("temperature", temperature, LEAST_KNN_TEMPERATURE)
-        for name in ("batch_size", "num_workers"):
-            refuse_beyond(name, getattr(args, name), *LIMITS[name])
+        for name in ("k", "temperature", "batch_size", "num_workers"):
+            values = getattr(args, name)
+            for value in values if isinstance(values, list) else [values]:
+                refuse_beyond(name, value, *KNN_LIMITS[name])
         evaluate_at(args.dataset, {}, trained_view(run))
         if not torch.cuda.is_available():
             stay_on_cpu()

@@ -2,7 +2,9 @@
 
 from solo_rekd.errors import INFINITY
 
-LIMITS: dict[str, tuple[float, float]] = {
+Limits = dict[str, tuple[float, float]]
+
+LIMITS: Limits = {
     "batch_size": (1, INFINITY),
     "max_epochs": (1, INFINITY),
     "num_workers": (0, INFINITY),
@@ -21,4 +23,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "queue_size": (1, INFINITY),
     "temperature": (1e-4, INFINITY),
 }
-LEAST_KNN_TEMPERATURE = 0.02  # the votes, exp(similarity / temperature), are float32
+KNN_LIMITS = LIMITS | {
+    "k": (1, INFINITY),
+    "temperature": (0.02, INFINITY),  # the votes, exp(similarity / temperature), are float32
+}

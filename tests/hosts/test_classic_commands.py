@@ -85,7 +85,7 @@ def test_knn_tells_how_many_neighbours_there_were(
     ("changes", "message"),
     [
         ({"k": 0}, "^k=0 is not allowed: expected a number from 1 on$"),
-        ({"temperature": 0}, "^temperature=0.0 is not allowed: expected a number from 0.02 on$"),
+        ({"temperature": 0}, "^temperature=0 is not allowed: expected a number from 0.02 on$"),
     ],
 )
 def test_knn_refuses_a_protocol_that_cannot_be(
