@@ -80,13 +80,13 @@ def number(text: str) -> float:
 
 
 def path_errors_in_one_line(job: Callable[..., dict]) -> Callable[..., dict]:
-    """Makes a folder or file that is not there the user's mistake, which it is."""
+    """Makes a path that is not there, or not the user's to write, the mistake that it is."""
 
     @functools.wraps(job)
     def run(*args: Any, **kwargs: Any) -> dict[str, Any]:
         try:
             return job(*args, **kwargs)
-        except (FileNotFoundError, NotADirectoryError) as error:
+        except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
             raise UserError(str(error)) from None
 
     return run

@@ -244,6 +244,15 @@ def test_mistakes_are_told_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError, NotADirectoryError, PermissionError])
+def test_a_path_that_cannot_be_is_told_in_one_line(error: type[OSError], host: ModuleType) -> None:
+    def job() -> dict[str, Any]:
+        raise error(1, "no", "/a/path")
+
+    with pytest.raises(UserError, match=r"^\[Errno 1\] no: '/a/path'$"):
+        host.path_errors_in_one_line(job)()
+
+
 @pytest.mark.parametrize("method", ["rekd", "disco", "seed", "compress", "crcd", "mocov2plus"])
 def test_a_training_that_diverges_leaves_no_checkpoint(
     method: str, host: ModuleType, flags: Flags, tmp_path: Path
