@@ -148,8 +148,8 @@ class RekdConfig(DistillationConfig):
     )
     teacher_warmup_epochs: int = _option(
         10,
-        "an online teacher ripens so long before its relations count; the student trains by "
-        "InfoNCE",
+        "a teacher from nothing ripens so long before its relations count, the student training by "
+        "InfoNCE; one from a checkpoint is taken to be ripe",
         unit="epochs",
         bounds=(0, INFINITY),
     )

@@ -198,7 +198,7 @@ def _distillation(plan: Plan, arm: Arm, teacher_checkpoint: str | None) -> dict[
             settings["teacher_checkpoint"] = teacher_checkpoint
         return settings
     settings["teacher_stem"] = plan.teacher_stem
-    if arm.method == "rekd":
+    if arm.method == "rekd" and "teacher_checkpoint" not in arm.settings:
         # a short run would end before the teacher's relations count
         settings["teacher_warmup_epochs"] = min(RekdConfig.teacher_warmup_epochs, plan.epochs // 4)
     return settings

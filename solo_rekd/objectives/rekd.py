@@ -18,7 +18,6 @@ from solo_rekd.losses.contrast import count_members
 from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
 from solo_rekd.queue import KeyQueue, gather, random_keys
 from solo_rekd.relation import PrototypeBank
-from solo_rekd.teachers import OnlineTeacher
 
 _log = logging.getLogger("solo_rekd")
 
@@ -43,8 +42,7 @@ class ReKD(DistillationObjective):
             labels=torch.full((size,), -1),
         )
         self.groups = run.num_classes if config.relation == "labels" else config.num_prototypes
-        online = isinstance(self.teacher, OnlineTeacher)
-        self.warmup_epochs = config.teacher_warmup_epochs if online else 0
+        self.warmup_epochs = 0 if self.teacher.ripe else config.teacher_warmup_epochs
         # A prototype is seeded anew once the queues have turned over without it: none of their
         # entries can then carry its id.
         self.bank = PrototypeBank(

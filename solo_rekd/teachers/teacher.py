@@ -61,10 +61,15 @@ class OnlineTeacher(nn.Module):
         self.identity = identity or make_identity("online")
         self.train()  # Lightning 2 leaves the modes as it finds them
 
+    @property
+    def ripe(self) -> bool:
+        """Whether it started from a checkpoint, so that its embeddings mean something at once."""
+        return self.identity["checkpoint"] is not None
+
     def train(self, mode: bool = True) -> "OnlineTeacher":
         """Sets the mode, but for BatchNorm layers whose statistics stay."""
         super().train(mode)
-        if self.identity["checkpoint"] is not None:
+        if self.ripe:
             for module in self.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
@@ -106,7 +111,10 @@ class FrozenTeacher(nn.Module):
         embedding_dim: d.
         num_features: width of the features.
         identity: as given.
+        ripe: always.
     """
+
+    ripe = True
 
     def __init__(
         self, backbone: nn.Module, projector: nn.Sequential | None, identity: Identity | None = None

@@ -118,6 +118,7 @@ def test_an_online_teacher_starts_anew_with_the_plans_stem(plan):
         (400, "rekd+teacher_mode=online", "10"),  # the configuration's default
         (20, "rekd+teacher_mode=online+teacher_warmup_epochs=7", "7"),
         (20, "rekd", None),
+        (20, "rekd+teacher_mode=online+teacher_checkpoint=t", None),
     ],
 )
 def test_an_online_teacher_ripens_for_a_quarter_at_most(epochs, arm, warmup, plan):

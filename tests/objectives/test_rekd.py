@@ -162,8 +162,9 @@ def test_soft_assignments_are_the_prototypes_alone(make):
         make(relation="labels", assignment_temperature=0.1)
 
 
-def test_a_frozen_teacher_needs_no_warm_up(make):
+def test_a_ripe_teacher_needs_no_warm_up(make):
     assert fill(make("frozen", teacher_warmup_epochs=9)).bank.ready
+    assert fill(make("ripe", teacher_warmup_epochs=9)).bank.ready
 
 
 def test_plain_info_nce_until_the_first_full_queue(make):

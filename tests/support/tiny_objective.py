@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from solo_rekd.config import DistillationConfig
 from solo_rekd.objectives import Batch, DistillationObjective, HostRun, distillation
 from solo_rekd.teachers import FrozenTeacher, OnlineTeacher, two_layer_projector
+from solo_rekd.teachers.teacher import make_identity
 
 SIZE, FEATURES, TEACHER_FEATURES, DIM, CLASSES, QUEUE, EPOCHS = 4, 6, 7, 5, 3, 12, 10
 
@@ -29,10 +30,17 @@ def build(
     teacher_dim: int = DIM,
     **settings: Any,
 ) -> Any:
-    """Builds a float64 objective with a tiny teacher, the same in every call."""
+    """Builds a float64 objective with a tiny teacher, the same in every call.
+
+    `mode` is online, frozen, or ripe: an online teacher as from a checkpoint.
+    """
     torch.manual_seed(0)
-    teacher_class = OnlineTeacher if mode == "online" else FrozenTeacher
-    teacher = teacher_class(TinyBackbone(), two_layer_projector(TEACHER_FEATURES, 9, teacher_dim))
+    teacher_class = FrozenTeacher if mode == "frozen" else OnlineTeacher
+    teacher = teacher_class(
+        TinyBackbone(),
+        two_layer_projector(TEACHER_FEATURES, 9, teacher_dim),
+        make_identity(mode, checkpoint="t.pth" if mode == "ripe" else None),
+    )
     monkeypatch.setattr(distillation, "build_teacher", lambda config, img_size: teacher)
     sizes = {"queue_size": QUEUE, "proj_hidden_dim": 8, "proj_output_dim": DIM}
     config: DistillationConfig = objective_class.config_class(**sizes | settings)
