@@ -9,9 +9,10 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
-from solo_rekd.errors import INFINITY, UserError, refuse, refuse_beyond
+from solo_rekd.errors import UserError, refuse, refuse_beyond
 
 OURS = "ours"
 REKD = "arXiv 2112.04174"
@@ -58,16 +59,16 @@ class DistillationConfig:
     """What every objective with a teacher and a queue shares."""
 
     proj_hidden_dim: int = _option(
-        2048, "hidden width of the projectors", source=DISCO, bounds=(1, INFINITY)
+        2048, "hidden width of the projectors", source=DISCO, bounds=(1, inf)
     )
     proj_output_dim: int = _option(
-        128, "dimensions of the embeddings", source=MOCO_V2, bounds=(1, INFINITY)
+        128, "dimensions of the embeddings", source=MOCO_V2, bounds=(1, inf)
     )
     temperature: float = _option(
-        0.2, "student's softmax temperature", source=MOCO_V2, bounds=(1e-4, INFINITY)
+        0.2, "student's softmax temperature", source=MOCO_V2, bounds=(1e-4, inf)
     )
     queue_size: int = _option(
-        65536, "length of each view's queue", source=MOCO_V2, unit="keys", bounds=(1, INFINITY)
+        65536, "length of each view's queue", source=MOCO_V2, unit="keys", bounds=(1, inf)
     )
     teacher: str = _option("resnet50", "backbone of the teacher (`solo-rekd list`)", source=REKD)
     teacher_mode: str = _option(
@@ -85,7 +86,7 @@ class DistillationConfig:
         choices=("auto", "small", "imagenet"),
     )
     teacher_temperature: float = _option(
-        0.2, "temperature of the online teacher's InfoNCE", source=MOCO_V2, bounds=(1e-4, INFINITY)
+        0.2, "temperature of the online teacher's InfoNCE", source=MOCO_V2, bounds=(1e-4, inf)
     )
 
     def __post_init__(self) -> None:
@@ -138,10 +139,10 @@ class RekdConfig(DistillationConfig):
     assignment_temperature: float = _option(
         0.0,
         "softmax temperature of a query's assignment to the prototypes; 0: the nearest alone",
-        bounds=(0, INFINITY),
+        bounds=(0, inf),
     )
     num_prototypes: int = _option(
-        100, "size of the prototype bank", unit="prototypes", bounds=(1, INFINITY)
+        100, "size of the prototype bank", unit="prototypes", bounds=(1, inf)
     )
     prototype_momentum: float = _option(
         0.9, "momentum of a prototype towards its members' mean", bounds=(0, 1)
@@ -151,7 +152,7 @@ class RekdConfig(DistillationConfig):
         "a teacher from nothing ripens so long before its relations count, the student training by "
         "InfoNCE; one from a checkpoint is taken to be ripe",
         unit="epochs",
-        bounds=(0, INFINITY),
+        bounds=(0, inf),
     )
 
     def __post_init__(self) -> None:
@@ -176,7 +177,7 @@ class DiscoConfig(DistillationConfig):
         "weight of the squared distance to the teacher's embedding, a mean over the images; the "
         "paper's code sums over the 32 of a GPU",
         source=f"the code of {DISCO}",
-        bounds=(0, INFINITY),
+        bounds=(0, inf),
     )
 
 
@@ -188,7 +189,7 @@ class SeedConfig(DistillationConfig):
         0.01,
         "temperature of the teacher's softmax, which is the target",
         source=SEED,
-        bounds=(1e-4, INFINITY),
+        bounds=(1e-4, inf),
     )
 
 
@@ -197,14 +198,14 @@ class CompressConfig(DistillationConfig):
     """CompRess, Compressing Representations, arXiv 2010.14713."""
 
     temperature: float = _option(
-        0.04, "student's softmax temperature", source=COMPRESS, bounds=(1e-4, INFINITY)
+        0.04, "student's softmax temperature", source=COMPRESS, bounds=(1e-4, inf)
     )
     queue_size: int = _option(
         128000,
         "length of the memory, which both views share, and of an online teacher's queues",
         source=COMPRESS,
         unit="keys",
-        bounds=(1, INFINITY),
+        bounds=(1, inf),
     )
     variant: str = _option(
         "2q",
@@ -217,7 +218,7 @@ class CompressConfig(DistillationConfig):
         0.04,
         "temperature of the teacher's softmax, which is the target",
         source=COMPRESS,
-        bounds=(1e-4, INFINITY),
+        bounds=(1e-4, inf),
     )
 
 
@@ -226,23 +227,23 @@ class CrcdConfig(DistillationConfig):
     """Complementary Relation Contrastive Distillation, arXiv 2103.16367."""
 
     relation_weight: float = _option(
-        1.0, "weight of the relation contrast, both ways", source=CRCD, bounds=(0, INFINITY)
+        1.0, "weight of the relation contrast, both ways", source=CRCD, bounds=(0, inf)
     )
     relation_temperature: float = _option(
-        0.05, "temperature of the relation contrast", source=CRCD, bounds=(1e-4, INFINITY)
+        0.05, "temperature of the relation contrast", source=CRCD, bounds=(1e-4, inf)
     )
     relation_negatives: int = _option(
         4096,
         "newest entries of the queue, at most, that the relation contrast compares with; its time "
         "is in proportion to this and to the square of the batch size",
         unit="keys",
-        bounds=(1, INFINITY),
+        bounds=(1, inf),
     )
     gradient_weight: float = _option(
         10.0,
         "weight of 1 - cosine between the gradients of student and teacher",
         source=CRCD,
-        bounds=(0, INFINITY),
+        bounds=(0, inf),
     )
     gradient_task: str = _option(
         "contrastive",
@@ -272,7 +273,7 @@ class BingoConfig(DistillationConfig):
         "training images most alike to an image, as the teacher sees them",
         source=f"the code of {BINGO}",
         unit="images",
-        bounds=(1, INFINITY),
+        bounds=(1, inf),
     )
     bag_cache: str | None = _option(
         None,

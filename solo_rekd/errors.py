@@ -4,10 +4,9 @@ import argparse
 import importlib.util
 import sys
 from collections.abc import Iterable
+from math import inf
 from types import TracebackType
 from typing import NoReturn
-
-INFINITY = float("inf")
 
 
 class UserError(Exception):
@@ -29,10 +28,10 @@ def refuse(key: str, value: object, allowed: str | Iterable[str]) -> UserError:
     return UserError(f"{key}={value!r} is not allowed: expected {allowed}")
 
 
-def refuse_beyond(key: str, value: float, low: float, high: float = INFINITY) -> None:
+def refuse_beyond(key: str, value: float, low: float, high: float = inf) -> None:
     """Raises a UserError for a number that is not from `low` to `high`."""
     if not low <= value <= high:
-        limit = "on" if high == INFINITY else f"to {high:g}"
+        limit = "on" if high == inf else f"to {high:g}"
         raise refuse(key, value, f"a number from {low:g} {limit}")
 
 

@@ -1,29 +1,29 @@
 """What a host's numbers may be: both hosts take any, and stop late with a traceback, or go on."""
 
-from solo_rekd.errors import INFINITY
+from math import inf
 
 Limits = dict[str, tuple[float, float]]
 
 LIMITS: Limits = {
-    "batch_size": (1, INFINITY),
-    "max_epochs": (1, INFINITY),
-    "num_workers": (0, INFINITY),
-    "lr": (0, INFINITY),
-    "classifier_lr": (0, INFINITY),
-    "weight_decay": (0, INFINITY),
-    "crop_size": (1, INFINITY),
+    "batch_size": (1, inf),
+    "max_epochs": (1, inf),
+    "num_workers": (0, inf),
+    "lr": (0, inf),
+    "classifier_lr": (0, inf),
+    "weight_decay": (0, inf),
+    "crop_size": (1, inf),
     "min_scale": (0, 1),
     "max_scale": (0, 1),
-    "brightness": (0, INFINITY),
-    "contrast": (0, INFINITY),
-    "saturation": (0, INFINITY),
+    "brightness": (0, inf),
+    "contrast": (0, inf),
+    "saturation": (0, inf),
     "hue": (0, 0.5),
-    "proj_hidden_dim": (1, INFINITY),
-    "proj_output_dim": (1, INFINITY),
-    "queue_size": (1, INFINITY),
-    "temperature": (1e-4, INFINITY),
+    "proj_hidden_dim": (1, inf),
+    "proj_output_dim": (1, inf),
+    "queue_size": (1, inf),
+    "temperature": (1e-4, inf),
 }
 KNN_LIMITS = LIMITS | {
-    "k": (1, INFINITY),
-    "temperature": (0.02, INFINITY),  # the votes, exp(similarity / temperature), are float32
+    "k": (1, inf),
+    "temperature": (0.02, inf),  # the votes, exp(similarity / temperature), are float32
 }
