@@ -1,6 +1,7 @@
 """Adapter to the current host: solo-learn's main branch (Hydra, lightning 2.x)."""
 
 import dataclasses
+from typing import Any
 
 from omegaconf import DictConfig
 from solo.data.pretrain_dataloader import (
@@ -27,7 +28,7 @@ from solo_rekd.hosts import (
     mends,
 )
 from solo_rekd.hosts.current_evaluation import has_dali
-from solo_rekd.hosts.distilled import Distilled, is_registered, register
+from solo_rekd.hosts.distilled import Distilled, is_registered, refuse_divergence, register
 from solo_rekd.objectives import HostRun
 
 
@@ -40,6 +41,12 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
         img_size = omegaconf_select(cfg, "augmentations[0].crop_size", 224)
         run = HostRun(self.features_dim, self.num_classes, img_size, self.max_epochs)
         self.objective = self.objective_class(config, run)
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """The host's momentum update; and a training that diverged ends with its epoch."""
+        super().on_train_batch_end(*args)
+        if self.trainer.is_last_batch:
+            refuse_divergence(self)
 
     def loader_without_dali(self) -> DataLoader:
         """The host's other loader, of the same images; its data set is in DALI's order.

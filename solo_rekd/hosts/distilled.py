@@ -64,12 +64,6 @@ class Distilled(_Host):
         # Lightning 1.9 has no loader before this hook
         self.objective.before_training(functools.partial(training_images, self))
 
-    def on_train_batch_end(self, *args: Any) -> None:
-        """The host's momentum update; and a training that diverged ends with its epoch."""
-        super().on_train_batch_end(*args)
-        if self.trainer.is_last_batch:
-            refuse_divergence(self)
-
     def on_fit_end(self) -> None:
         """Refuses a training that was none: see `refuse_empty_epoch`."""
         refuse_empty_epoch(self)
