@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from solo_rekd.bars import bar_interval
 from solo_rekd.errors import UserError, refuse
 from solo_rekd.teachers import FrozenTeacher
 
@@ -257,5 +257,4 @@ def first_process_first() -> Iterator[None]:
 def _bar() -> dict[str, Any]:
     """What every progress bar has: one process shows it."""
     other = dist.is_available() and dist.is_initialized() and dist.get_rank() != 0
-    interval = 0.5 if sys.stderr.isatty() else 10  # a log file gets a line every ten seconds
-    return {"disable": other, "mininterval": interval, "dynamic_ncols": True}
+    return {"disable": other, "mininterval": bar_interval(), "dynamic_ncols": True}

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, one_hot
 
+from solo_rekd.precision import full_precision
+
 CHUNK = 4096  # embeddings assigned at a time, to bound the similarity matrix
 
 
+@full_precision
 def assign(prototypes: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
     """Finds every embedding's nearest prototype, `a_i = argmax_c C_c.t_i`.
 
@@ -25,6 +28,22 @@ def assign(prototypes: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
 
 
+@full_precision
+def soft_assign(prototypes: Tensor, embeddings: Tensor, temperature: float) -> Tensor:
+    """Shares every embedding out among the prototypes, `s_ic = softmax_c(C_c.t_i / tau)`.
+
+    Args:
+        prototypes: unit vectors C, shape (C, d).
+        embeddings: unit vectors t, shape (N, d).
+        temperature: tau, above 0.
+
+    Returns:
+        Shape (N, C), each row with sum 1.
+    """
+    return (embeddings @ prototypes.T / temperature).softmax(1)
+
+
+@full_precision
 def member_means(embeddings: Tensor, ids: Tensor, num_prototypes: int) -> tuple[Tensor, Tensor]:
     """Averages the members of each prototype.
 
@@ -67,6 +86,7 @@ def seed_from(embeddings: Tensor, similarity: Tensor, number: int, seed: int) ->
     return embeddings[drawn.to(embeddings.device)]
 
 
+@full_precision
 def spherical_kmeans(embeddings: Tensor, num_prototypes: int, iterations: int = 20) -> Tensor:
     """Clusters unit vectors by cosine similarity, from a k-means++ start.
 
@@ -135,9 +155,10 @@ class PrototypeBank(nn.Module):
         """Returns the prototype of each embedding: (N, d) to (N,); all -1 before the start."""
         if not self.ready:
             return torch.full((len(embeddings),), -1, device=embeddings.device)
-        return assign(self.prototypes, embeddings.to(self.prototypes.dtype))[1]
+        return assign(self.prototypes, embeddings)[1]
 
     @torch.no_grad()
+    @full_precision
     def update(self, embeddings: Tensor, ids: Tensor) -> None:
         """Moves the prototypes towards their new members and re-seeds those idle for long.
 
@@ -145,7 +166,6 @@ class PrototypeBank(nn.Module):
             embeddings: the global batch of teacher embeddings, shape (N, d).
             ids: their prototypes, as `assign` gives them, shape (N,).
         """
-        embeddings = embeddings.to(self.prototypes.dtype)
         means, counts = member_means(embeddings, ids, len(self.prototypes))
         active = (counts > 0)[:, None]
         before = self.prototypes

@@ -1,8 +1,17 @@
+import math
+
 import pytest
 import torch
 from torch.nn.functional import normalize
 
-from solo_rekd.relation import PrototypeBank, assign, member_means, seed_from, spherical_kmeans
+from solo_rekd.relation import (
+    PrototypeBank,
+    assign,
+    member_means,
+    seed_from,
+    soft_assign,
+    spherical_kmeans,
+)
 
 
 def clusters(centres=4, members=30, dim=8, noise=0.05):
@@ -21,6 +30,16 @@ def test_assign_takes_the_nearest_by_cosine():
         similarities = [float(point @ prototype) for prototype in prototypes]
         assert int(ids[i]) == similarities.index(max(similarities))
         assert float(similarity[i]) == pytest.approx(max(similarities), abs=1e-6)
+
+
+def test_soft_assign_is_the_softmax_of_the_cosines():
+    points, _ = clusters()
+    prototypes = normalize(torch.randn(5, 8), dim=1)
+    shares = soft_assign(prototypes.double(), points.double(), temperature=0.1)
+    for i, point in enumerate(points.double()):
+        weights = [math.exp(float(point @ prototype) / 0.1) for prototype in prototypes.double()]
+        expected = [weight / sum(weights) for weight in weights]
+        assert shares[i].tolist() == pytest.approx(expected, abs=1e-12)
 
 
 def test_member_means_equal_a_loop():
@@ -123,3 +142,20 @@ def test_half_precision_embeddings_are_taken():
     bank, points = started()
     assert torch.equal(bank.assign(points.bfloat16()), bank.assign(points.bfloat16().float()))
     update(bank, points.bfloat16())
+
+
+def test_mixed_precision_does_not_reach_the_miner():
+    # close together, as a young teacher's embeddings are: half precision merges their neighbours
+    points, _ = clusters(centres=1, members=200, noise=0.02)
+
+    def mine():
+        bank = PrototypeBank(20, 8, momentum=0.9, patience=300)
+        bank.start(points)
+        ids = bank.assign(points)
+        bank.update(points, ids)
+        return bank.prototypes, ids, soft_assign(bank.prototypes, points, temperature=0.1)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = mine()
+    for got, expected in zip(mixed, mine(), strict=True):
+        assert torch.equal(got, expected)

@@ -6,6 +6,7 @@ SOLO_LEARN_HOME names one.
 import ast
 import dataclasses
 import importlib.util
+import inspect
 import json
 import os
 import shutil
@@ -140,6 +141,13 @@ def plug_in_defaults() -> dict[str, Any]:
 
 def test_the_defaults_are_the_plug_ins() -> None:
     assert upstream_defaults() == plug_in_defaults() | ONLY_UPSTREAM
+
+
+def test_the_losses_defaults_are_the_methods() -> None:
+    rekd_loss_func = load(UPSTREAM / "solo/losses/rekd.py").rekd_loss_func
+    parameters = inspect.signature(rekd_loss_func).parameters
+    for name in ("temperature", "own_weight"):
+        assert parameters[name].default == upstream_defaults()[name]
 
 
 @pytest.mark.parametrize("folder", ["cifar", "custom", "imagenet", "imagenet-100"])

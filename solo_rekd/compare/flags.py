@@ -7,7 +7,7 @@ from typing import Any
 from solo_rekd.backbones import HOST_NAMES, SMALL_IMAGE, settle_stem
 from solo_rekd.compare.arms import LR, UNTRAINED, Arm
 from solo_rekd.compare.plan import Plan, Run
-from solo_rekd.config import RekdConfig, from_settings
+from solo_rekd.config import DistillationConfig, RekdConfig, from_settings
 from solo_rekd.errors import UserError, refuse
 from solo_rekd.objectives import OBJECTIVES
 
@@ -22,8 +22,11 @@ AUGMENTATION = {
 }
 OPTIMISER = {"optimizer": "sgd", "scheduler": "warmup_cosine"}
 PROBE = {"optimizer": "sgd", "scheduler": "cosine", "weight_decay": 0}  # of the host's harness
-HEAD = {"proj_hidden_dim": 2048, "proj_output_dim": 128}
-INFO_NCE = {"temperature": 0.2}
+HEAD = {
+    "proj_hidden_dim": DistillationConfig.proj_hidden_dim,
+    "proj_output_dim": DistillationConfig.proj_output_dim,
+}
+INFO_NCE = {"temperature": DistillationConfig.temperature}
 MOMENTUM = {"base_tau_momentum": 0.99, "final_tau_momentum": 0.999}
 RESERVED = (
     "save_checkpoint checkpoint_dir resume_from_checkpoint auto_resume method name seed stem "

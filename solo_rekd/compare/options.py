@@ -7,8 +7,9 @@ from typing import Any
 
 from solo_rekd.backbones import SMALL_IMAGE, STEMS
 from solo_rekd.compare.arms import METHODS
+from solo_rekd.compare.plan import QUEUE_SIZE
 from solo_rekd.errors import OneLineParser
-from solo_rekd.hosts.limits import KNN_LIMITS
+from solo_rekd.hosts.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
 
 DESCRIPTION = """\
 Compares methods on one image folder: the same student, data, augmentation and budget for all.
@@ -85,7 +86,7 @@ def make_parser() -> argparse.ArgumentParser:
         default=(0.485, 0.456, 0.406),
         help="of the colours, in [0, 1]. Default: ImageNet's",
     )
-    add("--std", **colours, default=(0.228, 0.224, 0.225), help="in [0, 1]. Default: ImageNet's")
+    add("--std", **colours, default=(0.228, 0.224, 0.225), help="in [0, 1]. Default: the host's")
 
     add = group("networks (names: solo-rekd list)")
     net = {"metavar": "NAME"}
@@ -120,15 +121,17 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--queue_size",
         **whole,
-        help="[keys] Default: 65536, but at most half of the training images",
+        help=f"[keys] Default: {QUEUE_SIZE}, but at most half of the training images",
     )
 
     add = group("evaluation")
     add("--linear_epochs", **whole, default=100, help="of the host's harness. Default: %(default)s")
     add("--linear_lr", **real, default=0.1, help="of the host's harness. Default: %(default)s")
-    add("--knn_k", **whole, default=20, help="neighbours. Default: %(default)s")
+    add("--knn_k", **whole, default=KNN_K, help="neighbours. Default: %(default)s")
     votes: dict[str, Any] = {"type": at_least(float, KNN_LIMITS["temperature"][0]), "metavar": "X"}
-    add("--knn_temperature", **votes, default=0.07, help="of votes. Default: %(default)s")
+    add(
+        "--knn_temperature", **votes, default=KNN_TEMPERATURE, help="of votes. Default: %(default)s"
+    )
 
     add = group("work")
     add("--out", type=Path, required=True, metavar="DIR", help="folder of runs and report")

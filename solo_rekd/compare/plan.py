@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 from solo_rekd.compare.arms import Arm, parse_arm
+from solo_rekd.config import DistillationConfig
 from solo_rekd.errors import UserError
 
-QUEUE_SIZE = 65536  # keys, of MoCo v2
+QUEUE_SIZE = DistillationConfig.queue_size  # keys
 MAY_CHANGE = ("arms", "seeds", "num_workers", "title")  # all else decides what is in the folder
 TEACHER_FOLDER = "runs/teacher/seed-0"
 

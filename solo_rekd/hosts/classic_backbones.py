@@ -25,9 +25,7 @@ class EncoderNames(list):
     """The host's list of encoders, which also holds every `timm:NAME`."""
 
     def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or (
-            isinstance(name, str) and name.startswith("timm:") and is_known(name)
-        )
+        return super().__contains__(name) or (isinstance(name, str) and name.startswith(TIMM))
 
 
 def is_ours(encoder: str) -> bool:

@@ -38,7 +38,7 @@ from solo_rekd.hosts.classic_loaders import (
 )
 from solo_rekd.hosts.classic_progress import BatchCount, History, ShareDone, TotalProgress
 from solo_rekd.hosts.distilled import refuse_empty_epoch
-from solo_rekd.hosts.limits import KNN_LIMITS, LIMITS, Limits
+from solo_rekd.hosts.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE, LIMITS, Limits
 
 SEEDS = 2**32  # how many there are
 
@@ -309,9 +309,12 @@ def parse_knn() -> Namespace:
     parser = argparse.ArgumentParser(prog="solo-rekd knn")
     parser.add_argument("--pretrained_feature_extractor", required=True, help="the checkpoint")
     parser.add_argument("--encoder", choices=BaseMethod._SUPPORTED_ENCODERS, required=True)
-    parser.add_argument("--k", type=int, default=20, help="neighbours. Default: %(default)s")
+    parser.add_argument("--k", type=int, default=KNN_K, help="neighbours. Default: %(default)s")
     parser.add_argument(
-        "--temperature", type=float, default=0.07, help="of the votes. Default: %(default)s"
+        "--temperature",
+        type=float,
+        default=KNN_TEMPERATURE,
+        help="of the votes. Default: %(default)s",
     )
     parser.add_argument("--batch_size", type=int, default=256)
     parser.add_argument("--num_workers", type=int, default=4)

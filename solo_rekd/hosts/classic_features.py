@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from solo_rekd.bars import bar_interval
 from solo_rekd.hosts import classic_arguments, classic_backbones
 from solo_rekd.hosts.classic_loaders import plain_loaders
-from solo_rekd.hosts.classic_progress import bar_interval
 
 
 class Features(NamedTuple):

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from tqdm import tqdm
 
+from solo_rekd.bars import bar_interval
 from solo_rekd.files import read_json_lines, write_json_lines
 
 
@@ -21,11 +22,6 @@ class BatchCount(pl.Callback):
     def on_train_batch_end(self, *args: Any) -> None:
         """Counts one."""
         self.batches += 1
-
-
-def bar_interval() -> float:
-    """Seconds between two states of a bar: a terminal shows it live, a log file gets few lines."""
-    return 0.5 if sys.stderr.isatty() else 10
 
 
 class TotalProgress(pl.Callback):

@@ -11,12 +11,12 @@ from solo.args import knn
 
 from solo_rekd.errors import UserError, refuse_beyond
 from solo_rekd.hosts.current_evaluation import evaluate_at, read_run, trained_view
-from solo_rekd.hosts.limits import KNN_LIMITS
+from solo_rekd.hosts.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
 
 # The host's parser leaves these empty and its script loops over them.
 PROTOCOL = {
-    "k": [20],
-    "temperature": [0.07],
+    "k": [KNN_K],
+    "temperature": [KNN_TEMPERATURE],
     "distance_function": ["cosine"],
     "feature_type": ["backbone"],
 }

@@ -23,6 +23,7 @@ LIMITS: Limits = {
     "queue_size": (1, inf),
     "temperature": (1e-4, inf),
 }
+KNN_K, KNN_TEMPERATURE = 20, 0.07  # unless told
 KNN_LIMITS = LIMITS | {
     "k": (1, inf),
     "temperature": (0.02, inf),  # the votes, exp(similarity / temperature), are float32

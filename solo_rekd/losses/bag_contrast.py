@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from solo_rekd.losses.contrast import full_precision
 from solo_rekd.losses.log_sum_exp import log_sum_exp
+from solo_rekd.precision import full_precision
 
 
 @full_precision

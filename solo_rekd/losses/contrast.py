@@ -6,30 +6,11 @@ belong to the query's prototype (arXiv 2112.04174: the relation plays the part o
 supervised contrast, arXiv 2004.11362).
 """
 
-import functools
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from solo_rekd.losses.log_sum_exp import log_sum_exp
-
-
-def full_precision(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Runs `loss` outside autocast, half-precision inputs as float32; float64 stays float64."""
-
-    @functools.wraps(loss)
-    def run(query: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        def widen(value: Any) -> Any:
-            half = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
-            return value.float() if half else value
-
-        with torch.autocast(query.device.type, enabled=False):
-            args = tuple(widen(value) for value in args)
-            return loss(widen(query), *args, **{key: widen(v) for key, v in kwargs.items()})
-
-    return run
+from solo_rekd.precision import full_precision
 
 
 @full_precision

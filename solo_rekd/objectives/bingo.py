@@ -49,7 +49,7 @@ class BINGO(DistillationObjective):
 
     def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """See `DistillationObjective.forward`."""
-        queries, _ = self.embed(batch.features, batch.momentum_features)
+        queries = self.query(batch)
         taught, losses, metrics = self.teach(batch)
         own = self.bags.embeddings[batch.indexes]
         members = self.bags.embeddings[self.bags.members[batch.indexes]]

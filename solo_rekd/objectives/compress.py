@@ -42,7 +42,7 @@ class CompRess(DistillationObjective):
 
     def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """See `DistillationObjective.forward`."""
-        queries, keys = self.embed(batch.features, batch.momentum_features)
+        queries, keys = self.query(batch), self.key(batch)
         taught, losses, metrics = self.teach(batch)
         # half precision would blur the neighbours
         features = torch.cat(taught.features).to(self.memory["teacher"].dtype)

@@ -62,7 +62,7 @@ class CRCD(DistillationObjective):
         Raises:
             UserError: the task needs labels and the batch has none.
         """
-        queries, keys = self.embed(batch.features, batch.momentum_features)
+        queries, keys = self.query(batch), self.key(batch)
         (_, taught), losses, metrics = self.teach(batch)
         if self.config.gradient_task == "labels":
             losses["task_class_loss"] = self.task_class_loss(queries, taught, batch.labels)
@@ -95,8 +95,10 @@ class CRCD(DistillationObjective):
         """The relation contrast of one view, among the newest entries of a queue."""
         count = min(self.config.relation_negatives, queue.size)
         newest = queue.pointer - 1 - torch.arange(count, device=queue.pointer.device)
-        entries = [queue[name][newest % queue.size] for name in ("student", "teacher")]
-        return relation_difference_loss(query, taught, *entries, self.config.relation_temperature)
+        places = newest % queue.size
+        students, teachers = queue["student"][places], queue["teacher"][places]
+        temperature = self.config.relation_temperature
+        return relation_difference_loss(query, taught, students, teachers, temperature)
 
     def task_gradient(
         self, network: str, embedding: Tensor, key: Tensor, view: int, labels: Tensor

@@ -26,7 +26,7 @@ class DisCo(DistillationObjective):
 
     def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """See `DistillationObjective.forward`."""
-        queries, keys = self.embed(batch.features, batch.momentum_features)
+        queries, keys = self.query(batch), self.key(batch)
         taught, losses, metrics = self.teach(batch)
         loss = sum(losses.values(), start=queries[0].new_zeros(()))
 

@@ -130,14 +130,14 @@ class DistillationObjective(nn.Module):
                 host's loader does not tell which image is which.
         """
 
-    def embed(
-        self, features: list[Tensor], momentum_features: list[Tensor]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Projects the student's features to unit queries and, without gradient, unit keys."""
-        queries = [normalize(self.projector(view), dim=1) for view in features]
-        with torch.no_grad():
-            keys = [normalize(self.momentum_projector(view), dim=1) for view in momentum_features]
-        return queries, keys
+    def query(self, batch: Batch) -> list[Tensor]:
+        """The student's unit query of each view, shape (B, d)."""
+        return [normalize(self.projector(view), dim=1) for view in batch.features]
+
+    @torch.no_grad()
+    def key(self, batch: Batch) -> list[Tensor]:
+        """Its momentum twin's unit key of each view, shape (B, d), without gradient."""
+        return [normalize(self.momentum_projector(view), dim=1) for view in batch.momentum_features]
 
     def common_width(self, unless: str = "") -> int:
         """Width of the embeddings, where the student's and the teacher's must have one.

@@ -17,7 +17,7 @@ from solo_rekd.losses import relation_contrast_loss, symmetric_info_nce_loss
 from solo_rekd.losses.contrast import count_members
 from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
 from solo_rekd.queue import KeyQueue, gather, random_keys
-from solo_rekd.relation import PrototypeBank
+from solo_rekd.relation import PrototypeBank, soft_assign
 
 _log = logging.getLogger("solo_rekd")
 
@@ -51,7 +51,7 @@ class ReKD(DistillationObjective):
 
     def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """See `DistillationObjective.forward`."""
-        queries, keys = self.embed(batch.features, batch.momentum_features)
+        queries, keys = self.query(batch), self.key(batch)
         (_, taught), losses, metrics = self.teach(batch)
         mined = self.config.relation == "prototypes"
         ready = mined and self.bank.ready
@@ -98,8 +98,8 @@ class ReKD(DistillationObjective):
 
     def soft_relatives(self, images: Tensor) -> Tensor | None:
         """The share of each prototype in each image, (B, C); None where assignment is hard."""
-        sharpness = self.config.assignment_temperature
-        return (images @ self.bank.prototypes.T / sharpness).softmax(1) if sharpness else None
+        temperature = self.config.assignment_temperature
+        return soft_assign(self.bank.prototypes, images, temperature) if temperature else None
 
     def relation_loss(
         self,

@@ -27,7 +27,7 @@ class SEED(DistillationObjective):
 
     def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """See `DistillationObjective.forward`."""
-        queries, _ = self.embed(batch.features, batch.momentum_features)
+        queries = self.query(batch)
         taught, losses, metrics = self.teach(batch)
         parts = [
             similarity_distillation_loss(

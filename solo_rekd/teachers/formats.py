@@ -60,7 +60,8 @@ _MODEL = ("model", "state_dict", FLAT)
 _DINO = ("teacher", "student")
 _ANY = ("state_dict_ema", "model_ema", "state_dict", "model", FLAT)
 _SOLO_NEEDS = ("classifier.", "projector.")
-_SOLO_HEADS = ("projector.", "head.")  # `head.` is its DINO's
+# our methods keep theirs in `objective.`; `head.` is the host's DINO's
+_SOLO_HEADS = ("projector.", "objective.projector.", "head.")
 
 # The most specific first: a file is read by the first that fits it.
 FORMATS: tuple[Format, ...] = (

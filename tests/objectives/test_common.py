@@ -72,6 +72,13 @@ def test_a_frozen_teacher_has_no_loss_of_its_own(make):
     assert "teacher_acc1" in logs
 
 
+def test_the_training_set_is_not_looked_at_beforehand(make, mode):
+    def never():
+        raise AssertionError("a loader of the training images was asked for")
+
+    make(mode).before_training(never)
+
+
 def test_permuting_the_batch_changes_nothing(make, mode):
     order = torch.tensor([3, 0, 4, 1, 2])
     losses = []

@@ -186,6 +186,19 @@ def solo(name):
     return build
 
 
+def ours(name):
+    """A student of this project's, as the teacher of the next."""
+
+    def build(net, head):
+        objective = under("projector.", head) | under("momentum_projector.", other(head))
+        objective |= under("teacher.backbone.", other(net)) | {"bank.steps": torch.tensor([3])}
+        state = under(f"{name}.", net) | under("objective.", objective)
+        state |= {"classifier.weight": torch.ones(10, WIDE), "classifier.bias": torch.ones(10)}
+        return LIGHTNING | {"state_dict": under(f"momentum_{name}.", other(net)) | state}
+
+    return build
+
+
 def solo_dino(net, head):
     state = dino_half(net, head, "") | under("momentum_head.mlp.", other(head))
     return LIGHTNING | {"state_dict": state | {"classifier.weight": torch.ones(10, WIDE)}}
@@ -240,6 +253,8 @@ CASES = {
     "barlow_flat": (BARLOW, barlow_flat, mlp3_bn),
     "solo_classic": (CLASSIC, solo("encoder"), mlp),
     "solo_current": (CURRENT, solo("backbone"), mlp),
+    "ours_classic": (CLASSIC, ours("encoder"), mlp),
+    "ours_current": (CURRENT, ours("backbone"), mlp),
     "solo_dino": (CURRENT, solo_dino, dino_mlp),
     "solo_linear": (CURRENT, solo_linear, None),
     "torchvision": (PLAIN, flat, None),

@@ -30,7 +30,7 @@ def rekd_loss_func(
     queue_ids: torch.Tensor,
     num_prototypes: int,
     temperature: float = 0.2,
-    own_weight: Union[float, str] = 0.8,
+    own_weight: Union[float, str] = 0.5,
 ) -> torch.Tensor:
     """Computes ReKD's loss given a batch of queries from view 1, a batch of keys from view 2 and a
     queue of past elements, of which those that share the query's prototype are positives too.
@@ -53,7 +53,7 @@ def rekd_loss_func(
             loss. Defaults to 0.2.
         own_weight (Union[float, str], optional): target weight of the own key in [0,1], or
             "uniform" to weigh the own key like any other positive. A query without positives in
-            the queue always puts all the weight on its own key. Defaults to 0.8.
+            the queue always puts all the weight on its own key. Defaults to 0.5.
 
     Returns:
         torch.Tensor: ReKD loss.

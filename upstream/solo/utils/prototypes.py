@@ -61,9 +61,11 @@ class PrototypeBank(nn.Module):
         """
 
         similarity = -embeddings.new_ones(len(embeddings))
-        for c in range(len(self.prototypes)):
-            self.prototypes[c] = self._draw(embeddings, similarity, 1, seed=c)[0]
-            similarity = torch.maximum(similarity, embeddings @ self.prototypes[c])
+        with torch.autocast(embeddings.device.type, enabled=False):
+            embeddings = embeddings.to(self.prototypes.dtype)
+            for c in range(len(self.prototypes)):
+                self.prototypes[c] = self._draw(embeddings, similarity, 1, seed=c)[0]
+                similarity = torch.maximum(similarity, embeddings @ self.prototypes[c])
 
         self.step.zero_()
         for i in range(iters):
@@ -71,7 +73,7 @@ class PrototypeBank(nn.Module):
 
     @torch.no_grad()
     def assign(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Finds the most similar prototype of each embedding.
+        """Finds the most similar prototype of each embedding, in the precision of the prototypes.
 
         Args:
             embeddings (torch.Tensor): ...xD Tensor containing normalized embeddings.
@@ -80,7 +82,8 @@ class PrototypeBank(nn.Module):
             torch.Tensor: ... Tensor containing the prototypes, -1 until they are started.
         """
 
-        ids = (embeddings @ self.prototypes.T).argmax(dim=-1)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            ids = (embeddings.to(self.prototypes.dtype) @ self.prototypes.T).argmax(dim=-1)
         return ids if self.started else ids.fill_(-1)
 
     @torch.no_grad()

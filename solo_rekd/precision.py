@@ -1,0 +1,32 @@
+"""What must be exact stays out of a host's mixed precision."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def full_precision(function: Callable[P, R]) -> Callable[P, R]:
+    """Runs `function` outside autocast, half-precision inputs as float32; float64 stays float64.
+
+    Args:
+        function: at least one of its arguments is a tensor.
+    """
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> R:
+        tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        with torch.autocast(next(tensors).device.type, enabled=False):
+            return function(*map(_widen, args), **{key: _widen(v) for key, v in kwargs.items()})
+
+    return run
+
+
+def _widen(value: Any) -> Any:
+    half = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
+    return value.float() if half else value
