@@ -33,7 +33,11 @@ from solo_rekd.objectives import HostRun
 
 
 class CurrentMethod(Distilled, BaseMomentumMethod):
-    """The current host's momentum method with one of our objectives."""
+    """The current host's momentum method with one of our objectives.
+
+    Raises:
+        UserError: the objective has to know which image is which, and the host makes that up.
+    """
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(cfg)
@@ -41,6 +45,10 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
         img_size = omegaconf_select(cfg, "augmentations[0].crop_size", 224)
         run = HostRun(self.features_dim, self.num_classes, img_size, self.max_epochs)
         self.objective = self.objective_class(config, run)
+        needs = self.objective.needs_indexes
+        if needs and cfg.data.format == "dali" and not cfg.dali.encode_indexes_into_labels:
+            limit = f"True with {needs}, which has to know which image is which"
+            raise refuse("dali.encode_indexes_into_labels", False, limit)
 
     def on_train_batch_end(self, *args: Any) -> None:
         """The host's momentum update; and a training that diverged ends with its epoch."""
@@ -52,11 +60,8 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
         """The host's other loader, of the same images; its data set is in DALI's order.
 
         Raises:
-            UserError: the host does not tell which image is which.
+            UserError: DALI does not load the same images.
         """
-        if not self.cfg.dali.encode_indexes_into_labels:
-            limit = f"True with {self.name}, which has to know which image is which"
-            raise refuse("dali.encode_indexes_into_labels", False, limit)
         data = self.cfg.data
         if data.fraction > 0:
             raise refuse("data.fraction", data.fraction, f"-1 with {self.name} and DALI")

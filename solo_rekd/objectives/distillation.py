@@ -74,12 +74,14 @@ class DistillationObjective(nn.Module):
         momentum_projector: its momentum twin.
         teacher: online or frozen.
         queues: one a view, made by the subclass; none where nothing is contrasted with a queue.
+        needs_indexes: what has to know which image is which, by `Batch.indexes`; empty: nothing.
     """
 
     config_class: ClassVar[type[DistillationConfig]]
     projector: nn.Module
     momentum_projector: nn.Module
     queues: "list[KeyQueue]"
+    needs_indexes: str = ""
 
     def __init__(self, config: DistillationConfig, run: HostRun) -> None:
         super().__init__()

@@ -42,6 +42,8 @@ class ReKD(DistillationObjective):
             labels=torch.full((size,), -1),
         )
         self.groups = run.num_classes if config.relation == "labels" else config.num_prototypes
+        if config.relation == "random":
+            self.needs_indexes = "relation=random"
         self.warmup_epochs = 0 if self.teacher.ripe else config.teacher_warmup_epochs
         # A prototype is seeded anew once the queues have turned over without it: none of their
         # entries can then carry its id.
