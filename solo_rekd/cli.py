@@ -6,7 +6,7 @@ import runpy
 import sys
 from collections.abc import Callable
 
-from solo_rekd import hosts
+from solo_rekd import __version__, hosts
 from solo_rekd.errors import UserError, refuse, report
 
 USAGE = """usage: solo-rekd COMMAND ...
@@ -117,6 +117,9 @@ def main() -> None:
     command, argv = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
     if command in ("-h", "--help"):
         print(USAGE)
+        return
+    if command == "--version":
+        print(f"solo-rekd {__version__}")
         return
     try:
         if command not in COMMANDS:

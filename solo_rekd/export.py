@@ -13,8 +13,9 @@ from torch import nn
 
 from solo_rekd import __version__
 from solo_rekd.backbones import STEMS
-from solo_rekd.errors import OneLineParser, UserError, refuse, refuse_missing
+from solo_rekd.errors import OneLineParser, UserError, refuse, refuse_beyond, refuse_missing
 from solo_rekd.files import replacing
+from solo_rekd.hosts.limits import LIMITS
 from solo_rekd.hosts.run_settings import read_student
 from solo_rekd.teachers.load import load_networks
 
@@ -89,6 +90,9 @@ def export(checkpoint: Path, target: Path, trained: Mapping[str, Any]) -> dict[s
     for name in ("encoder", "crop_size"):
         if name not in trained:
             raise UserError(f"--{name} is missing: no args.json beside {checkpoint} tells it")
+    for name in ("mean", "std"):
+        for value in trained.get(name, ()):
+            refuse_beyond(name, value, *LIMITS[name])
     encoder, crop_size = trained["encoder"], trained["crop_size"]
     asked = trained.get("stem", "auto")
     student = load_networks(checkpoint, encoder, crop_size, asked, role="student")

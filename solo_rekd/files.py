@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from solo_rekd.errors import UserError
 
 
@@ -34,7 +36,8 @@ def decoding(path: str | Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
+    # of a damaged file Pillow raises any of these
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} cannot be decoded: {error}") from None
 
 

@@ -156,6 +156,11 @@ def test_command_reads_the_run_and_obeys_its_flags(
         ("student.onnx", {"encoder": "alexnett"}, "--crop_size is missing"),
         ("student.onnx", {"encoder": "alexnett", "crop_size": 32}, "backbone='alexnett' is not"),
         ("student.onnx", {"encoder": "alexnet", "crop_size": 32, "stem": "imagenet"}, "alexnet"),
+        (
+            "student.onnx",
+            {"encoder": "alexnet", "crop_size": 32, "std": [58, 57, 57]},
+            "std=58 is not allowed: expected a number from 0.001 to 1",
+        ),
         ("student.onnx", {"encoder": "resnet18", "crop_size": 32}, "student_checkpoint='{0}"),
     ],
 )

@@ -106,12 +106,26 @@ def refuse_settings(plan: Plan) -> None:
         if not arm.distils:
             _refuse_queue(arm.settings.get("queue_size", plan.queue_size), plan.batch_size)
             continue
-        settings = _distillation(plan, arm, "the frozen teacher") | arm.settings
-        settings.pop(LR, None)  # judged already
-        try:
-            from_settings(OBJECTIVES[arm.method].config_class, settings)
-        except UserError as error:
-            raise UserError(f"{arm.name}: {error}") from None
+        read_config(plan, arm, "the frozen teacher")
+
+
+def read_config(plan: Plan, arm: Arm, teacher_checkpoint: str | None) -> DistillationConfig:
+    """The settings of an arm with a teacher, as its runs will have them.
+
+    Args:
+        plan: the comparison.
+        arm: which of its arms.
+        teacher_checkpoint: as in `pretrain_flags`.
+
+    Raises:
+        UserError: a value is not allowed.
+    """
+    settings = _distillation(plan, arm, teacher_checkpoint) | arm.settings
+    settings.pop(LR, None)  # judged already
+    try:
+        return from_settings(OBJECTIVES[arm.method].config_class, settings)
+    except UserError as error:
+        raise UserError(f"{arm.name}: {error}") from None
 
 
 def _refuse_queue(size: int | str, batch_size: int) -> None:

@@ -1,5 +1,6 @@
 """A first look at the images: what is there, and whether a comparison can be made of it."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from torchvision.datasets import ImageFolder
 
 from solo_rekd.backbones import SMALL_IMAGE
 from solo_rekd.errors import UserError
+from solo_rekd.files import decoding
 from solo_rekd.hosts.evaluation import refuse_other_classes
 
 LARGE_CROP = 224  # px, of images larger than `SMALL_IMAGE`
@@ -37,7 +39,8 @@ def find_images(data: Path, train_dir: str, val_dir: str) -> Images:
         val_dir: its folder of validation images, the same.
 
     Raises:
-        UserError: a folder is missing, a class has no image, or the classes differ.
+        UserError: a folder is missing, a class has no image, the classes differ, or there is but
+            one.
     """
     if not data.is_dir():
         raise UserError(f"--data {data} is not a folder")
@@ -50,7 +53,22 @@ def find_images(data: Path, train_dir: str, val_dir: str) -> Images:
             raise UserError(f"{data / name} is no folder of class folders: {reason}") from None
     train, val = splits
     refuse_other_classes(train, val, (train_dir, val_dir))
+    if len(train.classes) < 2:
+        raise UserError(f"{data / train_dir} has one class: an evaluation needs two or more")
     return Images(train.classes, *([path for path, _ in split.samples] for split in splits))
+
+
+def fingerprint(images: Images) -> str:
+    """Says how many images there are, and changes with their names and sizes.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in (*images.train, *images.val):
+        with decoding(path):
+            digest.update(f"{path}\0{Path(path).stat().st_size}\n".encode())
+    return f"{len(images.train)} + {len(images.val)}, sha256 {digest.hexdigest()[:12]}"
 
 
 def default_crop_size(path: str) -> int:
@@ -62,9 +80,6 @@ def default_crop_size(path: str) -> int:
     Raises:
         UserError: it cannot be read.
     """
-    try:
-        with Image.open(path) as image:
-            side = max(image.size)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+    with decoding(path), Image.open(path) as image:
+        side = max(image.size)
     return side if side <= SMALL_IMAGE else LARGE_CROP

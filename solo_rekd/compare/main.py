@@ -32,7 +32,7 @@ from solo_rekd.compare.plan import TEACHER_FOLDER, Plan, Run, check_same
 from solo_rekd.compare.protocol import describe_protocol
 from solo_rekd.compare.report import table_lines, write_report
 from solo_rekd.compare.schedule import RESULT, Schedule, Task, threads
-from solo_rekd.errors import UserError
+from solo_rekd.errors import UserError, refuse
 from solo_rekd.files import read_json, write_json
 from solo_rekd.measure import LATENCY_PROTOCOL, measure
 
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
         argv: what follows `solo-rekd compare`.
 
     Raises:
-        UserError: something is wrong with the options; nothing is written then.
+        UserError: something is wrong with the options or an image; no run is begun then.
         SystemExit: 1 where a run failed, 130 where the comparison was interrupted.
     """
     try:
@@ -66,7 +66,11 @@ def run(argv: Sequence[str]) -> tuple[dict[str, Any], Path]:
     options, extra = read_options(argv)
     out = options.out.resolve()  # results hold paths, and may be read from elsewhere
     refuse_missing_packages()
+    options.data = options.data.resolve()  # by these names the runs look decoded images up
     images = find_images(options.data, options.train_dir, options.val_dir)
+    for name in (options.train_dir, options.val_dir):
+        if out.is_relative_to((options.data / name).resolve()):
+            raise refuse("out", str(options.out), f"a folder outside {options.data / name}")
     plan = make_plan(options, extra, images)
     hosts.commands()
     refuse_flags(plan)
@@ -93,7 +97,9 @@ def compare(
     Returns:
         What the report is made from.
     """
-    write_json(out / "plan.json", plan.to_json())
+    decoded = out / "pixels"
+    pixels_there = decode(images, decoded)
+    write_json(out / "plan.json", plan.to_json())  # from here on another plan is refused
     context = {
         "command": command,
         "protocol": describe_protocol(plan, images),
@@ -102,8 +108,7 @@ def compare(
         "classes": images.classes,
         "networks": measure_networks(plan, out / "networks.json"),
     }
-    decoded = out / "pixels"
-    tasks = list_tasks(plan, out, decoded if decode(images, decoded) else None)
+    tasks = list_tasks(plan, out, decoded if pixels_there else None)
 
     def report(schedule: Schedule) -> dict[str, Any]:
         failed = {str(path.relative_to(out)): why for path, why in schedule.failed.items()}

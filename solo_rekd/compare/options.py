@@ -1,6 +1,7 @@
 """The command line of `solo-rekd compare`."""
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,14 @@ teacher_mode=online.
 
 
 def at_least(kind: Callable[[str], Any], minimum: float) -> Callable[[str], Any]:
-    """Makes a type of argument: a number from `minimum` on."""
+    """Makes a type of argument: a finite number from `minimum` on."""
 
     def read(text: str) -> Any:
         value = kind(text)
         if not value >= minimum:
             raise argparse.ArgumentTypeError(f"{text} is less than {minimum:g}")
+        if math.isinf(value):
+            raise argparse.ArgumentTypeError(f"{text} is not finite")
         return value
 
     read.__name__ = "whole number" if kind is int else "number"

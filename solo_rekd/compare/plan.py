@@ -1,9 +1,10 @@
 """What a comparison is: every setting that decides its results, and which runs it has."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +14,9 @@ from solo_rekd.config import DistillationConfig
 from solo_rekd.errors import UserError
 
 QUEUE_SIZE = DistillationConfig.queue_size  # keys
-MAY_CHANGE = ("arms", "seeds", "num_workers", "title")  # all else decides what is in the folder
+# all else decides what is in the folder
+MAY_CHANGE = ("arms", "arm_sha256", "seeds", "num_workers", "title")
+LONGEST_NAME = 200  # bytes; file systems take 255
 TEACHER_FOLDER = "runs/teacher/seed-0"
 
 
@@ -48,7 +51,9 @@ class Plan:
         knn_temperature: of the neighbours' votes.
         num_workers: processes that load images, of each run.
         extra: flags of the host for every pretraining.
+        images: how many there are, and a digest of their names and sizes.
         teacher_sha256: of the given teacher's file, which may not change along the way.
+        arm_sha256: by name of an arm with a teacher's file of its own, of that file: likewise.
     """
 
     title: str
@@ -77,7 +82,9 @@ class Plan:
     knn_temperature: float
     num_workers: int
     extra: tuple[str, ...]
+    images: str
     teacher_sha256: str | None = None
+    arm_sha256: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def distils(self) -> bool:
@@ -123,7 +130,11 @@ class Run:
     @property
     def folder(self) -> str:
         """Where it lies, relative to the comparison's folder."""
-        return f"runs/{quote(self.arm.name, safe='+=')}/seed-{self.seed}"
+        name = quote(self.arm.name, safe="+=")
+        if len(name) > LONGEST_NAME:
+            digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+            name = f"{name[: LONGEST_NAME - 13]}-{digest}"
+        return f"runs/{name}/seed-{self.seed}"
 
 
 def default_queue_size(images: int, batch_size: int) -> int:
@@ -144,7 +155,7 @@ def check_same(plan: Plan, path: Path) -> None:
         path: where an earlier one may lie.
 
     Raises:
-        UserError: the plans differ in more than `MAY_CHANGE`.
+        UserError: the plans differ in more than `MAY_CHANGE`, or an arm's teacher is another file.
     """
     if not path.exists():
         return
@@ -158,4 +169,10 @@ def check_same(plan: Plan, path: Path) -> None:
             raise UserError(
                 f"{option.name}={now!r} differs from {before!r} in {path}, whose runs are kept: "
                 "give that, or another --out"
+            )
+    for name, digest in plan.arm_sha256.items():
+        if earlier.arm_sha256.get(name, digest) != digest:
+            raise UserError(
+                f"{name}: its teacher_checkpoint is another file than in {path}, whose runs are "
+                "kept: give that, or another --out"
             )

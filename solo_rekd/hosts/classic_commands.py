@@ -39,6 +39,8 @@ from solo_rekd.hosts.classic_loaders import (
 from solo_rekd.hosts.classic_progress import BatchCount, History, ShareDone, TotalProgress
 from solo_rekd.hosts.distilled import refuse_empty_epoch
 from solo_rekd.hosts.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE, LIMITS, Limits
+from solo_rekd.objectives import OBJECTIVES
+from solo_rekd.teachers.checkpoint import read_checkpoint
 
 SEEDS = 2**32  # how many there are
 
@@ -136,12 +138,23 @@ def make_trainer(args: Namespace, title: str, callbacks: list[pl.Callback]) -> p
 
 
 def resume_from(args: Namespace) -> str | None:
-    """The checkpoint to go on from: the one given, or with `--auto_resume` the newest that fits."""
-    if args.resume_from_checkpoint is None and args.auto_resume:
+    """The checkpoint to go on from: the one given, or with `--auto_resume` the newest that fits.
+
+    Raises:
+        UserError: it cannot be read, or is of one of our methods where the run is of the host's.
+    """
+    path = args.resume_from_checkpoint
+    if path is None and args.auto_resume:
         folder = os.path.join(args.checkpoint_dir, args.method)
-        found = AutoResumer(folder, max_hours=args.auto_resumer_max_hours).find_checkpoint(args)
-        return str(found) if found else None
-    return args.resume_from_checkpoint
+        path = AutoResumer(folder, max_hours=args.auto_resumer_max_hours).find_checkpoint(args)
+    if path is None:
+        return None
+    ours = read_checkpoint(path)[0].get("solo_rekd")
+    if ours and args.method not in OBJECTIVES:
+        raise UserError(
+            f"the checkpoint to resume is of {ours['method']}, this run is of {args.method}"
+        )
+    return str(path)
 
 
 def fit(trainer: pl.Trainer, model: Any, train_loader: Any, val_loader: Any) -> None:
@@ -209,7 +222,10 @@ def pretrain(
     return {
         "seconds": seconds,
         "images_per_second": counter.batches * args.batch_size * trainer.world_size / seconds,
-        "checkpoint": checkpointer and str(checkpointer.last_ckpt),
+        # without an epoch to go the host's has saved none
+        "checkpoint": str(getattr(checkpointer, "last_ckpt", args.resume_from_checkpoint))
+        if checkpointer
+        else None,
         "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
     }
 

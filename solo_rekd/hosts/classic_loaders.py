@@ -10,6 +10,7 @@ from solo import methods
 from solo.utils import classification_dataloader, pretrain_dataloader
 from torch.utils.data import DataLoader
 
+from solo_rekd.errors import UserError
 from solo_rekd.hosts.evaluation import FOLDERS, refuse_other_classes
 
 
@@ -28,9 +29,20 @@ def validation_loader(args: Namespace) -> Any:
     return classification_loaders(args)[1]
 
 
-def classification_loaders(args: Namespace) -> Any:
-    """The host's loaders of labelled images, for training and validation."""
-    return classification_dataloader.prepare_data(
+def refuse_no_validation(args: Namespace) -> None:
+    """Raises a UserError where an image folder lacks `--val_dir`: the host would make a path up."""
+    if args.dataset == "custom" and args.val_dir is None:
+        raise UserError("--dataset custom needs --val_dir, a folder of --data_dir")
+
+
+def classification_loaders(args: Namespace) -> tuple[DataLoader, DataLoader]:
+    """The host's loaders of labelled images, for training and validation.
+
+    Raises:
+        UserError: there is no validation folder, or its classes are others.
+    """
+    refuse_no_validation(args)
+    train, val = classification_dataloader.prepare_data(
         args.dataset,
         data_dir=args.data_dir,
         train_dir=args.train_dir,
@@ -38,6 +50,8 @@ def classification_loaders(args: Namespace) -> Any:
         batch_size=args.batch_size,
         num_workers=args.num_workers,
     )
+    refuse_other_classes(train.dataset, val.dataset, (args.train_dir, args.val_dir))
+    return train, val
 
 
 def pretrain_loader(args: Namespace) -> Any:
@@ -87,7 +101,12 @@ class DataOrder(pl.Callback):
 
 
 def plain_loaders(args: Namespace) -> dict[str, DataLoader]:
-    """Loaders of the training and validation images in order, without augmentation."""
+    """Loaders of the training and validation images in order, without augmentation.
+
+    Raises:
+        UserError: as `classification_loaders`.
+    """
+    refuse_no_validation(args)
     _, transform = classification_dataloader.prepare_transforms(args.dataset)
     splits = classification_dataloader.prepare_datasets(
         args.dataset,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from solo.args import linear, pretrain
 from solo.methods import METHODS
 from solo.methods.base import BaseMethod
@@ -47,6 +47,8 @@ NUMBERS = {  # and their names in `LIMITS`
 }
 NUMBERS_OF_A_VIEW = {
     "crop_size": "crop_size",
+    "mean": "mean",
+    "std": "std",
     "rrc.crop_min_scale": "min_scale",
     "rrc.crop_max_scale": "max_scale",
     "color_jitter.brightness": "brightness",
@@ -165,8 +167,9 @@ def refuse_numbers(cfg: DictConfig, names: Mapping[str, str]) -> None:
     """Raises a UserError where a number of `cfg` is beyond its limits, `LIMITS[names[key]]`."""
     for key, name in names.items():
         value = omegaconf_select(cfg, key)
-        if isinstance(value, int | float):
-            refuse_beyond(key, value, *LIMITS[name])
+        for each in value if isinstance(value, ListConfig) else [value]:
+            if isinstance(each, int | float):
+                refuse_beyond(key, each, *LIMITS[name])
 
 
 def build_like_linear(cfg: DictConfig) -> nn.Module:

@@ -18,6 +18,8 @@ LIMITS: Limits = {
     "contrast": (0, inf),
     "saturation": (0, inf),
     "hue": (0, 0.5),
+    "mean": (0, 1),  # of colours from 0 to 1, not to 255
+    "std": (1e-3, 1),
     "proj_hidden_dim": (1, inf),
     "proj_output_dim": (1, inf),
     "queue_size": (1, inf),

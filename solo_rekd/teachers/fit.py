@@ -33,7 +33,8 @@ def load_backbone(backbone: nn.Module, tensors: Mapping[str, Tensor], name: str)
         The number of tensors that the backbone took.
 
     Raises:
-        UserError: a tensor is missing or has another shape; names the first, and counts them.
+        UserError: a tensor is missing, of another shape or type, or not finite; names the first and
+            counts them.
     """
     problems = _problems(backbone, tensors)
     if problems:
@@ -59,6 +60,10 @@ def _problems(backbone: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
                 found.append(f"{key} is missing")
         elif tensors[key].shape != own.shape:
             found.append(f"{key} is {_size(tensors[key])} instead of {_size(own)}")
+        elif own.is_floating_point() and not tensors[key].is_floating_point():
+            found.append(f"{key} is {tensors[key].dtype}, not of floating point")
+        elif not tensors[key].isfinite().all():
+            found.append(f"{key} is not finite")
     return found
 
 
@@ -74,7 +79,7 @@ def _refusal(
     has = f"it has {', '.join([*tensors][:_SHOWN])}"
     return (
         f"does not fit {name}: of its {len(backbone.state_dict())} tensors {missing} are "
-        f"missing and {len(problems) - missing} have another shape: "
+        f"missing and {len(problems) - missing} are of another kind: "
         + "; ".join(problems[:_SHOWN])
         + ("; ..." if len(problems) > _SHOWN else "")
         + (f"; it looks like {looks}" if looks not in (None, name) else f"; {has}")

@@ -35,6 +35,7 @@ PLAN = Plan(
     knn_temperature=0.1,
     num_workers=0,
     extra=(),
+    images="48 + 24, sha256 0123456789ab",
 )
 
 

@@ -12,6 +12,8 @@ from solo_rekd.compare.options import read_options
 from solo_rekd.compare.plan import check_same
 from solo_rekd.errors import UserError
 
+DISCO = "disco+proj_output_dim=8"  # the width of the fixture's teacher
+
 
 @pytest.fixture
 def parsed(options: list[str]) -> Namespace:
@@ -37,12 +39,12 @@ def test_what_is_said_is_kept(parsed, data, tmp_path):
 
 
 def test_a_given_teacher_tells_its_stem(plan, moco):
-    given = plan(arms="disco", teacher="resnet18", teacher_checkpoint=moco["checkpoint"])
+    given = plan(arms=DISCO, teacher="resnet18", teacher_checkpoint=moco["checkpoint"])
     # 32 px, but the host trains an image folder with the large stem
     assert checks.settle_teachers(given).teacher_stem == "imagenet"
 
 
-@pytest.mark.parametrize("later", ["disco", "simclr"])
+@pytest.mark.parametrize("later", [DISCO, "simclr"])
 def test_a_given_teacher_may_not_be_another_later(later, plan, moco, tmp_path):
     file = tmp_path / "teacher.ckpt"
     shutil.copy(moco["checkpoint"], file)
@@ -56,6 +58,28 @@ def test_a_given_teacher_may_not_be_another_later(later, plan, moco, tmp_path):
     torch.save(checkpoint, file)
     with pytest.raises(UserError, match="teacher_sha256="):
         check_same(checks.settle_teachers(plan(arms=later, **given)), tmp_path / "plan.json")
+
+
+def test_an_arms_own_teacher_may_not_be_another_later(plan, moco, tmp_path):
+    file = tmp_path / "teacher.ckpt"
+    shutil.copy(moco["checkpoint"], file)
+    arm = f"{DISCO}+teacher=resnet18+teacher_checkpoint={file}"
+    first = checks.settle_teachers(plan(arms=arm))
+    assert first.arm_sha256 == {arm: hashlib.sha256(file.read_bytes()).hexdigest()}
+    (tmp_path / "plan.json").write_text(json.dumps(first.to_json()))
+    check_same(checks.settle_teachers(plan(arms=f"simclr,{arm}", seeds=3)), tmp_path / "plan.json")
+    check_same(plan(arms="simclr"), tmp_path / "plan.json")
+    checkpoint = torch.load(file, weights_only=True)
+    torch.save(checkpoint | {"epoch": 99}, file)
+    with pytest.raises(UserError, match=r"^disco.*: its teacher_checkpoint is another file than"):
+        check_same(checks.settle_teachers(plan(arms=arm)), tmp_path / "plan.json")
+
+
+def test_an_arm_that_cannot_learn_from_its_teacher_is_refused(plan, moco):
+    given = {"teacher": "resnet18", "teacher_checkpoint": moco["checkpoint"]}
+    checks.settle_teachers(plan(arms="compress", **given))
+    with pytest.raises(UserError, match=r"^seed: proj_output_dim=128 .* expected 8, the teacher"):
+        checks.settle_teachers(plan(arms="compress,seed", **given))
 
 
 def test_a_comparison_without_a_given_teacher_is_as_it_was(plan):

@@ -3,7 +3,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from solo_rekd.compare.images import default_crop_size, find_images
+from solo_rekd.compare.images import default_crop_size, find_images, fingerprint
 from solo_rekd.errors import UserError
 
 
@@ -20,15 +20,37 @@ def test_images_are_found_as_the_host_finds_them(data):
         (("train", "two/val"), "train and two/val hold different classes: only one of them has c"),
         (("train", "nowhere"), "nowhere is no folder of class folders: No such file or directory"),
         (("flat", "val"), "flat is no folder of class folders: Couldn't find any class folder"),
+        (("one", "one"), "one has one class: an evaluation needs two or more"),
         (("empty", "val"), "empty is no folder of class folders: Found no valid file for the cla"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(names, message, data, tmp_path):
     shutil.copytree(data, tmp_path / "data")
     (tmp_path / "data" / "empty" / "a").mkdir(parents=True)
+    shutil.copytree(data / "train" / "a", tmp_path / "data" / "one" / "a")
     with pytest.raises(UserError) as raised:
         find_images(tmp_path / "data", *names)
     assert message in str(raised.value)
+
+
+def test_a_fingerprint_changes_with_the_images(data, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+
+    def look():
+        return fingerprint(find_images(folder, "train", "val"))
+
+    first = look()
+    assert first.startswith("48 + 24, sha256 ")
+    (folder / "train" / "a" / "00.png").touch()
+    assert look() == first
+    (folder / "train" / "a" / "00.png").rename(folder / "train" / "a" / "new.png")
+    renamed = look()
+    Image.new("RGB", (32, 32)).save(folder / "train" / "a" / "new.png")
+    assert len({first, renamed, look()}) == 3
+    (folder / "val" / "b" / "link.png").symlink_to("nowhere.png")
+    with pytest.raises(UserError, match=r"link.png cannot be decoded: .* No such file"):
+        look()
 
 
 def test_data_must_be_a_folder(tmp_path):
@@ -44,5 +66,5 @@ def test_the_crop_is_a_small_images_own_side(size, side, tmp_path):
 
 def test_what_is_no_image_is_refused(tmp_path):
     (tmp_path / "image.png").write_text("text")
-    with pytest.raises(UserError, match=r"image.png cannot be read"):
+    with pytest.raises(UserError, match=r"image.png cannot be decoded"):
         default_crop_size(str(tmp_path / "image.png"))

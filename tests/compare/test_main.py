@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from torchvision.datasets import ImageFolder
 
 from solo_rekd.compare import main as module
 from solo_rekd.compare.plan import TEACHER_FOLDER
@@ -86,15 +87,45 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path):
         ("--teacher resnet19", "teacher='resnet19' is not allowed"),
         ("--batch_size 64", "batch_size=64 is not allowed: expected at most 48, the training im"),
         ("--val_dir two/val", "train and two/val hold different classes"),
+        ("--out {data}/train/out", "out='{data}/train/out' is not allowed: expected a folder outs"),
+        ("--lr inf", "argument --lr: inf is not finite"),
+        (
+            "--methods simclr --mean 123 116 103",
+            "simclr: mean=123.0 is not allowed: expected",
+        ),
         ("--methods simclr -- --precison 16", "simclr: unrecognized arguments: --precison 16"),
         ("--methods disco --teacher_checkpoint /no.pt", "checkpoint /no.pt does not exist"),
     ],
 )
-def test_a_mistake_is_found_before_anything_is_written(changes, message, options, tmp_path):
+def test_a_mistake_is_found_before_anything_is_written(changes, message, options, data, tmp_path):
     with pytest.raises(UserError) as raised:
-        module.main([*options, *changes.split()])
-    assert str(raised.value).startswith(message)
+        module.main([*options, *changes.format(data=data).split()])
+    assert str(raised.value).startswith(message.format(data=data))
     assert not (tmp_path / "out").exists()
+    assert not (data / "train" / "out").exists()
+
+
+@pytest.mark.parametrize("link", [False, True], ids=["relative", "link"])
+def test_every_run_finds_the_decoded_images(link, options, data, tmp_path, monkeypatch):
+    """By the names in its flags, however the folder was named on the command line."""
+    if link:
+        (tmp_path / "link").symlink_to(data)
+    else:
+        monkeypatch.chdir(data.parent)
+    listed = []
+    monkeypatch.setattr(module.Schedule, "run", lambda schedule: listed.extend(schedule.tasks))
+    named = tmp_path / "link" if link else data.name
+    module.run([*options, "--data", str(named), "--methods", "simclr"])
+    (job,) = [task.job() for task in listed]
+    places = json.loads((Path(job["pixels"]) / "index.json").read_text())["places"]
+    for flags in (job["pretrain"], job["linear"], job["knn"]):
+        folder = Path(flags[flags.index("--data_dir") + 1])
+        used = {
+            path
+            for split in ("train", "val")
+            for path, _ in ImageFolder(str(folder / split)).samples
+        }
+        assert used == set(places)
 
 
 def command(*options: str) -> list[str]:

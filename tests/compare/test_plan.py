@@ -24,6 +24,13 @@ def test_a_folder_is_the_arms_name_and_one_folder_deep():
     assert folder == "runs/disco+teacher_checkpoint=..%2Fa%20b%2Ft.pt/seed-0"
 
 
+def test_folders_of_long_arms_are_short_and_differ():
+    arms = [f"disco+teacher_checkpoint={'/folder' * 40}/{name}.pt" for name in "ab"]
+    folders = {Run(parse_arm(arm), 0).folder for arm in arms}
+    assert len(folders) == 2
+    assert all(len(folder.split("/")[1].encode()) <= 200 for folder in folders)
+
+
 @pytest.mark.parametrize(
     ("arms", "distils", "frozen"),
     [
@@ -70,6 +77,7 @@ def test_arms_seeds_and_workers_may_change(plan, tmp_path):
         ({"teacher": "resnet18"}, "teacher='resnet18' differs from 'resnet50' in "),
         ({"mean": (0.5, 0.5, 0.5)}, "mean=(0.5, 0.5, 0.5) differs from (0.5, 0.4, 0.3) in "),
         ({"extra": ("--lars",)}, "extra=('--lars',) differs from () in "),
+        ({"images": "9 + 9, sha256 1"}, "images='9 + 9, sha256 1' differs from '48 + 24, sha256 0"),
     ],
 )
 def test_any_other_change_is_refused(changes, message, plan, tmp_path):

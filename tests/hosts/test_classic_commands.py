@@ -106,6 +106,23 @@ def test_knn_refuses_different_classes(
         host.knn(flags("knn", val_dir="two/val", **checkpoint))
 
 
+@pytest.mark.parametrize("job", ["linear", "knn"])
+def test_evaluation_needs_validation_images(
+    job: str, host: ModuleType, flags: Flags, checkpoint: dict[str, str]
+) -> None:
+    with pytest.raises(UserError, match=r"^--dataset custom needs --val_dir"):
+        getattr(host, job)(flags(job, val_dir=None, **checkpoint))
+
+
+def test_training_refuses_different_classes(
+    host: ModuleType, flags: Flags, checkpoint: dict[str, str]
+) -> None:
+    with pytest.raises(UserError, match=r"different classes: only one of them has c$"):
+        host.linear(flags("linear", val_dir="two/val", **checkpoint))
+    with pytest.raises(UserError, match=r"different classes: only one of them has c$"):
+        host.pretrain(flags("pretrain", method="simclr", val_dir="two/val"))
+
+
 def test_linear_reports_its_accuracy_and_protocol(
     host: ModuleType,
     flags: Flags,
@@ -230,6 +247,8 @@ def test_who_is_validated(
         ({"lr": "nan"}, "^lr=nan is not allowed"),
         ({"lr": "fast"}, "argument --lr: invalid float value: 'fast'"),
         ({"crop_size": 0}, "^crop_size=0 is not allowed"),
+        ({"mean": "123 116 103"}, "^mean=123 is not allowed: expected a number from 0 to 1$"),
+        ({"std": "0 0 0"}, "^std=0 is not allowed: expected a number from 0.001 to 1$"),
         ({"min_scale": 2}, "^min_scale=2 is not allowed: expected a number from 0 to 1$"),
         ({"hue": 0.6}, "^hue=0.6 is not allowed: expected a number from 0 to 0.5$"),
         ({"seed": -1}, "^seed=-1 is not allowed: expected a whole number from 0"),
@@ -242,6 +261,29 @@ def test_mistakes_are_told_in_one_line(
     with pytest.raises(UserError, match=message) as caught:
         host.pretrain(flags("pretrain", **({"method": "rekd"} | changes)))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["resume", "auto_resume"])
+def test_a_finished_run_that_is_resumed_has_nothing_to_do(
+    named: bool, train: Train, tmp_path: Path
+) -> None:
+    folder = {"checkpoint_dir": tmp_path}
+    first = train("simclr", auto_resume=True, **folder)["checkpoint"]
+    again = {"resume_from_checkpoint": first} if named else {"auto_resume": True}
+    assert train("simclr", **folder, **again)["checkpoint"] == first
+
+
+def test_a_checkpoint_that_cannot_be_resumed_is_refused(
+    host: ModuleType, flags: Flags, online: dict[str, Any], tmp_path: Path
+) -> None:
+    whole = Path(online["checkpoint"]).read_bytes()
+    (tmp_path / "half.ckpt").write_bytes(whole[: len(whole) // 2])
+    for path, message in (
+        (tmp_path / "half.ckpt", "half.ckpt is truncated or damaged$"),
+        (online["checkpoint"], "^the checkpoint to resume is of rekd, this run is of simclr$"),
+    ):
+        with pytest.raises(UserError, match=message):
+            host.pretrain(flags("pretrain", method="simclr", resume_from_checkpoint=path))
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError, NotADirectoryError, PermissionError])

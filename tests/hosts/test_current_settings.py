@@ -68,6 +68,10 @@ def side_of_validation() -> int:
         ({"max_epochs": 0}, "max_epochs=0 is not allowed: expected a number from 1 on"),
         ({"data.num_workers": -1}, "data.num_workers=-1 is not allowed"),
         ({"augmentations.0.crop_size": 0}, "crop_size=0 is not allowed"),
+        (
+            {"augmentations.0.mean": "[123, 116, 103]"},
+            "mean=123 is not allowed: expected a n",
+        ),
         ({"augmentations.0.rrc.crop_min_scale": 2}, "crop_min_scale=2 is not allowed"),
         (
             {"augmentations.0.num_crops": 3},
@@ -178,7 +182,7 @@ def test_random_weights_are_not_probed(
 
 
 def test_a_stem_of_another_size_is_refused(parse: Callable[..., Any], trained: Path) -> None:
-    with pytest.raises(UserError, match=r"have another shape: features.0.weight is 64x3x3x3 inst"):
+    with pytest.raises(UserError, match=r"are of another kind: features.0.weight is 64x3x3x3 inst"):
         parse("linear", pretrained_feature_extractor=trained)
 
 

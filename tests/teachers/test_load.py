@@ -27,7 +27,7 @@ def test_wrong_architecture_names_keys_counts_and_what_it_looks_like(path):
     for words in (f"teacher_checkpoint='{path}'", "does not fit resnet34", "looks like resnet18"):
         assert words in message
     assert "layer1.2.conv1.weight is missing" in message and message.count(" is missing") == 5
-    assert "80 are missing and 0 have another shape" in message
+    assert "80 are missing and 0 are of another kind" in message
 
 
 def test_other_shapes_are_refused(path):
@@ -44,7 +44,7 @@ def test_unknown_architecture(path):
     assert "resnet19" in refusal(load_networks, path, "resnet19", 32)
 
 
-@pytest.mark.parametrize("spoil", ["missing", "shape"])
+@pytest.mark.parametrize("spoil", ["missing", "shape", "nan", "integers"])
 def test_a_refusal_loads_nothing(source, spoil):
     backbone = build_backbone("resnet18", 32)
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
@@ -52,6 +52,10 @@ def test_a_refusal_loads_nothing(source, spoil):
     last = tensors.pop("layer4.1.bn2.bias")
     if spoil == "shape":
         tensors["layer4.1.bn2.bias"] = last[:-1]
+    elif spoil == "nan":
+        tensors["layer4.1.bn2.bias"] = last / 0
+    elif spoil == "integers":
+        tensors["layer4.1.bn2.bias"] = last.to(torch.int8)
     assert "layer4.1.bn2.bias" in refusal(load_backbone, backbone, tensors, "resnet18")
     assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
 
