@@ -69,7 +69,7 @@ def side_of_validation() -> int:
         ({"data.num_workers": -1}, "data.num_workers=-1 is not allowed"),
         ({"augmentations.0.crop_size": 0}, "crop_size=0 is not allowed"),
         (
-            {"augmentations.0.mean": "[123, 116, 103]"},
+            {"+augmentations.0.mean": "[123, 116, 103]"},
             "mean=123 is not allowed: expected a n",
         ),
         ({"augmentations.0.rrc.crop_min_scale": 2}, "crop_min_scale=2 is not allowed"),
