@@ -52,7 +52,7 @@ def find_images(data: Path, train_dir: str, val_dir: str) -> Images:
             reason = error.strerror or error
             raise UserError(f"{data / name} is no folder of class folders: {reason}") from None
     train, val = splits
-    refuse_other_classes(train, val, (train_dir, val_dir))
+    refuse_other_classes(train.classes, val.classes, (train_dir, val_dir))
     if len(train.classes) < 2:
         raise UserError(f"{data / train_dir} has one class: an evaluation needs two or more")
     return Images(train.classes, *([path for path, _ in split.samples] for split in splits))

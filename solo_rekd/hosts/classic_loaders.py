@@ -50,7 +50,8 @@ def classification_loaders(args: Namespace) -> tuple[DataLoader, DataLoader]:
         batch_size=args.batch_size,
         num_workers=args.num_workers,
     )
-    refuse_other_classes(train.dataset, val.dataset, (args.train_dir, args.val_dir))
+    classes = train.dataset.classes, val.dataset.classes
+    refuse_other_classes(*classes, (args.train_dir, args.val_dir))
     return train, val
 
 
@@ -116,7 +117,7 @@ def plain_loaders(args: Namespace) -> dict[str, DataLoader]:
         train_dir=args.train_dir,
         val_dir=args.val_dir,
     )
-    refuse_other_classes(splits[0], splits[1], (args.train_dir, args.val_dir))
+    refuse_other_classes(splits[0].classes, splits[1].classes, (args.train_dir, args.val_dir))
     return {
         name: DataLoader(split, batch_size=args.batch_size, num_workers=args.num_workers)
         for name, split in zip(("train", "val"), splits, strict=True)

@@ -11,6 +11,7 @@ from solo.args import knn
 
 from solo_rekd.errors import UserError, refuse_beyond
 from solo_rekd.hosts.current_evaluation import evaluate_at, read_run, trained_view
+from solo_rekd.hosts.evaluation import FOLDERS, refuse_folders
 from solo_rekd.hosts.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
 
 # The host's parser leaves these empty and its script loops over them.
@@ -42,6 +43,9 @@ def finish_knn(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
             values = getattr(args, name)
             for value in values if isinstance(values, list) else [values]:
                 refuse_beyond(name, value, *KNN_LIMITS[name])
+        if args.dataset in FOLDERS:
+            keys = ("train_data_path", "val_data_path")
+            refuse_folders({key: getattr(args, key) for key in keys})
         evaluate_at(args.dataset, {}, trained_view(run))
         if not torch.cuda.is_available():
             stay_on_cpu()

@@ -25,7 +25,7 @@ from solo_rekd.hosts.current_backbones import is_ours
 from solo_rekd.hosts.current_evaluation import evaluate_at, read_run, trained_view
 from solo_rekd.hosts.current_machine import fit_devices
 from solo_rekd.hosts.distilled import refuse_empty_epoch
-from solo_rekd.hosts.evaluation import FOLDERS
+from solo_rekd.hosts.evaluation import FOLDERS, refuse_folders
 from solo_rekd.hosts.limits import LIMITS
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.student import load_student
@@ -107,8 +107,10 @@ def prepare_linear(cfg: DictConfig) -> None:
         UserError: a setting is missing or not allowed, or the checkpoint lacks weights.
     """
     prepare(cfg, required=("train_path", "val_path"))
-    if "pretrained_feature_extractor" in cfg:
-        prepare_probe(cfg, cfg.pretrained_feature_extractor)
+    if "pretrained_feature_extractor" not in cfg:
+        key = "pretrained_feature_extractor"
+        raise UserError(f"{key} is missing: give {key}=FILE, a checkpoint of a pretraining")
+    prepare_probe(cfg, cfg.pretrained_feature_extractor)
 
 
 def prepare_probe(cfg: DictConfig, path: str | None) -> None:
@@ -150,6 +152,8 @@ def prepare(cfg: DictConfig, required: tuple[str, ...]) -> None:
             raise UserError(f"data.{key} is missing: give data.{key}=PATH")
         if value is not None and cfg.data.dataset in FOLDERS and not Path(value).exists():
             raise refuse(f"data.{key}", value, "a path that exists")
+    if cfg.data.dataset in FOLDERS and not cfg.data.get("no_labels"):
+        refuse_folders({f"data.{key}": cfg.data.get(key) for key in ("train_path", "val_path")})
     name = cfg.backbone.name
     _ = BaseMethod._BACKBONES[name]  # which refuses an unknown one
     if name == "resnet50x2" and cfg.data.dataset in CIFAR:
@@ -170,6 +174,8 @@ def refuse_numbers(cfg: DictConfig, names: Mapping[str, str]) -> None:
         for each in value if isinstance(value, ListConfig) else [value]:
             if isinstance(each, int | float):
                 refuse_beyond(key, each, *LIMITS[name])
+            elif each is not None:
+                raise refuse(key, each, "a number")
 
 
 def build_like_linear(cfg: DictConfig) -> nn.Module:

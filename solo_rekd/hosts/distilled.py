@@ -63,6 +63,16 @@ class Distilled(_Host):
         super().on_train_start()
         # Lightning 1.9 has no loader before this hook
         self.objective.before_training(functools.partial(training_images, self))
+        batches = self.trainer.num_training_batches * self.trainer.world_size
+        idle = self.objective.idle_epochs(batches * self.batch_size)
+        if idle >= self.trainer.max_epochs:
+            _log.warning(
+                "the relation will not count in this run of %s: it has %d epochs, and queues and "
+                "teacher are ready after %d (queue_size, teacher_warmup_epochs)",
+                self.name,
+                self.trainer.max_epochs,
+                idle,
+            )
 
     def on_fit_end(self) -> None:
         """Refuses a training that was none: see `refuse_empty_epoch`."""

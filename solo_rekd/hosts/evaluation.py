@@ -1,12 +1,12 @@
 """Evaluation on an image folder, at any size: both hosts fix its transforms at 224 px."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from torchvision import transforms
-from torchvision.datasets import ImageFolder
 
 from solo_rekd.backbones import SMALL_IMAGE
-from solo_rekd.errors import UserError
+from solo_rekd.errors import UserError, refuse
 
 FOLDERS = ("custom", "imagenet", "imagenet100")  # data sets that are there already, as folders
 
@@ -17,22 +17,42 @@ def before_crop(crop_size: int) -> int:
     return crop_size if crop_size <= SMALL_IMAGE else crop_size * 256 // 224
 
 
-def refuse_other_classes(train: ImageFolder, val: ImageFolder, names: tuple[str, str]) -> None:
+def refuse_other_classes(train: Sequence[str], val: Sequence[str], names: tuple[str, str]) -> None:
     """Sees to it that two image folders give a label the same meaning.
 
     Args:
-        train: the training images.
-        val: the validation images.
+        train: the classes of the training images, in the order of their labels.
+        val: those of the validation images.
         names: of both folders, for the message.
 
     Raises:
         UserError: they hold different classes.
     """
-    if train.classes != val.classes:
-        differing = ", ".join(sorted(set(train.classes) ^ set(val.classes))[:5])
+    if list(train) != list(val):
+        differing = ", ".join(sorted(set(train) ^ set(val))[:5])
         raise UserError(
             f"{names[0]} and {names[1]} hold different classes: only one of them has {differing}"
         )
+
+
+def refuse_folders(paths: Mapping[str, str | None]) -> None:
+    """Looks at the classes of the training and validation folder, where both are folders.
+
+    Args:
+        paths: of the training and of the validation images, by the name of the setting.
+
+    Raises:
+        UserError: one has no class folders, or they hold different classes.
+    """
+    classes = {}
+    for key, path in paths.items():
+        if path is not None and Path(path).is_dir():
+            classes[key] = sorted(entry.name for entry in Path(path).iterdir() if entry.is_dir())
+            if not classes[key]:
+                raise refuse(key, str(path), "a folder of class folders")
+    if len(classes) == 2:
+        (first, train), (second, val) = classes.items()
+        refuse_other_classes(train, val, (first, second))
 
 
 def evaluation_pipeline(

@@ -132,6 +132,10 @@ class DistillationObjective(nn.Module):
                 host's loader does not tell which image is which.
         """
 
+    def idle_epochs(self, images_per_epoch: int) -> int:
+        """Epochs before the objective's own loss counts: none, but for one that needs a start."""
+        return 0
+
     def query(self, batch: Batch) -> list[Tensor]:
         """The student's unit query of each view, shape (B, d)."""
         return [normalize(self.projector(view), dim=1) for view in batch.features]

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from solo_rekd.config import RekdConfig
+from solo_rekd.errors import UserError
 from solo_rekd.losses import relation_contrast_loss, symmetric_info_nce_loss
 from solo_rekd.losses.contrast import count_members
 from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
@@ -50,6 +51,10 @@ class ReKD(DistillationObjective):
         self.bank = PrototypeBank(
             config.num_prototypes, teacher_dim, config.prototype_momentum, patience=size
         )
+
+    def idle_epochs(self, images_per_epoch: int) -> int:
+        """Those of the teacher's warm-up, and at least those that the queues take to fill."""
+        return max(self.warmup_epochs, self.config.queue_size // max(1, images_per_epoch))
 
     def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """See `DistillationObjective.forward`."""
@@ -91,8 +96,14 @@ class ReKD(DistillationObjective):
         return loss, losses | metrics
 
     def relatives(self, images: Tensor, batch: Batch) -> Tensor:
-        """The group of each image: its prototype, or in a control its label or chance."""
+        """The group of each image: its prototype, or in a control its label or chance.
+
+        Raises:
+            UserError: the labels are asked for, and the images have none.
+        """
         if self.config.relation == "labels":
+            if not (batch.labels >= 0).any():
+                raise UserError("relation='labels' is not allowed: the images have no labels")
             return batch.labels
         if self.config.relation == "random":
             return random_groups(batch.indexes, self.groups)

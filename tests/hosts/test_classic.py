@@ -91,6 +91,15 @@ def test_without_a_relation_yet_logs_plain_infonce(train: Train) -> None:
     assert "train_relation_loss" not in metrics
 
 
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_a_run_that_is_too_short_for_its_relation_says_so(
+    warmup: int, train: Train, caplog: pytest.LogCaptureFixture
+) -> None:
+    train("rekd", teacher_warmup_epochs=warmup)
+    said = "the relation will not count in this run of rekd: it has 1 epochs" in caplog.text
+    assert said == (warmup == 1)
+
+
 def test_online_teacher_is_trained_and_saved(online: dict[str, Any]) -> None:
     checkpoint = read(online)
     state = checkpoint["state_dict"]

@@ -56,6 +56,9 @@ def side_of_validation() -> int:
     [
         ({"data.train_path": "???"}, "data.train_path is missing: give data.train_path=PATH"),
         ({"data.train_path": "nowhere"}, "data.train_path='nowhere' is not allowed: expected a"),
+        ({"data.val_path": "{0}/two/val"}, "data.train_path and data.val_path hold different cl"),
+        ({"data.train_path": "{0}/flat"}, "data.train_path='.*/flat' .* a folder of class folders"),
+        ({"optimizer.lr": "fast"}, "optimizer.lr='fast' is not allowed: expected a number$"),
         ({"data.val_path": "nowhere"}, "data.val_path='nowhere' is not allowed"),
         ({"method": "rkd"}, "method='rkd' is not allowed: expected .*mocov2plus.*rekd"),
         ({"backbone.name": "alexnot"}, "backbone.name='alexnot' .* alexnet, .*timm:NAME"),
@@ -84,10 +87,10 @@ def side_of_validation() -> int:
     ],
 )
 def test_mistakes_in_pretraining(
-    changes: dict[str, Any], message: str, parse: Callable[..., Any]
+    changes: dict[str, Any], message: str, parse: Callable[..., Any], data: Path
 ) -> None:
     with pytest.raises(UserError, match=message):
-        parse("rekd", **changes)
+        parse("rekd", **{key: str(value).format(data) for key, value in changes.items()})
 
 
 def test_the_rate_is_scaled_by_the_number_of_processes(parse: Callable[..., Any]) -> None:

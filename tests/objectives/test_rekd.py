@@ -113,6 +113,22 @@ def expected_relation(objective, views, groups):
     return total / (2 * len(groups))
 
 
+def test_the_relation_of_labels_that_are_not_there_is_refused(make):
+    batch = make_batch()
+    batch.labels.fill_(-1)
+    with pytest.raises(UserError, match=r"^relation='labels' .* the images have no labels$"):
+        make("frozen", relation="labels")(batch, epoch=0)
+
+
+def test_epochs_without_a_relation(make):
+    fresh = make(teacher_warmup_epochs=3)
+    assert fresh.idle_epochs(images_per_epoch=QUEUE) == 3
+    assert fresh.idle_epochs(images_per_epoch=2) == QUEUE // 2 > 3
+    ripe = make("ripe", teacher_warmup_epochs=3)
+    assert ripe.idle_epochs(images_per_epoch=QUEUE) == 1
+    assert ripe.idle_epochs(images_per_epoch=QUEUE + 1) == 0  # full in the middle of the first
+
+
 def test_the_relation_of_the_labels(make):
     objective = fill(make("frozen", relation="labels", dictionary="teacher"))
     views = make_batch(seed=9)
