@@ -102,6 +102,20 @@ class DistillationConfig:
                 "teacher_mode='frozen' needs teacher_checkpoint=PATH (or use teacher_mode=online)"
             )
 
+    def refuse_width(self, width: int, unless: str = "") -> None:
+        """Sees to it that student and teacher can be compared: their embeddings have one width.
+
+        Args:
+            width: of the teacher's embeddings.
+            unless: what would do instead, for the message.
+
+        Raises:
+            UserError: the widths differ.
+        """
+        if width != self.proj_output_dim:
+            limit = f"{width}, the teacher's embedding{unless}"
+            raise refuse("proj_output_dim", self.proj_output_dim, limit)
+
 
 @dataclass(frozen=True)
 class RekdConfig(DistillationConfig):
@@ -167,6 +181,11 @@ class RekdConfig(DistillationConfig):
                 "num_prototypes", self.num_prototypes, f"at most queue_size={self.queue_size}"
             )
 
+    def refuse_width(self, width: int, unless: str = ", or dictionary=student") -> None:
+        """See `DistillationConfig`; the student's dictionary alone holds none of the teacher's."""
+        if self.dictionary != "student":
+            super().refuse_width(width, unless)
+
 
 @dataclass(frozen=True)
 class DiscoConfig(DistillationConfig):
@@ -220,6 +239,9 @@ class CompressConfig(DistillationConfig):
         source=COMPRESS,
         bounds=(1e-4, inf),
     )
+
+    def refuse_width(self, width: int, unless: str = "") -> None:
+        """Refuses none: each network is compared in the space of its own features."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 import dataclasses
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from solo_rekd.errors import UserError, refuse
@@ -94,6 +95,15 @@ def parse_arms(text: str) -> tuple[Arm, ...]:
     if not arms or len(set(names)) < len(names):
         raise refuse("methods", text, "a comma list of different arms, such as mocov2plus,rekd")
     return arms
+
+
+@contextmanager
+def about(arm: Arm) -> Iterator[None]:
+    """Says of a mistake in which arm it is."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{arm.name}: {error}") from None
 
 
 def _setting_names(method: str) -> tuple[str, ...]:

@@ -5,12 +5,11 @@ from argparse import Namespace
 from pathlib import Path
 
 from solo_rekd.backbones import is_known
-from solo_rekd.compare.arms import Arm, parse_arms
+from solo_rekd.compare.arms import about, parse_arms
 from solo_rekd.compare.flags import pretrain_flags, read_config, refuse_settings, teacher_flags
 from solo_rekd.compare.images import Images, default_crop_size, fingerprint
 from solo_rekd.compare.plan import Plan, Run, default_queue_size
-from solo_rekd.errors import UserError, refuse, refuse_missing
-from solo_rekd.objectives import OBJECTIVES, HostRun
+from solo_rekd.errors import refuse, refuse_missing
 
 EXTRAS = ("sklearn", "matplotlib", "jinja2")
 
@@ -66,42 +65,33 @@ def make_plan(options: Namespace, extra: tuple[str, ...], images: Images) -> Pla
 
 
 def settle_teachers(plan: Plan) -> Plan:
-    """Builds every arm whose teacher's checkpoint is there, and notes the digests of the files.
-
-    The given teacher's stem is noted too.
+    """Loads every checkpoint of a teacher once, and notes the given one's stem and all digests.
 
     Raises:
         UserError: a checkpoint does not hold the teacher, or an arm cannot learn from it.
     """
+    from solo_rekd.teachers import FrozenTeacher, build_teacher
     from solo_rekd.teachers.load import load_networks
 
+    given = None
     if plan.teacher_checkpoint is not None:
-        given = (plan.teacher_checkpoint, plan.teacher, plan.crop_size, plan.teacher_stem)
-        teacher = load_networks(*given)
-        plan = dataclasses.replace(plan, teacher_stem=teacher.stem, teacher_sha256=teacher.sha256)
+        path, name = plan.teacher_checkpoint, plan.teacher
+        loaded = load_networks(path, name, plan.crop_size, plan.teacher_stem)
+        given = FrozenTeacher(loaded.backbone, loaded.projector)
+        plan = dataclasses.replace(plan, teacher_stem=loaded.stem, teacher_sha256=loaded.sha256)
     digests = {}
     for arm in plan.arms:
-        own = arm.settings.get("teacher_checkpoint")
-        if own or (arm.shares_teacher and plan.teacher_checkpoint):
-            digest = refuse_arm(plan, arm)
-            if own:
-                digests[arm.name] = digest
+        if "teacher_checkpoint" in arm.settings:
+            config = read_config(plan, arm, plan.teacher_checkpoint)
+            with about(arm):
+                own = build_teacher(config, plan.crop_size)
+                config.refuse_width(own.embedding_dim)
+            digests[arm.name] = str(own.identity["sha256"])
+        elif given is not None and arm.shares_teacher:
+            config = read_config(plan, arm, plan.teacher_checkpoint)
+            with about(arm):
+                config.refuse_width(given.embedding_dim)
     return dataclasses.replace(plan, arm_sha256=digests)
-
-
-def refuse_arm(plan: Plan, arm: Arm) -> str:
-    """Builds an arm's objective with its teacher, whose file's digest it gives.
-
-    Raises:
-        UserError: the checkpoint does not hold the teacher, or the arm cannot learn from it.
-    """
-    config = read_config(plan, arm, plan.teacher_checkpoint)
-    run = HostRun(features_dim=1, num_classes=1, img_size=plan.crop_size, max_epochs=plan.epochs)
-    try:
-        objective = OBJECTIVES[arm.method](config, run)
-    except UserError as error:
-        raise UserError(f"{arm.name}: {error}") from None
-    return str(objective.teacher.identity["sha256"])
 
 
 def refuse_flags(plan: Plan) -> None:

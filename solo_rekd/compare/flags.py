@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from solo_rekd.backbones import HOST_NAMES, SMALL_IMAGE, settle_stem
-from solo_rekd.compare.arms import LR, UNTRAINED, Arm
+from solo_rekd.compare.arms import LR, UNTRAINED, Arm, about
 from solo_rekd.compare.plan import Plan, Run
 from solo_rekd.config import DistillationConfig, RekdConfig, from_settings
 from solo_rekd.errors import UserError, refuse
@@ -122,10 +122,8 @@ def read_config(plan: Plan, arm: Arm, teacher_checkpoint: str | None) -> Distill
     """
     settings = _distillation(plan, arm, teacher_checkpoint) | arm.settings
     settings.pop(LR, None)  # judged already
-    try:
+    with about(arm):
         return from_settings(OBJECTIVES[arm.method].config_class, settings)
-    except UserError as error:
-        raise UserError(f"{arm.name}: {error}") from None
 
 
 def _refuse_queue(size: int | str, batch_size: int) -> None:

@@ -34,7 +34,7 @@ class BINGO(DistillationObjective):
 
     def __init__(self, config: BingoConfig, run: HostRun) -> None:
         super().__init__(config, run)
-        width = self.common_width()
+        width = config.proj_output_dim
         self.queues = self.view_queues(teacher=random_keys(config.queue_size, width))
 
     def before_training(self, training_images: Callable[[], DataLoader]) -> None:

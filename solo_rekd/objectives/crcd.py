@@ -32,7 +32,7 @@ class CRCD(DistillationObjective):
 
     def __init__(self, config: CrcdConfig, run: HostRun) -> None:
         super().__init__(config, run)
-        width = self.common_width()
+        width = config.proj_output_dim
         size = config.queue_size
         self.queues = self.view_queues(
             student=random_keys(size, width), teacher=random_keys(size, width)

@@ -21,7 +21,7 @@ class DisCo(DistillationObjective):
 
     def __init__(self, config: DiscoConfig, run: HostRun) -> None:
         super().__init__(config, run)
-        width = self.common_width()
+        width = config.proj_output_dim
         self.queues = self.view_queues(student=random_keys(config.queue_size, width))
 
     def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:

@@ -9,7 +9,6 @@ from torch.nn.functional import cross_entropy, normalize
 from torch.utils.data import DataLoader
 
 from solo_rekd.config import DistillationConfig
-from solo_rekd.errors import refuse
 from solo_rekd.losses import symmetric_info_nce_loss
 from solo_rekd.queue import KeyQueue, gather, random_keys
 from solo_rekd.teachers import OnlineTeacher, build_teacher, two_layer_projector
@@ -68,6 +67,9 @@ class DistillationObjective(nn.Module):
         config: the settings of the run.
         run: see `HostRun`.
 
+    Raises:
+        UserError: the teacher's checkpoint is refused, or the width of its embeddings.
+
     Attributes:
         run: as given.
         projector: the student's head, features (B, f) to embeddings (B, d).
@@ -93,6 +95,7 @@ class DistillationObjective(nn.Module):
         self.momentum_projector.load_state_dict(self.projector.state_dict())
         self.momentum_projector.requires_grad_(False)
         self.teacher = build_teacher(config, run.img_size)
+        config.refuse_width(self.teacher.embedding_dim)
         # the host's probe learning rate suits features of unit variance, not those of any teacher
         self.teacher_classifier = nn.Sequential(
             nn.BatchNorm1d(self.teacher.num_features, affine=False),
@@ -144,21 +147,6 @@ class DistillationObjective(nn.Module):
     def key(self, batch: Batch) -> list[Tensor]:
         """Its momentum twin's unit key of each view, shape (B, d), without gradient."""
         return [normalize(self.momentum_projector(view), dim=1) for view in batch.momentum_features]
-
-    def common_width(self, unless: str = "") -> int:
-        """Width of the embeddings, where the student's and the teacher's must have one.
-
-        Args:
-            unless: what would do instead, for the message.
-
-        Raises:
-            UserError: the widths differ.
-        """
-        width = self.teacher.embedding_dim
-        if width != self.config.proj_output_dim:
-            limit = f"{width}, the teacher's embedding{unless}"
-            raise refuse("proj_output_dim", self.config.proj_output_dim, limit)
-        return width
 
     def view_queues(self, **fields: Tensor) -> list[KeyQueue]:
         """One queue a view, with an online teacher's embeddings as field `teacher`.

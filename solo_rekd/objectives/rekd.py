@@ -31,8 +31,6 @@ class ReKD(DistillationObjective):
 
     def __init__(self, config: RekdConfig, run: HostRun) -> None:
         super().__init__(config, run)
-        if config.dictionary != "student":
-            self.common_width(unless=", or dictionary=student")
         teacher_dim = self.teacher.embedding_dim
         size = config.queue_size
         # One queue a view: the keys of view 2 meet the queries of view 1.

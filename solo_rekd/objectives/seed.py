@@ -22,7 +22,7 @@ class SEED(DistillationObjective):
 
     def __init__(self, config: SeedConfig, run: HostRun) -> None:
         super().__init__(config, run)
-        width = self.common_width()
+        width = config.proj_output_dim
         self.queues = self.view_queues(teacher=random_keys(config.queue_size, width))
 
     def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
