@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and how they are read."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -39,6 +40,21 @@ def decoding(path: str | Path) -> Iterator[None]:
     # of a damaged file Pillow raises any of these
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} cannot be decoded: {error}") from None
+
+
+def digest_files(paths: Iterable[str], *facts: str) -> str:
+    """SHA-256 of the names of files and of facts of their status, such as `st_size`.
+
+    Raises:
+        UserError: a file cannot be looked at.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        with decoding(path):
+            status = os.stat(path)
+        told = "".join(f"\0{getattr(status, fact)}" for fact in facts)
+        digest.update(f"{path}{told}\n".encode())
+    return digest.hexdigest()
 
 
 def write_json(path: Path, content: Any) -> None:

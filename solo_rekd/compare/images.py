@@ -1,6 +1,5 @@
 """A first look at the images: what is there, and whether a comparison can be made of it."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from torchvision.datasets import ImageFolder
 
 from solo_rekd.backbones import SMALL_IMAGE
 from solo_rekd.errors import UserError
-from solo_rekd.files import decoding
+from solo_rekd.files import decoding, digest_files
 from solo_rekd.hosts.evaluation import refuse_other_classes
 
 LARGE_CROP = 224  # px, of images larger than `SMALL_IMAGE`
@@ -64,11 +63,8 @@ def fingerprint(images: Images) -> str:
     Raises:
         UserError: one cannot be read.
     """
-    digest = hashlib.sha256()
-    for path in (*images.train, *images.val):
-        with decoding(path):
-            digest.update(f"{path}\0{Path(path).stat().st_size}\n".encode())
-    return f"{len(images.train)} + {len(images.val)}, sha256 {digest.hexdigest()[:12]}"
+    digest = digest_files((*images.train, *images.val), "st_size")
+    return f"{len(images.train)} + {len(images.val)}, sha256 {digest[:12]}"
 
 
 def default_crop_size(path: str) -> int:

@@ -3,10 +3,8 @@
 The folder holds `pixels.bin`, the RGB bytes of every image one after the other, and `index.json`.
 """
 
-import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Sequence
 from multiprocessing.pool import ThreadPool
@@ -17,7 +15,7 @@ from PIL import Image
 from torchvision.datasets import folder as image_folder
 from tqdm import tqdm
 
-from solo_rekd.files import decoding
+from solo_rekd.files import decoding, digest_files
 
 SAMPLE = 256  # images whose headers tell the size of all
 
@@ -39,7 +37,8 @@ def write(paths: Sequence[str], out: Path, limit_bytes: int) -> bool:
     Raises:
         UserError: an image cannot be decoded.
     """
-    identity = _identify(paths)
+    # changes when a file is added, renamed, or written again
+    identity = digest_files(paths, "st_size", "st_mtime_ns")
     if (out / "index.json").exists() and _read_index(out)["identity"] == identity:
         return True
     estimate = estimate_bytes(paths)
@@ -112,15 +111,6 @@ def _write_pixels(paths: Sequence[str], out: Path) -> dict[str, tuple[int, int, 
 def _pixels(path: str) -> np.ndarray:
     with decoding(path):
         return np.asarray(_decode(path))
-
-
-def _identify(paths: Sequence[str]) -> str:
-    """Changes when a file is added, renamed, or written again."""
-    digest = hashlib.sha256()
-    for path in paths:
-        status = os.stat(path)
-        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
 
 
 def _read_index(out: Path) -> dict:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torchvision import transforms
+from torchvision.datasets.folder import find_classes
 
 from solo_rekd.backbones import SMALL_IMAGE
 from solo_rekd.errors import UserError, refuse
@@ -47,9 +48,10 @@ def refuse_folders(paths: Mapping[str, str | None]) -> None:
     classes = {}
     for key, path in paths.items():
         if path is not None and Path(path).is_dir():
-            classes[key] = sorted(entry.name for entry in Path(path).iterdir() if entry.is_dir())
-            if not classes[key]:
-                raise refuse(key, str(path), "a folder of class folders")
+            try:
+                classes[key], _ = find_classes(path)
+            except FileNotFoundError:
+                raise refuse(key, str(path), "a folder of class folders") from None
     if len(classes) == 2:
         (first, train), (second, val) = classes.items()
         refuse_other_classes(train, val, (first, second))
