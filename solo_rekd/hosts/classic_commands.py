@@ -37,9 +37,8 @@ from solo_rekd.hosts.classic_loaders import (
     with_dali,
 )
 from solo_rekd.hosts.classic_progress import BatchCount, History, ShareDone, TotalProgress
-from solo_rekd.hosts.distilled import refuse_empty_epoch
+from solo_rekd.hosts.distilled import refuse_empty_epoch, refuse_other_method
 from solo_rekd.hosts.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE, LIMITS, Limits
-from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.teachers.checkpoint import read_checkpoint
 
 SEEDS = 2**32  # how many there are
@@ -141,7 +140,7 @@ def resume_from(args: Namespace) -> str | None:
     """The checkpoint to go on from: the one given, or with `--auto_resume` the newest that fits.
 
     Raises:
-        UserError: it cannot be read, or is of one of our methods where the run is of the host's.
+        UserError: it cannot be read, or is of another method.
     """
     path = args.resume_from_checkpoint
     if path is None and args.auto_resume:
@@ -149,11 +148,8 @@ def resume_from(args: Namespace) -> str | None:
         path = AutoResumer(folder, max_hours=args.auto_resumer_max_hours).find_checkpoint(args)
     if path is None:
         return None
-    ours = read_checkpoint(path)[0].get("solo_rekd")
-    if ours and args.method not in OBJECTIVES:
-        raise UserError(
-            f"the checkpoint to resume is of {ours['method']}, this run is of {args.method}"
-        )
+    checkpoint, _ = read_checkpoint(path)
+    refuse_other_method(checkpoint, args.method)
     return str(path)
 
 
@@ -219,13 +215,12 @@ def pretrain(
     started = time.perf_counter()
     fit(trainer, model, train_loader, validation_loader(args))
     seconds = time.perf_counter() - started
+    # without an epoch to go the host's has saved none
+    saved = getattr(checkpointer, "last_ckpt", args.resume_from_checkpoint)
     return {
         "seconds": seconds,
         "images_per_second": counter.batches * args.batch_size * trainer.world_size / seconds,
-        # without an epoch to go the host's has saved none
-        "checkpoint": str(getattr(checkpointer, "last_ckpt", args.resume_from_checkpoint))
-        if checkpointer
-        else None,
+        "checkpoint": str(saved) if checkpointer and saved else None,
         "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
     }
 

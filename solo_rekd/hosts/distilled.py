@@ -2,6 +2,7 @@
 
 import functools
 import logging
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -88,10 +89,8 @@ class Distilled(_Host):
         Raises:
             UserError: the checkpoint belongs to another method or teacher.
         """
-        theirs = checkpoint.get("solo_rekd")
-        if theirs is None or theirs["method"] != self.name:
-            method = theirs["method"] if theirs else "a method of the host"
-            raise UserError(f"the checkpoint to resume is of {method}, this run is of {self.name}")
+        refuse_other_method(checkpoint, self.name)
+        theirs = checkpoint["solo_rekd"]
         for key in ("name", "mode", "sha256"):
             stored, given = theirs["teacher"][key], self.objective.teacher.identity[key]
             if stored != given:
@@ -99,6 +98,22 @@ class Distilled(_Host):
                     f"teacher {key}={given!r} is not the teacher of the checkpoint to resume, "
                     f"which had {key}={stored!r}"
                 )
+
+
+def refuse_other_method(checkpoint: Mapping[str, Any], method: str) -> None:
+    """Refuses to go on from another method's checkpoint; the host's own methods are taken for one.
+
+    Args:
+        checkpoint: what the file holds.
+        method: of the run, ours or the host's.
+
+    Raises:
+        UserError: it is of another method.
+    """
+    theirs = checkpoint.get("solo_rekd", {}).get("method")
+    if theirs != (method if method in OBJECTIVES else None):
+        owner = theirs or "a method of the host"
+        raise UserError(f"the checkpoint to resume is of {owner}, this run is of {method}")
 
 
 def refuse_empty_epoch(model: Any) -> None:
