@@ -1,4 +1,4 @@
-"""What must be exact stays out of a host's mixed precision."""
+"""What a host's mixed precision must not touch, and what it must not leave behind."""
 
 import functools
 from collections.abc import Callable
@@ -30,3 +30,15 @@ def full_precision(function: Callable[P, R]) -> Callable[P, R]:
 def _widen(value: Any) -> Any:
     half = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
     return value.float() if half else value
+
+
+def finite(x: Tensor) -> Tensor:
+    """Zero in place of what float16 could not hold, NaN and infinity, in values without gradient.
+
+    A loss that is not finite costs a float16 run one step, which its gradient scaler skips; such a
+    key would stay in queue and prototypes and spoil all the steps after it.
+
+    Args:
+        x: any shape.
+    """
+    return x.nan_to_num(nan=0, posinf=0, neginf=0)

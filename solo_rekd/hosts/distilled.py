@@ -13,6 +13,8 @@ from solo_rekd.objectives import OBJECTIVES, Batch, DistillationObjective
 
 _log = logging.getLogger("solo_rekd")
 
+MIN_LOSS_SCALE = 1e-4  # of float16, as fairseq's --min-loss-scale; torch starts at 65536
+
 _Host: Any = object  # mypy: the host's base class, which stands behind this one in every adapter
 
 
@@ -127,17 +129,30 @@ def refuse_empty_epoch(model: Any) -> None:
 
 
 def refuse_divergence(model: Any) -> None:
-    """Raises a UserError where a weight is not finite, from which no training recovers.
+    """Raises a UserError where the training has come to a state from which none recovers.
 
     Args:
         model: the host's model at the end of an epoch, before its checkpoint is written.
     """
+    if lost := _lost(model):
+        raise UserError(
+            f"the training diverged in epoch {model.current_epoch + 1} ({lost}): "
+            "try a lower learning rate"
+        )
+
+
+def _lost(model: Any) -> str | None:
     for name, parameter in model.named_parameters():
         if not parameter.isfinite().all():
-            raise UserError(
-                f"the training diverged in epoch {model.current_epoch + 1} ({name} is not finite): "
-                "try a lower learning rate"
-            )
+            return f"{name} is not finite"
+    for name, buffer in model.named_buffers():  # BatchNorm's statistics; a mask may have infinities
+        if buffer.isnan().any():
+            return f"{name} is not finite"
+    # float16 skips the steps that would spoil a weight
+    scaler = getattr(model.trainer.precision_plugin, "scaler", None)
+    if scaler is not None and scaler.get_scale() < MIN_LOSS_SCALE:
+        return f"hardly a step has finite gradients: the loss scale is {scaler.get_scale():.0e}"
+    return None
 
 
 def is_registered(methods: dict[str, type]) -> bool:

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from solo_rekd.config import DistillationConfig
 from solo_rekd.losses import symmetric_info_nce_loss
+from solo_rekd.precision import finite
 from solo_rekd.queue import KeyQueue, gather, random_keys
 from solo_rekd.teachers import OnlineTeacher, build_teacher, two_layer_projector
 
@@ -145,8 +146,9 @@ class DistillationObjective(nn.Module):
 
     @torch.no_grad()
     def key(self, batch: Batch) -> list[Tensor]:
-        """Its momentum twin's unit key of each view, shape (B, d), without gradient."""
-        return [normalize(self.momentum_projector(view), dim=1) for view in batch.momentum_features]
+        """Its momentum twin's unit key of each view, (B, d), without gradient and always finite."""
+        views = batch.momentum_features
+        return [finite(normalize(self.momentum_projector(view), dim=1)) for view in views]
 
     def view_queues(self, **fields: Tensor) -> list[KeyQueue]:
         """One queue a view, with an online teacher's embeddings as field `teacher`.
@@ -198,7 +200,8 @@ class DistillationObjective(nn.Module):
             )
         else:
             asked = said = [self.teacher(view) for view in batch.images]
-        logits = self.teacher_classifier(torch.cat([features for features, _ in asked]).detach())
+        features = finite(torch.cat([features for features, _ in asked]).detach())
+        logits = self.teacher_classifier(features)
         twice = batch.labels.repeat(len(batch.images))
         known = (twice >= 0).sum().clamp(min=1)
         # 0 without labels, so that DDP finds a gradient for every parameter on every rank

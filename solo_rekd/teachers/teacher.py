@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from solo_rekd.precision import finite
 from solo_rekd.teachers.projector import widths
 
 Identity = dict[str, str | None]
@@ -82,9 +83,9 @@ class OnlineTeacher(nn.Module):
 
     @torch.no_grad()
     def key(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The same of the momentum twin, without gradients."""
+        """The same of the momentum twin, without gradients and always finite."""
         features = self.momentum_backbone(images)
-        return features, _normalize(self.momentum_projector(features))
+        return finite(features), finite(_normalize(self.momentum_projector(features)))
 
     @property
     def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
@@ -129,10 +130,10 @@ class FrozenTeacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled features (B, num_features), and their embedding (B, d), L2-normalised."""
+        """Pooled features (B, num_features), their embedding (B, d), L2-normalised; both finite."""
         backbone, head = self._networks
         features = backbone(images)
-        return features, _normalize(head(features))
+        return finite(features), finite(_normalize(head(features)))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FrozenTeacher":
         super()._apply(fn, recurse)

@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from PIL import Image
+from pytorch_lightning.plugins import MixedPrecisionPlugin
 
 from solo_rekd.backbones import build_backbone
 from solo_rekd.errors import UserError
+from solo_rekd.hosts.distilled import MIN_LOSS_SCALE
 
 Train = Callable[..., dict[str, Any]]
 Flags = Callable[..., list[str]]
@@ -304,6 +307,55 @@ def test_a_training_that_diverges_leaves_no_checkpoint(
         UserError, match=r"^the training diverged in epoch 1 \(.* not finite\): try"
     ):
         host.pretrain(flags("pretrain", method=method, **changes))
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+@pytest.fixture
+def float16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainers with the gradient scaler that Lightning gives them on a GPU; its scale is low."""
+    build = pl.Trainer.from_argparse_args
+
+    def with_scaler(args: Any, **kwargs: Any) -> pl.Trainer:
+        scaler = torch.amp.GradScaler("cpu", init_scale=4 * MIN_LOSS_SCALE)
+        return build(args, plugins=[MixedPrecisionPlugin("16", "cpu", scaler)], **kwargs)
+
+    monkeypatch.setattr(pl.Trainer, "from_argparse_args", with_scaler)
+
+
+def test_float16_trains_on_past_a_key_that_it_cannot_hold(
+    float16: None, host: ModuleType, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, losses = host.METHODS["rekd"], []
+    step = method.training_step
+
+    def overflow_once(self: Any, *args: Any) -> torch.Tensor:
+        def overflow(head: Any, features: Any, embeddings: torch.Tensor) -> None:
+            assert embeddings.dtype == torch.float16
+            if len(losses) == 3:
+                embeddings[2] = torch.inf
+
+        handle = self.objective.momentum_projector.register_forward_hook(overflow)
+        losses.append(step(self, *args))
+        handle.remove()
+        return losses[-1]
+
+    monkeypatch.setattr(method, "training_step", overflow_once)
+    run = train("rekd", limit_val_batches=0)
+    assert len(losses) == 6 and all(loss.isfinite() for loss in losses)
+    state = torch.load(run["checkpoint"], weights_only=True)["state_dict"]
+    assert all(value.isfinite().all() for value in state.values())
+
+
+def test_a_float16_training_that_diverges_leaves_no_checkpoint(
+    float16: None, host: ModuleType, flags: Flags, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    method = host.METHODS["rekd"]
+    step = method.training_step
+    monkeypatch.setattr(method, "training_step", lambda *args: step(*args) * torch.inf)
+    with pytest.raises(UserError, match=r"diverged in epoch 1 \(hardly a step has finite grad"):
+        host.pretrain(
+            flags("pretrain", method="rekd", save_checkpoint=True, checkpoint_dir=tmp_path)
+        )
     assert not list(tmp_path.rglob("*.ckpt"))
 
 

@@ -11,7 +11,7 @@ from tiny_objective import (
     rows_of,
 )
 
-from solo_rekd.objectives import CRCD, SEED, CompRess, DisCo
+from solo_rekd.objectives import CRCD, SEED, CompRess, DisCo, ReKD
 from solo_rekd.queue import KeyQueue
 
 CASES = {
@@ -124,3 +124,22 @@ def test_batches_that_do_not_divide_a_queue_fill_it(make, mode):
     assert all(queue.full for queue in queues)
     for content in contents:
         torch.testing.assert_close(content.norm(dim=1), torch.ones(QUEUE).double())
+
+
+@pytest.mark.parametrize("twin", ["student", "teacher"])
+@pytest.mark.parametrize("name", [*CASES, "rekd"])
+def test_an_image_that_float16_cannot_hold_stays_in_no_memory(name, twin, mode, monkeypatch):
+    objective_class, settings, _ = CASES.get(
+        name, (ReKD, {"num_prototypes": 3, "teacher_warmup_epochs": 0}, ())
+    )
+    objective = fill(build(objective_class, monkeypatch, mode, **settings))
+    spoiled = make_batch(seed=5)
+    for view in spoiled.momentum_features if twin == "student" else spoiled.images:
+        view[2] = torch.nan
+    loss, _ = objective(spoiled, epoch=0)
+    if (twin, mode) == ("teacher", "online"):
+        assert loss.isnan()  # its queries have gradients, which are not to be hidden
+    else:
+        assert loss.isfinite()
+    assert all(buffer.isfinite().all() for buffer in objective.buffers())
+    assert objective(make_batch(seed=6), epoch=0)[0].isfinite()

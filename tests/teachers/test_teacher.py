@@ -98,6 +98,16 @@ def test_half_precision_is_normalised_in_float32(frozen, images):
     torch.testing.assert_close(key.norm(dim=1), torch.ones(3))
 
 
+def test_an_image_that_float16_cannot_hold_is_a_zero_key(frozen, online, images):
+    spoiled = images.clone()
+    spoiled[1] = torch.inf
+    features, key = frozen(spoiled)
+    assert not features[1].any() and not key[1].any()
+    torch.testing.assert_close(key[[0, 2]], frozen(images)[1][[0, 2]])
+    assert all(x.isfinite().all() for x in online.key(spoiled))
+    assert not any(x.isfinite().all() for x in online.query(spoiled))
+
+
 def test_online_query_has_gradients_and_the_twin_none(online, images):
     features, embedding = online.train().query(images)
     assert features.shape == (3, 6) and embedding.shape == (3, 4)

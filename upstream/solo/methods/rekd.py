@@ -308,11 +308,13 @@ class ReKD(BaseMomentumMethod):
 
         out = super().training_step(batch, batch_idx)
         class_loss = out["loss"]
-        z, momentum_z = out["z"], torch.stack(out["momentum_z"])
+        # a key that overflows in 16 bits must not stay in the queues or in the prototypes
+        z, momentum_z = out["z"], torch.stack(out["momentum_z"]).nan_to_num(0, 0, 0)
 
         X = batch[1][: self.num_large_crops]
         teacher_z = [self.teacher_forward(x) for x in X]
         momentum_teacher_z = torch.stack([self.momentum_teacher_forward(x) for x in X])
+        momentum_teacher_z = momentum_teacher_z.nan_to_num(0, 0, 0)
 
         # ------- prototypes of the images, by the teacher's embeddings of both views -------
         warmed_up = self.current_epoch >= self.teacher_warmup_epochs

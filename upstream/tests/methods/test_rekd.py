@@ -198,6 +198,16 @@ def test_rekd_unlabelled():
         assert any(grad.abs().sum() > 0 for grad in grads)
 
 
+def test_rekd_overflow():
+    model = gen_started_model()
+    batch, batch_idx = gen_batch(BATCH_SIZE, 10, "cifar10")
+    batch[1][0][1] = float("inf")
+    assert not model.training_step(batch, batch_idx).isfinite()
+    # the step is skipped by the gradient scaler, what the method remembers stays
+    for memory in [model.queue, model.teacher_queue, model.prototypes.prototypes]:
+        assert memory.isfinite().all()
+
+
 def test_prototype_bank():
     torch.manual_seed(0)
     ids = torch.arange(40) % 4
