@@ -201,7 +201,7 @@ def test_rekd_unlabelled():
 def test_rekd_overflow():
     model = gen_started_model()
     batch, batch_idx = gen_batch(BATCH_SIZE, 10, "cifar10")
-    batch[1][0][1] = float("inf")
+    batch[1][0].data[1] = float("inf")
     assert not model.training_step(batch, batch_idx).isfinite()
     # the step is skipped by the gradient scaler, what the method remembers stays
     for memory in [model.queue, model.teacher_queue, model.prototypes.prototypes]:
