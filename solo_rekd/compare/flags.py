@@ -31,7 +31,8 @@ MOMENTUM = {"base_tau_momentum": 0.99, "final_tau_momentum": 0.999}
 RESERVED = (
     "save_checkpoint checkpoint_dir resume_from_checkpoint auto_resume method name seed stem "
     "max_epochs lr weight_decay queue_size proj_hidden_dim proj_output_dim "
-    "teacher_mode teacher_checkpoint teacher_stem"
+    "teacher_mode teacher_checkpoint teacher_stem "
+    "devices gpus num_nodes strategy"  # a run is one process
 ).split()
 TEACHER_SEED = 0
 STANDSTILL = {"name": UNTRAINED, LR: 0, "scheduler": "none", "weight_decay": 0}

@@ -79,7 +79,8 @@ class DataOrder(pl.Callback):
 
     Both are drawn anew each epoch from the seed and the epoch's number. So every method sees the
     same images in the same order, with one worker or more in the same crops, and a resumed run
-    goes on as if it had not stopped. Without workers the crops share the methods' random numbers.
+    goes on as if it had not stopped. Of several processes each draws crops of its own. Without
+    workers the crops share the methods' random numbers.
 
     Args:
         seed: of the run, at least 0.
@@ -97,7 +98,7 @@ class DataOrder(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Draws the epoch's order."""
         # mixed, or the second epoch of one seed would be the first of the next
-        mixed = np.random.SeedSequence((self.seed, trainer.current_epoch))
+        mixed = np.random.SeedSequence((self.seed, trainer.current_epoch, trainer.global_rank))
         self.generator.manual_seed(int(mixed.generate_state(1)[0]))
 
 

@@ -239,6 +239,7 @@ def test_the_teacher_is_judged_as_a_student_is(plan):
         ("mocov2plus+queue_size=12", {}, "queue_size='12' is not allowed: expected a multiple of"),
         ("simclr", {"extra": ("--crop_size=64",)}, "--crop_size=64 after -- is set by the compari"),
         ("simclr", {"extra": ("--max_ep", "3")}, "--max_ep after -- is set by the comparison"),
+        ("simclr", {"extra": ("--gpus", "0,1")}, "--gpus after -- is set by the comparison"),
         ("rekd", {"extra": ("--teacher_mode", "online")}, "--teacher_mode after -- is set by the"),
         ("simclr", {"extra": ("--auto_resume",)}, "--auto_resume after -- is set by the compari"),
     ],

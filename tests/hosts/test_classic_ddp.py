@@ -30,6 +30,7 @@ def record(self, keys, taught, ids, labels):
 
 def save(self):
     found = {"state": self.objective.state_dict(), "pushed": pushed}
+    found["crops"] = self.trainer.train_dataloader.loaders.generator.initial_seed()
     torch.save(found, os.path.join(os.environ["WITNESS"], f"rank{self.global_rank}.pt"))
 
 ReKD.remember = record
@@ -86,6 +87,11 @@ def test_the_queue_holds_the_global_batches_in_rank_order(ranks: list[dict[str, 
     assert (last >= 0).all()
     held = state["queues.1.ids"][-8:]
     assert torch.equal(held[held >= 0], last[held >= 0])
+
+
+@pytest.mark.slow
+def test_every_rank_draws_its_own_crops(ranks: list[dict[str, Any]]) -> None:
+    assert ranks[0]["crops"] != ranks[1]["crops"]
 
 
 @pytest.mark.slow
