@@ -157,7 +157,7 @@ def embed_images(
     features = torch.empty(number, teacher.num_features)
     embeddings = torch.empty(number, teacher.embedding_dim)
     for places, batch, *_ in tqdm(images, desc="teacher's features", unit="batch", **_bar()):
-        found, units = teacher(batch.to(device))
+        found, units = teacher(batch.to(device, teacher.dtype))
         features[places] = normalize(found.float(), dim=1).cpu()
         embeddings[places] = units.float().cpu()
     return features, embeddings

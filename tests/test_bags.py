@@ -152,6 +152,13 @@ def test_images_come_to_their_places_in_any_order(make: Make) -> None:
     torch.testing.assert_close(straight[0].norm(dim=1), torch.ones(NUMBER))
 
 
+def test_a_teacher_in_bfloat16_is_given_such_images(make: Make) -> None:
+    images = loader(make("classes"))
+    exact = embed_images(make_teacher(), images, CPU)
+    found = embed_images(make_teacher().to(torch.bfloat16), images, CPU)
+    torch.testing.assert_close(found, exact, rtol=0, atol=0.05)
+
+
 def test_nothing_is_drawn_from_the_generator_of_the_training(make: Make, tmp_path: Path) -> None:
     teacher = make_teacher()
     torch.manual_seed(7)

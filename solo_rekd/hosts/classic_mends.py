@@ -11,6 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.overrides.base import _LightningModuleWrapperBase
 from solo.methods import base
 
 from solo_rekd.hosts.distilled import refuse_divergence
@@ -63,12 +64,26 @@ def optional_dataloader_idx(on_train_batch_end: Callable[..., None]) -> Callable
     return end
 
 
+def name_unsent_buffers(init: Callable[..., None]) -> Callable[..., None]:
+    """Lightning 1.9 puts the prefix of an older version before what DDP is to leave alone."""
+
+    @functools.wraps(init)
+    def initialise(self: Any, forward_module: Any) -> None:
+        init(self, forward_module)
+        names = getattr(forward_module, "_ddp_params_and_buffers_to_ignore", [])
+        self._ddp_params_and_buffers_to_ignore = [f"_forward_module.{name}" for name in names]
+
+    return initialise
+
+
 def apply() -> None:
     """Applies every mend; the caller sees to it that this happens once."""
     # typed as Any, for mypy rejects every assignment to a method
     trainer: Any = pl.Trainer
     trainer.add_argparse_args = staticmethod(default_trainer_flags(trainer.add_argparse_args))
     trainer.from_argparse_args = staticmethod(rename_trainer_arguments(trainer.from_argparse_args))
+    wrapper: Any = _LightningModuleWrapperBase
+    wrapper.__init__ = name_unsent_buffers(wrapper.__init__)
     base.BaseMomentumMethod.on_train_batch_end = optional_dataloader_idx(
         base.BaseMomentumMethod.on_train_batch_end
     )

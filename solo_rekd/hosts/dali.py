@@ -19,10 +19,16 @@ def fit_machine(num_threads: int, device_id: int, seed: int) -> tuple[int, int |
     DALI refuses a device where there is no GPU, and `num_workers: 0`, which means no worker process
     to torch, as a number of threads. The hosts' seed is the same in every run.
 
+    Args:
+        num_threads: as the host has it.
+        device_id: the process's place among those of its machine, which the host takes for the
+            number of its GPU; with `devices: [2, 3]` it is not.
+        seed: as the host has it.
+
     Returns:
-        The same three: at least one thread, no device without a GPU, a seed of the run's.
+        At least one thread; torch's GPU, None without one; a seed of the run's.
     """
-    device = device_id if torch.cuda.is_available() else None
+    device = torch.cuda.current_device() if torch.cuda.is_available() else None
     return max(1, num_threads), device, seed + torch.initial_seed() % 2**31
 
 

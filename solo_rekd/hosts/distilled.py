@@ -10,6 +10,7 @@ from torch import Tensor
 from solo_rekd.errors import UserError, refuse
 from solo_rekd.hosts.training_images import training_images
 from solo_rekd.objectives import OBJECTIVES, Batch, DistillationObjective
+from solo_rekd.queue import KeyQueue
 
 _log = logging.getLogger("solo_rekd")
 
@@ -34,6 +35,16 @@ class Distilled(_Host):
     def momentum_pairs(self) -> list[tuple[Any, Any]]:
         """The host's momentum pairs and the objective's."""
         return super().momentum_pairs + self.objective.momentum_pairs
+
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        """The queues, which every rank fills alike: DDP would send them anew before every step."""
+        return [
+            f"{module_name}.{name}"
+            for module_name, module in self.named_modules()
+            if isinstance(module, KeyQueue)
+            for name, _ in module.named_buffers()
+        ]
 
     def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:
         """The host's step (online classifier, momentum features), then the objective's loss.

@@ -136,8 +136,10 @@ class CRCD(DistillationObjective):
             )
         twice = labels.repeat(2)
         embeddings = {"student": torch.cat(queries).detach(), "teacher": torch.cat(taught)}
+        # a unit embedding is float32 where all weights are bfloat16
+        dtype = next(self.task_classifiers.parameters()).dtype
         losses = [
-            cross_entropy(self.task_classifiers[name](embedding), twice, ignore_index=-1)
+            cross_entropy(self.task_classifiers[name](embedding.to(dtype)), twice, ignore_index=-1)
             for name, embedding in embeddings.items()
         ]
         return torch.stack(losses).sum()

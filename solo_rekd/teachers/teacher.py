@@ -128,6 +128,11 @@ class FrozenTeacher(nn.Module):
         self.embedding_dim = self.num_features if projector is None else widths(projector)[1]
         self.identity = identity or make_identity("frozen")
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its weights, and so of the images that it takes."""
+        return next(self._networks[0].parameters()).dtype
+
     @torch.no_grad()
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled features (B, num_features), their embedding (B, d), L2-normalised; both finite."""

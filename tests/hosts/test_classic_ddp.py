@@ -30,6 +30,9 @@ def record(self, keys, taught, ids, labels):
 
 def save(self):
     found = {"state": self.objective.state_dict(), "pushed": pushed}
+    queues = {buffer.data_ptr() for queue in self.objective.queues for buffer in queue.buffers()}
+    sent = self.trainer.model.modules_buffers
+    found["sent"] = {buffer.data_ptr() in queues for buffer in sent}
     found["crops"] = self.trainer.train_dataloader.loaders.generator.initial_seed()
     torch.save(found, os.path.join(os.environ["WITNESS"], f"rank{self.global_rank}.pt"))
 
@@ -87,6 +90,11 @@ def test_the_queue_holds_the_global_batches_in_rank_order(ranks: list[dict[str, 
     assert (last >= 0).all()
     held = state["queues.1.ids"][-8:]
     assert torch.equal(held[held >= 0], last[held >= 0])
+
+
+@pytest.mark.slow
+def test_ddp_sends_the_statistics_and_not_the_queues(ranks: list[dict[str, Any]]) -> None:
+    assert [rank["sent"] for rank in ranks] == [{False}, {False}]
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from tiny_objective import (
     rows_of,
 )
 
-from solo_rekd.objectives import CRCD, SEED, CompRess, DisCo, ReKD
+from solo_rekd.objectives import CRCD, SEED, Batch, CompRess, DisCo, ReKD
 from solo_rekd.queue import KeyQueue
 
 CASES = {
@@ -126,12 +126,30 @@ def test_batches_that_do_not_divide_a_queue_fill_it(make, mode):
         torch.testing.assert_close(content.norm(dim=1), torch.ones(QUEUE).double())
 
 
+ALL = CASES | {
+    "rekd": (ReKD, {"num_prototypes": 3, "teacher_warmup_epochs": 0}, ("relation_loss",)),
+    "crcd labels": (CRCD, {"gradient_task": "labels"}, ("gradient_loss",)),
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_networks_in_bfloat16_train(name, mode, monkeypatch):
+    objective_class, settings, losses = ALL[name]
+    objective = build(objective_class, monkeypatch, mode, **settings).to(torch.bfloat16)
+    for seed in range(5):
+        batch = make_batch(seed=seed)
+        halves = [[view.bfloat16() for view in views] for views in batch[:3]]
+        loss, logs = objective(Batch(*halves, batch.labels, batch.indexes), epoch=0)
+    assert all(logs[name].isfinite() for name in losses)
+    loss.backward()
+    trained = [p for p in objective.parameters() if p.requires_grad]
+    assert all(p.grad.isfinite().all() for p in trained)
+
+
 @pytest.mark.parametrize("twin", ["student", "teacher"])
-@pytest.mark.parametrize("name", [*CASES, "rekd"])
+@pytest.mark.parametrize("name", ALL)
 def test_an_image_that_float16_cannot_hold_stays_in_no_memory(name, twin, mode, monkeypatch):
-    objective_class, settings, _ = CASES.get(
-        name, (ReKD, {"num_prototypes": 3, "teacher_warmup_epochs": 0}, ())
-    )
+    objective_class, settings, _ = ALL[name]
     objective = fill(build(objective_class, monkeypatch, mode, **settings))
     spoiled = make_batch(seed=5)
     for view in spoiled.momentum_features if twin == "student" else spoiled.images:
