@@ -123,7 +123,26 @@ def is_known(name: str) -> bool:
     return name in _RECIPES or name.startswith(TIMM)
 
 
-def build_backbone(name: str, img_size: int, stem: str = "auto") -> nn.Module:
+def refuse_unknown(key: str, name: str) -> None:
+    """Raises a UserError where `build_backbone` has no recipe for `name`, and says what is near.
+
+    Args:
+        key: what the user calls the name.
+        name: as in `build_backbone`. A host has some of timm's models without `timm:`.
+    """
+    model = name.removeprefix(TIMM)
+    models = timm.list_models()
+    if name.startswith(TIMM) and model not in models:
+        near = difflib.get_close_matches(model, models, n=5)
+        raise refuse(key, name, [TIMM + match for match in near] or "a name of timm.list_models()")
+    if not is_known(name):
+        near = [match for match in models if match.startswith(model)][:5]
+        raise refuse(key, name, [*_RECIPES, *(TIMM + match for match in near or ["NAME"])])
+
+
+def build_backbone(
+    name: str, img_size: int, stem: str = "auto", key: str = "backbone"
+) -> nn.Module:
     """Builds a backbone with random weights and without its classifier.
 
     Args:
@@ -131,6 +150,7 @@ def build_backbone(name: str, img_size: int, stem: str = "auto") -> nn.Module:
         img_size: side of the square inputs, in px.
         stem: `small`, `imagenet`, or `auto`: small for inputs of `SMALL_IMAGE` px or less. A timm
             model has its own stem only.
+        key: what the messages call the name.
 
     Returns:
         A module in train mode that maps images (B, 3, img_size, img_size) to pooled features
@@ -141,8 +161,7 @@ def build_backbone(name: str, img_size: int, stem: str = "auto") -> nn.Module:
     """
     if stem not in STEMS:
         raise refuse("stem", stem, STEMS)
-    if not is_known(name):
-        raise refuse("backbone", name, [*_RECIPES, TIMM + "NAME"])
+    refuse_unknown(key, name)
     try:
         if name.startswith(TIMM):
             net, choice = _build_timm(name, img_size, stem), "timm's own"
@@ -178,10 +197,6 @@ def _build_timm(name: str, img_size: int, stem: str) -> nn.Module:
     if stem == "small":
         raise refuse("stem", stem, f"auto or imagenet with {name}")
     model = name.removeprefix(TIMM)
-    if model not in timm.list_models():
-        near = difflib.get_close_matches(model, timm.list_models(), n=5)
-        near = [TIMM + match for match in near] or ["a name of timm.list_models()"]
-        raise refuse("backbone", name, near)
     config = timm.get_pretrained_cfg(model)  # other models take any size, and no such argument
     size: dict[str, Any] = {"img_size": img_size} if config and config.fixed_input_size else {}
     return timm.create_model(model, pretrained=False, num_classes=0, **size)

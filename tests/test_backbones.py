@@ -189,6 +189,8 @@ def test_known_names():
     ("arguments", "said"),
     [
         (("alexnot", 32), ["backbone='alexnot'", "alexnet", "resnet50x2", "resnet18", "timm:NAME"]),
+        (("alexnot", 32, "auto", "teacher"), ["teacher='alexnot'"]),
+        (("convnext_tiny", 32), ["'convnext_tiny'", "timm:convnext_tiny"]),
         (("timm:resnet10tt", 32), ["'timm:resnet10tt'", "timm:resnet10t"]),
         (("timm:resnet18.a1_in1k", 32), ["'timm:resnet18.a1_in1k'", "timm:resnet18"]),
         (("timm:hf-hub:qqqqqqqq/zzz", 32), ["timm.list_models()"]),

@@ -70,7 +70,7 @@ def test_unknown_command_is_one_line(solo: Solo) -> None:
     [
         ({"method": "no_such_method"}, "method='no_such_method' is not allowed: expected"),
         ({"encoder": "timm:resnet10x"}, "backbone='timm:resnet10x' is not allowed: expected"),
-        ({"teacher": "no_such_net"}, "backbone='no_such_net' is not allowed: expected"),
+        ({"teacher": "no_such_net"}, "teacher='no_such_net' is not allowed: expected"),
         (
             {"teacher_mode": "frozen", "teacher_checkpoint": "/nowhere/t.pt"},
             "checkpoint /nowhere/t.pt does not exist",

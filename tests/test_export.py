@@ -154,7 +154,7 @@ def test_command_reads_the_run_and_obeys_its_flags(
         ("student.onnx", {}, "--encoder is missing: no args.json beside {0}/run.ckpt tells it"),
         ("student.onnx", {"encoder": "alexnet"}, "--crop_size is missing"),
         ("student.onnx", {"encoder": "alexnett"}, "--crop_size is missing"),
-        ("student.onnx", {"encoder": "alexnett", "crop_size": 32}, "backbone='alexnett' is not"),
+        ("student.onnx", {"encoder": "alexnett", "crop_size": 32}, "student='alexnett' is not"),
         ("student.onnx", {"encoder": "alexnet", "crop_size": 32, "stem": "imagenet"}, "alexnet"),
         (
             "student.onnx",
@@ -173,6 +173,13 @@ def test_mistake_is_one_line_and_writes_nothing(
     assert str(caught.value).startswith(message.format(tmp_path))
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["run.ckpt"]
+
+
+def test_a_checkpoint_that_is_not_there_is_missed_first(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"^checkpoint='.*/no.ckpt' is not allowed: expected a file"
+    ):
+        export(tmp_path / "no.ckpt", tmp_path / "student.onnx", {})
 
 
 def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

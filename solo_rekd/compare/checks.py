@@ -4,7 +4,7 @@ import dataclasses
 from argparse import Namespace
 from pathlib import Path
 
-from solo_rekd.backbones import is_known
+from solo_rekd.backbones import refuse_unknown
 from solo_rekd.compare.arms import about, parse_arms
 from solo_rekd.compare.flags import pretrain_flags, read_config, refuse_settings, teacher_flags
 from solo_rekd.compare.images import Images, default_crop_size, fingerprint
@@ -31,9 +31,7 @@ def make_plan(options: Namespace, extra: tuple[str, ...], images: Images) -> Pla
         UserError: a setting cannot be.
     """
     for role in ("student", "teacher"):
-        if not is_known(getattr(options, role)):
-            allowed = "a student or teacher that `solo-rekd list` names, or timm:NAME"
-            raise refuse(role, getattr(options, role), allowed)
+        refuse_unknown(role, getattr(options, role))
     if len(images.train) < options.batch_size:
         raise refuse(
             "batch_size", options.batch_size, f"at most {len(images.train)}, the training images"

@@ -91,8 +91,8 @@ class ShareDone(pl.Callback):
 class History(pl.Callback):
     """Writes a line of JSON an epoch: what it took, and every metric of it.
 
-    A line holds `epoch`, from 0; `seconds`; `images`, seen in it; `peak_memory_bytes` and, where
-    there is a GPU, `peak_gpu_bytes`, both of the process so far; and the metrics under their names
+    A line holds `epoch`, from 0; `seconds`; `images`, seen in it; `peak_memory_bytes` and, of a run
+    on a GPU, `peak_gpu_bytes`, both of the process so far; and the metrics under their names
     without Lightning's `_epoch`. A resumed run goes on from the stored lines and drops those of
     epochs that it runs again. The file is replaced as a whole.
 
@@ -145,6 +145,6 @@ def peak_memory() -> dict[str, int]:
 
     unit = 1 if sys.platform == "darwin" else 1024
     peak = {"peak_memory_bytes": unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
-    if torch.cuda.is_available():
-        peak["peak_gpu_bytes"] = torch.cuda.max_memory_allocated()
+    if on_gpu := torch.cuda.max_memory_allocated():
+        peak["peak_gpu_bytes"] = on_gpu
     return peak

@@ -6,7 +6,7 @@ The scripts bind the host's `parse_cfg` before Hydra finds the plug-in, but that
 
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -35,7 +35,7 @@ _log = logging.getLogger("solo_rekd")
 
 HOST_RUN_SETTINGS = tuple(AutoResumer.SHOULD_MATCH)
 CIFAR = ("cifar10", "cifar100")
-
+SCHEDULERS = ("warmup_cosine", "step", "none")  # of a pretraining: the host's own list has more
 
 NUMBERS = {  # and their names in `LIMITS`
     "max_epochs": "max_epochs",
@@ -44,6 +44,8 @@ NUMBERS = {  # and their names in `LIMITS`
     "optimizer.lr": "lr",
     "optimizer.classifier_lr": "classifier_lr",
     "optimizer.weight_decay": "weight_decay",
+    "knn_eval.k": "knn_k",
+    "checkpoint.frequency": "checkpoint_frequency",
 }
 NUMBERS_OF_A_VIEW = {
     "crop_size": "crop_size",
@@ -79,7 +81,7 @@ def prepare_pretrain(cfg: DictConfig) -> None:
     """
     if cfg.method not in METHODS:
         raise refuse("method", cfg.method, METHODS)
-    prepare(cfg, required=("train_path",))
+    prepare(cfg, SCHEDULERS, required=("train_path",))
     for crop in cfg.augmentations:
         refuse_numbers(crop, NUMBERS_OF_A_VIEW)
     if cfg.method in OBJECTIVES:
@@ -106,7 +108,7 @@ def prepare_linear(cfg: DictConfig) -> None:
     Raises:
         UserError: a setting is missing or not allowed, or the checkpoint lacks weights.
     """
-    prepare(cfg, required=("train_path", "val_path"))
+    prepare(cfg, LinearModel._SCHEDULERS, required=("train_path", "val_path"))
     if "pretrained_feature_extractor" not in cfg:
         key = "pretrained_feature_extractor"
         raise UserError(f"{key} is missing: give {key}=FILE, a checkpoint of a pretraining")
@@ -144,8 +146,8 @@ def show_accuracy(model: LinearModel, side: int) -> None:
         )
 
 
-def prepare(cfg: DictConfig, required: tuple[str, ...]) -> None:
-    """Does what both scripts need: paths, backbone, numbers, devices, DALI's device."""
+def prepare(cfg: DictConfig, schedulers: Collection[str], required: tuple[str, ...]) -> None:
+    """Does what both scripts need: paths, names, numbers, devices, DALI's device."""
     for key in ("train_path", "val_path"):
         value = None if OmegaConf.is_missing(cfg.data, key) else cfg.data.get(key)
         if value is None and key in required:
@@ -159,6 +161,11 @@ def prepare(cfg: DictConfig, required: tuple[str, ...]) -> None:
     if name == "resnet50x2" and cfg.data.dataset in CIFAR:
         limit = f"another backbone with {cfg.data.dataset}, whose stem the host makes too narrow"
         raise refuse("backbone.name", name, limit)
+    names = {"optimizer.name": LinearModel._OPTIMIZERS, "scheduler.name": schedulers}
+    for key, allowed in names.items():
+        chosen = omegaconf_select(cfg, key)
+        if chosen is not None and chosen not in allowed:
+            raise refuse(key, chosen, allowed)
     refuse_numbers(cfg, NUMBERS)
     fit_devices(cfg)
     if cfg.data.get("format") == "dali" and not torch.cuda.is_available():

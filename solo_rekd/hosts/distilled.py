@@ -97,10 +97,11 @@ class Distilled(_Host):
         checkpoint["solo_rekd"] = {"method": self.name, "teacher": self.objective.teacher.identity}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses to go on from a run with another method or teacher.
+        """Refuses to go on from a run with another method or teacher, or with other sizes.
 
         Raises:
-            UserError: the checkpoint belongs to another method or teacher.
+            UserError: the checkpoint belongs to another method or teacher, or a tensor of it has
+                another shape.
         """
         refuse_other_method(checkpoint, self.name)
         theirs = checkpoint["solo_rekd"]
@@ -110,6 +111,13 @@ class Distilled(_Host):
                 raise UserError(
                     f"teacher {key}={given!r} is not the teacher of the checkpoint to resume, "
                     f"which had {key}={stored!r}"
+                )
+        held, own = checkpoint["state_dict"], self.state_dict()
+        for name in held.keys() & own.keys():
+            if held[name].shape != own[name].shape:
+                raise UserError(
+                    f"{name} of the checkpoint to resume is {tuple(held[name].shape)}, of this run "
+                    f"{tuple(own[name].shape)}: give the settings that it was trained with"
                 )
 
 

@@ -23,6 +23,8 @@ LIMITS: Limits = {
     "proj_hidden_dim": (1, inf),
     "proj_output_dim": (1, inf),
     "queue_size": (1, inf),
+    "knn_k": (1, inf),
+    "checkpoint_frequency": (1, inf),
     "temperature": (1e-4, inf),
 }
 KNN_K, KNN_TEMPERATURE = 20, 0.07  # unless told

@@ -25,7 +25,7 @@ def build_teacher(config: DistillationConfig, img_size: int) -> OnlineTeacher | 
     """
     name, mode, path = config.teacher, config.teacher_mode, config.teacher_checkpoint
     if path is None:
-        backbone = build_backbone(name, img_size, config.teacher_stem)
+        backbone = build_backbone(name, img_size, config.teacher_stem, "teacher")
         return OnlineTeacher(backbone, _new_projector(backbone, config), make_identity(mode, name))
     loaded = load_networks(path, name, img_size, config.teacher_stem)
     identity = make_identity(mode, name, path, loaded.sha256)

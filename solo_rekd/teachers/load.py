@@ -59,7 +59,7 @@ def load_networks(
             stem = _stem(split.backbone, stem, role)
     except UserError as error:
         raise _about(path, role, error) from None
-    backbone = build_backbone(name, img_size, stem)
+    backbone = build_backbone(name, img_size, stem, role)
     try:
         matched = load_backbone(backbone, split.backbone, name)
     except UserError as error:

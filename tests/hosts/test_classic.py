@@ -179,6 +179,14 @@ def test_resuming_with_other_weights_of_the_teacher_is_refused(
         train("rekd", **teacher, resume_from_checkpoint=frozen["checkpoint"])
 
 
+def test_resuming_with_other_sizes_is_refused(train: Train, online: dict[str, Any]) -> None:
+    settings = {"queue_size": 32, "max_epochs": 2, "resume_from_checkpoint": online["checkpoint"]}
+    with pytest.raises(
+        UserError, match=r"^objective.queues\S+ of the .* is \(24,.* of this run \(32"
+    ):
+        train("rekd", **settings)
+
+
 @pytest.mark.parametrize(
     ("start", "changes", "message"),
     [

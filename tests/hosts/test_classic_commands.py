@@ -234,7 +234,7 @@ def test_who_is_validated(
         ({"train_dir": None}, "--dataset custom needs --train_dir"),
         ({"val_dir": "nowhere"}, "nowhere"),
         ({"resume_from_checkpoint": "/nowhere/a.ckpt"}, "/nowhere/a.ckpt"),
-        ({"teacher": "no_such_net"}, "^backbone='no_such_net' is not allowed: expected .*resnet18"),
+        ({"teacher": "no_such_net"}, "^teacher='no_such_net' is not allowed: expected .*resnet18"),
         ({"teacher_mode": "frozen"}, "teacher_mode='frozen' needs teacher_checkpoint=PATH"),
         (
             {"teacher_mode": "frozen", "teacher_checkpoint": "/nowhere/t.pt"},
@@ -243,6 +243,7 @@ def test_who_is_validated(
         ({"own_weight": 2}, "^own_weight=2.0 is not allowed: expected a number from 0 to 1"),
         ({"queue_size": 3}, "num_prototypes=4 is not allowed: expected at most queue_size=3"),
         ({"batch_size": 49}, "^batch_size=49 is not allowed: expected at most the number of train"),
+        ({"checkpoint_frequency": 0}, "^checkpoint_frequency=0 is not allowed: expected a number"),
         ({"batch_size": 0}, "^batch_size=0 is not allowed: expected a number from 1 on$"),
         ({"max_epochs": 0}, "^max_epochs=0 is not allowed"),
         ({"num_workers": -1}, "^num_workers=-1 is not allowed"),

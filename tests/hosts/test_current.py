@@ -65,7 +65,7 @@ def test_settings_are_filled_in_from_the_dataclass(pretraining: Build) -> None:
         ("temperature", 0, "temperature=0.0 is not allowed: expected a number from 0.0001"),
         ("own_weight", "even", "own_weight='even' is not allowed: expected a number .* uniform"),
         ("dictionary", "all", "dictionary='all' is not allowed: expected student, teacher, both"),
-        ("teacher", "resnet51", "backbone='resnet51' is not allowed: expected .*resnet50x2"),
+        ("teacher", "resnet51", "teacher='resnet51' is not allowed: expected .*resnet50x2"),
     ],
 )
 def test_unknown_and_mistyped_settings_are_refused(

@@ -68,6 +68,13 @@ def side_of_validation() -> int:
             "optimizer.batch_size=0 is not allowed: expected a number fr",
         ),
         ({"optimizer.lr": -0.1}, "optimizer.lr=-0.1 is not allowed: expected a number from 0 on"),
+        ({"optimizer.name": "sdg"}, "optimizer.name='sdg' is not allowed: expected sgd, lars"),
+        (
+            {"scheduler.name": "cosine"},
+            "scheduler.name='cosine' .* expected warmup_cosine, step, n",
+        ),
+        ({"knn_eval.k": 0}, "knn_eval.k=0 is not allowed: expected a number from 1 on"),
+        ({"checkpoint.frequency": 0}, "checkpoint.frequency=0 is not allowed: expected a number f"),
         ({"max_epochs": 0}, "max_epochs=0 is not allowed: expected a number from 1 on"),
         ({"data.num_workers": -1}, "data.num_workers=-1 is not allowed"),
         ({"augmentations.0.crop_size": 0}, "crop_size=0 is not allowed"),
