@@ -46,6 +46,9 @@ NUMBERS = {  # and their names in `LIMITS`
     "optimizer.weight_decay": "weight_decay",
     "knn_eval.k": "knn_k",
     "checkpoint.frequency": "checkpoint_frequency",
+    "data.augmentations.crop_size": "crop_size",
+    "data.augmentations.mean": "mean",
+    "data.augmentations.std": "std",
 }
 NUMBERS_OF_A_VIEW = {
     "crop_size": "crop_size",

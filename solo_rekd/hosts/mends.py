@@ -5,6 +5,7 @@ Each mend is applied from outside, once, and says what breaks without it; none t
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from solo.utils import knn, metrics
 from torchmetrics import Metric
 from torchvision.datasets import folder
 
+from solo_rekd.errors import UserError
 from solo_rekd.files import decoding
 
 
@@ -58,6 +60,18 @@ def named_without_labels(getitem: Callable[[Any, int], Any]) -> Callable[[Any, i
     return get
 
 
+def without_folders(init: Callable[..., None]) -> Callable[..., None]:
+    """And a folder in it too, so that class folders are a few images, too few for a batch."""
+
+    @functools.wraps(init)
+    def initialise(self: Any, root: Any, *args: Any, **kwargs: Any) -> None:
+        if inner := next((entry for entry in Path(root).iterdir() if entry.is_dir()), None):
+            raise UserError(f"{inner} is a folder: without labels, give one of images alone")
+        init(self, root, *args, **kwargs)
+
+    return initialise
+
+
 def apply(without_labels: Any) -> None:
     """Applies every mend; the caller sees to it that this happens once.
 
@@ -65,6 +79,7 @@ def apply(without_labels: Any) -> None:
         without_labels: the host's class of a folder without labels.
     """
     folder.pil_loader = named(folder.pil_loader)
+    without_labels.__init__ = without_folders(without_labels.__init__)
     without_labels.__getitem__ = named_without_labels(without_labels.__getitem__)
     metric: Any = Metric  # typed as Any, for mypy rejects every assignment to a method
     metric.__init__ = without_compute_on_step(metric.__init__)

@@ -75,6 +75,12 @@ def test_an_image_that_cannot_be_decoded_is_named(
     assert capsys.readouterr().err == line
 
 
+def test_class_folders_are_no_images_without_labels(host: ModuleType, flags: Flags) -> None:
+    argv = flags("pretrain", method="simclr", no_labels=True, val_dir=None)
+    with pytest.raises(UserError, match=r"/train/\w+ is a folder: without labels, give one of im"):
+        host.pretrain(argv)
+
+
 def test_online_knn_accumulates_without_computing(host: ModuleType) -> None:
     from solo.utils.knn import WeightedKNNClassifier
 

@@ -78,6 +78,7 @@ def side_of_validation() -> int:
         ({"max_epochs": 0}, "max_epochs=0 is not allowed: expected a number from 1 on"),
         ({"data.num_workers": -1}, "data.num_workers=-1 is not allowed"),
         ({"augmentations.0.crop_size": 0}, "crop_size=0 is not allowed"),
+        ({"data.augmentations.crop_size": 0}, "data.augmentations.crop_size=0 is not allowed"),
         (
             {"+augmentations.0.mean": "[123, 116, 103]"},
             "mean=123 is not allowed: expected a n",
