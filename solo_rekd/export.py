@@ -83,12 +83,12 @@ def export(checkpoint: Path, target: Path, trained: Mapping[str, Any]) -> dict[s
     """
     if target.suffix not in SUFFIXES:
         raise refuse("target", str(target), f"a file that ends in {' or '.join(SUFFIXES)}")
-    if not checkpoint.is_file():
-        raise refuse("checkpoint", str(checkpoint), "a file that exists")
     if not target.absolute().parent.is_dir():
         raise refuse("target", str(target), "a file in a folder that exists")
     if target.suffix == ".onnx":
         refuse_missing(ONNX_PACKAGES, "onnx")
+    if not checkpoint.is_file():
+        raise refuse("checkpoint", str(checkpoint), "a file that exists")
     for name in ("encoder", "crop_size"):
         if name not in trained:
             raise UserError(f"--{name} is missing: no args.json beside {checkpoint} tells it")
