@@ -130,14 +130,16 @@ def refuse_unknown(key: str, name: str) -> None:
         key: what the user calls the name.
         name: as in `build_backbone`. A host has some of timm's models without `timm:`.
     """
-    model = name.removeprefix(TIMM)
+    if name in _RECIPES:
+        return
     models = timm.list_models()
-    if name.startswith(TIMM) and model not in models:
+    if not name.startswith(TIMM):
+        near = [match for match in models if match.startswith(name)][:5]
+        raise refuse(key, name, [*_RECIPES, *(TIMM + match for match in near or ["NAME"])])
+    model = name.removeprefix(TIMM)
+    if model not in models:
         near = difflib.get_close_matches(model, models, n=5)
         raise refuse(key, name, [TIMM + match for match in near] or "a name of timm.list_models()")
-    if not is_known(name):
-        near = [match for match in models if match.startswith(model)][:5]
-        raise refuse(key, name, [*_RECIPES, *(TIMM + match for match in near or ["NAME"])])
 
 
 def build_backbone(

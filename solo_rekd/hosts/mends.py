@@ -4,8 +4,8 @@ Each mend is applied from outside, once, and says what breaks without it; none t
 """
 
 import functools
+import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -65,7 +65,9 @@ def without_folders(init: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(init)
     def initialise(self: Any, root: Any, *args: Any, **kwargs: Any) -> None:
-        if inner := next((entry for entry in Path(root).iterdir() if entry.is_dir()), None):
+        with os.scandir(root) as entries:  # tells most kinds without a look at each file
+            inner = next((entry.path for entry in entries if entry.is_dir()), None)
+        if inner is not None:
             raise UserError(f"{inner} is a folder: without labels, give one of images alone")
         init(self, root, *args, **kwargs)
 
