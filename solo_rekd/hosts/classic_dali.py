@@ -29,7 +29,7 @@ class AnyMachine(Pipeline):
     """
 
     def __init__(self, batch_size: int, num_threads: int, device_id: int, seed: int) -> None:
-        super().__init__(batch_size, *fit_machine(num_threads, device_id, seed))
+        super().__init__(batch_size, *fit_machine(num_threads, seed))
 
 
 class ImagenetPipeline(dali_dataloader.NormalPipeline, AnyMachine):

@@ -15,7 +15,7 @@ def on_any_machine(init: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(init)
     def initialise(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
-        fitted = fit_machine(self.num_threads, self.device_id, self.seed)
+        fitted = fit_machine(self.num_threads, self.seed)
         self.num_threads, self.device_id, self.seed = fitted
 
     return initialise

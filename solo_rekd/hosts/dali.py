@@ -13,20 +13,19 @@ from nvidia.dali.types import DALIDataType, DALIInterpType
 _Host: Any = object  # mypy: the host's class, which stands behind this one
 
 
-def fit_machine(num_threads: int, device_id: int, seed: int) -> tuple[int, int | None, int]:
+def fit_machine(num_threads: int, seed: int) -> tuple[int, int | None, int]:
     """Fits a pipeline's settings to the machine and the run.
 
     DALI refuses a device where there is no GPU, and `num_workers: 0`, which means no worker process
-    to torch, as a number of threads. The hosts' seed is the same in every run.
+    to torch, as a number of threads. The hosts' seed is the same in every run, and they take a
+    process's place on its machine for its GPU's number, which with `devices: [2, 3]` it is not.
 
     Args:
         num_threads: as the host has it.
-        device_id: the process's place among those of its machine, which the host takes for the
-            number of its GPU; with `devices: [2, 3]` it is not.
         seed: as the host has it.
 
     Returns:
-        At least one thread; torch's GPU, None without one; a seed of the run's.
+        Threads, at least one; device, torch's GPU or None without one; a seed of the run's.
     """
     device = torch.cuda.current_device() if torch.cuda.is_available() else None
     return max(1, num_threads), device, seed + torch.initial_seed() % 2**31

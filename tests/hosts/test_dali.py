@@ -11,17 +11,17 @@ from solo_rekd.hosts.dali import fit_machine
 def test_the_device_is_torch_s_and_not_the_process_s_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)  # the second of devices: [2, 3]
-    assert fit_machine(4, 1, 0)[:2] == (4, 3)
+    assert fit_machine(4, 0)[:2] == (4, 3)
 
 
 def test_without_a_gpu_there_is_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert fit_machine(0, 0, 0)[:2] == (1, None)
+    assert fit_machine(0, 0)[:2] == (1, None)
 
 
 def test_another_run_draws_other_numbers() -> None:
     seeds = set()
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        seeds.add(fit_machine(1, 0, 12)[2])
+        seeds.add(fit_machine(1, 12)[2])
     assert len(seeds) == 2
