@@ -112,11 +112,11 @@ class Distilled(_Host):
                     f"teacher {key}={given!r} is not the teacher of the checkpoint to resume, "
                     f"which had {key}={stored!r}"
                 )
-        held, own = checkpoint["state_dict"], self.state_dict()
-        for name in held.keys() & own.keys():
-            if held[name].shape != own[name].shape:
+        own = self.state_dict()
+        for name, held in checkpoint["state_dict"].items():
+            if name in own and held.shape != own[name].shape:
                 raise UserError(
-                    f"{name} of the checkpoint to resume is {tuple(held[name].shape)}, of this run "
+                    f"{name} of the checkpoint to resume is {tuple(held.shape)}, of this run "
                     f"{tuple(own[name].shape)}: give the settings that it was trained with"
                 )
 
