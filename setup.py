@@ -82,7 +82,7 @@ setup(
         "compare": COMPARE,
         "demo": COMPARE,
         "onnx": ONNX,
-        "test": ["pytest", "pytest-cov", "ruff", "mypy", *COMPARE, *ONNX],
+        "test": ["pytest>=9", "pytest-cov", "ruff", "mypy", *COMPARE, *ONNX],
     },
     entry_points={"console_scripts": ["solo-rekd = solo_rekd.cli:main"]},
     cmdclass={"build_py": BuildWithHook},

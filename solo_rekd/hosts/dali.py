@@ -3,6 +3,8 @@
 The hosts assume a GPU, and fix evaluation on an image folder at 224 px.
 """
 
+import gc
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +13,9 @@ from nvidia.dali import ops
 from nvidia.dali.types import DALIDataType, DALIInterpType
 
 _Host: Any = object  # mypy: the host's class, which stands behind this one
+
+# A worker that frees a pipeline left by its parent waits for threads that a fork does not copy.
+os.register_at_fork(after_in_child=gc.freeze)
 
 
 def fit_machine(num_threads: int, seed: int) -> tuple[int, int | None, int]:
