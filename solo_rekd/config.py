@@ -82,7 +82,8 @@ class DistillationConfig:
     )
     teacher_stem: str = _option(
         "auto",
-        "first layers of an online teacher: auto chooses small for inputs of 64 px or less",
+        "first layers of the teacher: auto is small for inputs of 64 px or less, or as a ResNet's "
+        "checkpoint has them",
         choices=("auto", "small", "imagenet"),
     )
     teacher_temperature: float = _option(

@@ -57,18 +57,17 @@ def pretrain_flags(plan: Plan, run: Run, teacher_checkpoint: str | None) -> list
         teacher_checkpoint: file of the comparison's frozen teacher, if the arm shares that.
     """
     arm = run.arm
+    method, own, epochs = arm.method, arm.settings, plan.epochs
+    if method == UNTRAINED:
+        method, own, epochs = "mocov2plus", STANDSTILL, min(epochs, STANDSTILL_EPOCHS)
     network = _network(plan, plan.student, plan.stem)
-    if arm.method == UNTRAINED:
-        epochs = min(plan.epochs, STANDSTILL_EPOCHS)
-        settings = _shared(plan, network, "mocov2plus", epochs, run.seed, plan.lr)
-        return [*_words(settings | _host_method(plan, "mocov2plus") | STANDSTILL), *plan.extra]
-    settings = _shared(plan, network, arm.method, plan.epochs, run.seed, arm.lr or plan.lr)
+    settings = _shared(plan, network, method, epochs, run.seed, arm.lr or plan.lr)
     if arm.distils:
         settings |= HEAD | MOMENTUM | _distillation(plan, arm, teacher_checkpoint)
     else:
-        settings |= _host_method(plan, arm.method)
-    common = {name: value for name, value in settings.items() if name not in arm.settings}
-    return [*_words(common), *plan.extra, *_words(arm.settings)]
+        settings |= _host_method(plan, method)
+    common = {name: value for name, value in settings.items() if name not in own}
+    return [*_words(common), *plan.extra, *_words(own)]
 
 
 def linear_flags(plan: Plan, seed: int, *, of_teacher: bool = False) -> list[str]:
@@ -210,11 +209,12 @@ def _distillation(plan: Plan, arm: Arm, teacher_checkpoint: str | None) -> dict[
     settings: dict[str, Any] = {"queue_size": plan.queue_size, "teacher": plan.teacher}
     if not arm.online:
         settings["teacher_mode"] = "frozen"
-        if arm.shares_teacher:
-            settings["teacher_checkpoint"] = teacher_checkpoint
-        return settings
+    if "teacher_checkpoint" in arm.settings:
+        return settings  # a file of its own, whose stem need not be the plan's
     settings["teacher_stem"] = plan.teacher_stem
-    if arm.method == "rekd" and "teacher_checkpoint" not in arm.settings:
+    if arm.shares_teacher:
+        settings["teacher_checkpoint"] = teacher_checkpoint
+    elif arm.method == "rekd":
         # a short run would end before the teacher's relations count
         settings["teacher_warmup_epochs"] = min(RekdConfig.teacher_warmup_epochs, plan.epochs // 4)
     return settings

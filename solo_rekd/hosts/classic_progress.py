@@ -57,7 +57,7 @@ class TotalProgress(pl.Callback):
             loss=f"{outputs['loss']:.3f}",
             refresh=False,
         )
-        self.bar.update()
+        self.bar.update(trainer.global_step - self.bar.n)  # a step may take several batches
 
     def on_train_end(self, *args: Any) -> None:
         """Closes the bar."""

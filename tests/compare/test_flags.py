@@ -22,7 +22,7 @@ def as_dict(words: list[str]) -> Mapping[str, str]:
     values: dict[str, list[str]] = {}
     for word in words:
         if word.startswith("--"):
-            assert word not in values
+            assert word[2:] not in values
             values[word[2:]] = last = []
         else:
             last.append(word)
@@ -93,7 +93,18 @@ def test_a_frozen_teacher_is_the_shared_one(plan):
     flags = student_flags(plan(), "disco", checkpoint="/t.ckpt")
     told = {name: value for name, value in flags.items() if name.startswith("teacher")}
     shared = {"teacher": "resnet50", "teacher_mode": "frozen", "teacher_checkpoint": "/t.ckpt"}
-    assert told == shared
+    assert told == shared | {"teacher_stem": "auto"}
+
+
+def test_an_arm_learns_from_the_network_that_the_report_judges(plan):
+    made = plan(teacher="mobilenet_v3_large", teacher_stem="imagenet", crop_size=32)
+    judged = as_dict(linear_flags(made, 0, of_teacher=True))
+    assert judged["stem"] == student_flags(made, "rekd", checkpoint="t")["teacher_stem"]
+
+
+def test_a_file_of_its_own_has_a_stem_of_its_own(plan):
+    for arm in ("rekd+teacher_checkpoint=t", "rekd+teacher_mode=online+teacher_checkpoint=t"):
+        assert "teacher_stem" not in student_flags(plan(teacher_stem="imagenet"), arm)
 
 
 def test_a_frozen_teacher_of_its_own(plan):
@@ -168,6 +179,13 @@ def test_the_arm_wins_over_extra_flags_and_these_over_the_plan(plan):
     places = {word: place for place, word in enumerate(words)}  # the last of each
     assert words[places["--min_scale"] + 1] == "0.4"
     assert words[places["--temperature"] + 1] == "0.1"
+
+
+def test_extra_flags_do_not_move_the_untrained_student(plan):
+    made = plan(extra=("--scheduler", "warmup_cosine"))  # which starts above a rate of 0
+    words = pretrain_flags(made, Run(parse_arm(UNTRAINED), 0), None)
+    places = {word: place for place, word in enumerate(words)}
+    assert words[places["--scheduler"] + 1] == "none"
 
 
 def test_the_teacher_is_trained_as_the_arms_are(plan):

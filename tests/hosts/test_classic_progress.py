@@ -66,7 +66,8 @@ def test_history_of_a_resumed_run_goes_on_from_the_stored_lines(
     (line,) = history.read_text().splitlines()
     # of an epoch that was done but not saved
     history.write_text(line + "\n" + line.replace('"epoch": 0', '"epoch": 1') + "\n")
-    pretrain(history, max_epochs=3, resume_from_checkpoint=first["checkpoint"])
+    resumed = pretrain(history, max_epochs=3, resume_from_checkpoint=first["checkpoint"])
+    assert resumed["checkpoint"] is None  # it saved none
     lines = history.read_text().splitlines()
     assert lines[0] == line
     assert [json.loads(line)["epoch"] for line in lines] == [0, 1, 2]
@@ -97,6 +98,13 @@ def test_interruption_is_not_taken_for_the_end(
     with pytest.raises(KeyboardInterrupt):
         pretrain(tmp_path / "history.jsonl", interrupt)
     assert not (tmp_path / "history.jsonl").exists()
+
+
+def test_bar_counts_steps_where_one_takes_several_batches(
+    pretrain: Callable[..., dict[str, Any]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    pretrain(accumulate_grad_batches=3, enable_progress_bar=True)
+    assert "| 2/2 [" in capfd.readouterr().err
 
 
 def test_bar_is_closed_before_an_error_is_told(
