@@ -57,7 +57,8 @@ def pretrain_flags(plan: Plan, run: Run, teacher_checkpoint: str | None) -> list
         teacher_checkpoint: file of the comparison's frozen teacher, if the arm shares that.
     """
     arm = run.arm
-    method, own, epochs = arm.method, arm.settings, plan.epochs
+    method, epochs = arm.method, plan.epochs
+    own: Mapping[str, Any] = arm.settings
     if method == UNTRAINED:
         method, own, epochs = "mocov2plus", STANDSTILL, min(epochs, STANDSTILL_EPOCHS)
     network = _network(plan, plan.student, plan.stem)

@@ -75,7 +75,7 @@ def run(argv: Sequence[str]) -> tuple[dict[str, Any], Path]:
     hosts.commands()
     refuse_flags(plan)
     plan = settle_teachers(plan)
-    check_same(plan, out / "plan.json")
+    plan = check_same(plan, out / "plan.json")
     command = shlex.join(["solo-rekd", "compare", *argv])
     with locked(out) as lock:
         return compare(plan, images, out, options.jobs, command, lock), out

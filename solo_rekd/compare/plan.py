@@ -147,18 +147,21 @@ def default_queue_size(images: int, batch_size: int) -> int:
     return max(1, min(QUEUE_SIZE, images // 2) // batch_size) * batch_size
 
 
-def check_same(plan: Plan, path: Path) -> None:
+def check_same(plan: Plan, path: Path) -> Plan:
     """Refuses to go on in a folder with another plan.
 
     Args:
         plan: the plan now.
         path: where an earlier one may lie.
 
+    Returns:
+        The plan with the digests of the earlier one's arms, which may be left out now.
+
     Raises:
         UserError: the plans differ in more than `MAY_CHANGE`, or an arm's teacher is another file.
     """
     if not path.exists():
-        return
+        return plan
     try:
         earlier = Plan.from_json(json.loads(path.read_text()))
     except (ValueError, TypeError, KeyError, AttributeError, UserError):
@@ -176,3 +179,4 @@ def check_same(plan: Plan, path: Path) -> None:
                 f"{name}: its teacher_checkpoint is another file than in {path}, whose runs are "
                 "kept: give that, or another --out"
             )
+    return dataclasses.replace(plan, arm_sha256={**earlier.arm_sha256, **plan.arm_sha256})

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import torch
 from solo import methods
-from solo.utils import classification_dataloader
+from solo.utils import auto_resumer, classification_dataloader
 from solo.utils.auto_resumer import AutoResumer
 from torch import nn
 
 from solo_rekd.errors import UserError, refuse
 from solo_rekd.hosts import classic_backbones, classic_help
-from solo_rekd.hosts.evaluation import before_crop, evaluation_pipeline
+from solo_rekd.hosts.evaluation import FIXED_SIDES, before_crop, evaluation_pipeline
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.student import load_student
 from solo_rekd.teachers.formats import CLASSIC_HOST
@@ -22,6 +22,8 @@ from solo_rekd.teachers.formats import CLASSIC_HOST
 _log = logging.getLogger("solo_rekd")
 
 HOST_RUN_SETTINGS = tuple(AutoResumer.SHOULD_MATCH)
+# what the host's own script does, without a flag for it
+HOSTS_OWN = {"seed": classic_help.HOST_SEED, "stem": "auto"}
 
 
 def has_dali() -> bool:
@@ -61,13 +63,14 @@ def prepare_dali(args: Namespace) -> None:
 
 
 def tell_runs_apart(args: Namespace) -> None:
-    """Makes `--auto_resume` go on only from a run with the same settings of the objective.
+    """Makes `--auto_resume` go on only from a run with the same seed, stem and objective.
 
     The host compares few settings, none of a method: not the teacher, not the dictionary.
     """
     ours = OBJECTIVES.get(args.method)
     names = [option.name for option in dataclasses.fields(ours.config_class)] if ours else []
-    AutoResumer.SHOULD_MATCH = [*HOST_RUN_SETTINGS, *names]
+    AutoResumer.SHOULD_MATCH = [*HOST_RUN_SETTINGS, *HOSTS_OWN, *names]
+    auto_resumer.Namespace = functools.partial(Namespace, **HOSTS_OWN)  # of what a run tells
 
 
 def finish_pretrain(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
@@ -77,6 +80,7 @@ def finish_pretrain(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
     def parse_pretrain() -> Namespace:
         classic_help.show_help()
         args = parse()
+        vars(args).update(HOSTS_OWN)  # our commands have flags for these
         prepare_dali(args)
         if args.method in OBJECTIVES or classic_backbones.is_ours(args.encoder):
             honour_crop_size(args)
@@ -105,7 +109,14 @@ def finish_linear(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
 
 
 def complete_linear(args: Namespace) -> Namespace:
-    """Prepares the parsed arguments of linear evaluation, and returns them."""
+    """Prepares the parsed arguments of linear evaluation, and returns them.
+
+    Raises:
+        UserError: no checkpoint is given, or see `prepare_dali`.
+    """
+    if args.pretrained_feature_extractor is None:
+        raise UserError("--pretrained_feature_extractor, the checkpoint to evaluate, is missing")
+    args.crop_size = [FIXED_SIDES.get(args.dataset, args.crop_size[0])]
     prepare_dali(args)
     if classic_backbones.is_ours(args.encoder):
         honour_crop_size(args)
@@ -123,8 +134,6 @@ def load_encoder(args: Namespace, only: str | None = None) -> nn.Module:
     Raises:
         UserError: the checkpoint cannot be read or lacks any weight of the encoder.
     """
-    if args.pretrained_feature_extractor is None:
-        raise UserError("--pretrained_feature_extractor, the checkpoint to evaluate, is missing")
     encoder = classic_backbones.build_encoder(args.encoder, args.backbone_args)
     name = args.backbone_args.get("plugin_encoder", args.encoder)
     load_student(args.pretrained_feature_extractor, name, encoder, only)

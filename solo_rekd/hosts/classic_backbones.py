@@ -8,14 +8,24 @@ dispatcher: given `plugin_encoder` it builds one of ours, without it the host's 
 import functools
 from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from solo.methods.base import BaseMethod
 from solo.utils import backbones as host_backbones
 from torch import nn
 
-from solo_rekd.backbones import HOST_NAMES, STUDENTS, TEACHERS, TIMM, build_backbone, is_known
+from solo_rekd.backbones import (
+    HOST_NAMES,
+    STUDENTS,
+    TEACHERS,
+    TIMM,
+    build_backbone,
+    is_known,
+    settle_stem,
+)
 from solo_rekd.errors import refuse
+from solo_rekd.hosts.run_settings import read_student
 
 DOOR = "vit_tiny"  # the host's encoder through which ours come in
 HOST_ENCODERS = tuple(BaseMethod._SUPPORTED_ENCODERS)
@@ -98,9 +108,16 @@ def through_the_door(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def let_through(args: Namespace) -> None:
-    """Prepares the parsed arguments of linear evaluation so that the host builds our encoder."""
+    """Prepares the parsed arguments of evaluation so that the host builds our encoder.
+
+    Its first layers are those that were trained, whatever the size of evaluation: the weights of
+    most fit either kind.
+    """
     if is_ours(args.encoder):
         stem = getattr(args, "stem", "auto")
+        trained = read_student(Path(args.pretrained_feature_extractor).parent)
+        if stem == "auto" and trained.get("encoder") == args.encoder:
+            stem = settle_stem(args.encoder, trained["crop_size"], trained.get("stem", "auto"))
         args.backbone_args = backbone_args(args.encoder, args.crop_size[0], stem)
         args.encoder = DOOR
 

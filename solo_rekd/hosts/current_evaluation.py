@@ -16,11 +16,10 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from solo_rekd.files import read_json
 from solo_rekd.hosts.current_backbones import is_ours
-from solo_rekd.hosts.evaluation import before_crop, evaluation_pipeline
+from solo_rekd.hosts.evaluation import FIXED_SIDES, before_crop, evaluation_pipeline
 from solo_rekd.objectives import OBJECTIVES
 
 DEFAULTS = {"crop_size": 224, "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
-FIXED_SIDES = {"cifar10": 32, "cifar100": 32, "stl10": 96}  # px
 
 
 def has_dali() -> bool:
@@ -48,7 +47,7 @@ def evaluate_at(dataset: str, given: Mapping[str, Any], trained: Mapping[str, An
     """Sets the transforms of evaluation.
 
     Args:
-        dataset: name of the data set; those whose images have one size keep the host's transforms.
+        dataset: name of the data set; all but `custom` keep the host's transforms.
         given: `crop_size` in px, `mean` and `std` in [0, 1], as far as the user gave them.
         trained: the same of the pretraining run, as far as known: used where not given.
 
@@ -60,12 +59,11 @@ def evaluate_at(dataset: str, given: Mapping[str, Any], trained: Mapping[str, An
     side, mean, std = (
         given.get(key, trained.get(key, default)) for key, default in DEFAULTS.items()
     )
-    if dataset == "custom":
-        classification_dataloader.build_custom_pipeline = functools.partial(
-            evaluation_pipeline, side, mean, std
-        )
-        if has_dali():
-            from solo_rekd.hosts import current_dali
+    classification_dataloader.build_custom_pipeline = functools.partial(
+        evaluation_pipeline, side, mean, std
+    )
+    if has_dali():
+        from solo_rekd.hosts import current_dali
 
-            current_dali.evaluate_at(side, before_crop(side), mean, std)
+        current_dali.evaluate_at(side, before_crop(side), mean, std)
     return side

@@ -10,6 +10,8 @@ from solo_rekd.backbones import SMALL_IMAGE
 from solo_rekd.errors import UserError, refuse
 
 FOLDERS = ("custom", "imagenet", "imagenet100")  # data sets that are there already, as folders
+# px: both hosts evaluate these data sets at one size, whatever is asked for
+FIXED_SIDES = {"cifar10": 32, "cifar100": 32, "stl10": 96, "imagenet": 224, "imagenet100": 224}
 
 
 def before_crop(crop_size: int) -> int:

@@ -1,4 +1,5 @@
 import hashlib
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -244,8 +245,21 @@ def test_auto_resume_continues_the_same_run_only(train: Train, tmp_path: Path) -
     resumed = train("rekd", **settings)
     assert (read(resumed)["epoch"], read(resumed)["global_step"]) == (1, 4)
     assert resumed["images_per_second"] * resumed["seconds"] == pytest.approx(16)
-    another = train("rekd", **settings, dictionary="student")
-    assert another["images_per_second"] * another["seconds"] == pytest.approx(32)
+    for change in ({"dictionary": "student"}, {"seed": 6}, {"stem": "imagenet", "crop_size": 64}):
+        another = train("rekd", **settings, **change)
+        assert another["images_per_second"] * another["seconds"] == pytest.approx(32)
+
+
+def test_auto_resume_of_a_run_that_tells_no_seed_is_of_the_hosts(
+    train: Train, tmp_path: Path
+) -> None:
+    settings = {"checkpoint_dir": tmp_path, "auto_resume": True, "limit_train_batches": 1}
+    written = Path(train("simclr", **settings)["checkpoint"]).with_name("args.json")
+    told = json.loads(written.read_text())
+    del told["seed"], told["stem"]  # as the host's script without the plug-in
+    written.write_text(json.dumps(told))
+    assert train("simclr", **settings)["images_per_second"] == 0
+    assert train("simclr", **settings, seed=6)["images_per_second"] > 0
 
 
 def test_trains_on_images_without_labels(

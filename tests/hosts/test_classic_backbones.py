@@ -1,5 +1,6 @@
 from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -127,6 +128,21 @@ def test_stem_is_chosen_in_training_and_in_every_evaluation(
     for job, evaluate in (("linear", host.linear), ("knn", host.knn)):
         with pytest.raises(UserError, match=r"^pretrained_feature_extractor="):
             evaluate(flags(job, **judged | {"stem": other}))
+
+
+@pytest.mark.parametrize("trained", [{"crop_size": 32}, {"crop_size": 72, "stem": "small"}])
+def test_a_student_is_evaluated_with_the_stem_it_was_trained_with(
+    trained: dict[str, Any], host: ModuleType, train: Train, flags: Flags, tmp_path: Path
+) -> None:
+    # whose weights fit either stem
+    student = {"encoder": "mobilenet_v3_small"}
+    trained_as = student | trained | {"checkpoint_dir": tmp_path}
+    run = train("mocov2plus", **trained_as, **ONE_STEP | {"batch_size": 8})
+    judged = student | {"crop_size": 96, "pretrained_feature_extractor": run["checkpoint"]}
+    one = host.features(flags("knn", **judged))["val"].features
+    assert torch.equal(one, host.features(flags("knn", **judged, stem="small"))["val"].features)
+    other = host.features(flags("knn", **judged, stem="imagenet"))["val"].features
+    assert not torch.allclose(one, other, rtol=0.01)
 
 
 @pytest.mark.parametrize("hosts_choice", [True, False])

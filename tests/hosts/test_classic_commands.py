@@ -178,6 +178,24 @@ def test_evaluation_sees_images_of_the_asked_size(
         assert next(iter(loader))[0].shape == (8, 3, 48, 48)
 
 
+def test_sides_that_the_host_fixes_are_told_as_they_are(host: ModuleType, flags: Flags) -> None:
+    from solo.utils.classification_dataloader import prepare_transforms
+
+    from solo_rekd.hosts.evaluation import FIXED_SIDES
+
+    image = Image.new("RGB", (300, 300))
+    assert {name: prepare_transforms(name)[0](image).shape[-1] for name in FIXED_SIDES} == (
+        FIXED_SIDES
+    )
+    asked = {"crop_size": 48, "pretrained_feature_extractor": "student.ckpt"}
+    for name, side in (FIXED_SIDES | {"custom": 48}).items():
+        argv = flags("knn", dataset=name, **asked)
+        assert host.parse(argv, host.parse_knn, host.KNN_LIMITS).crop_size == [side]
+        argv = flags("linear", dataset=name, **asked)
+        args = host.parse(argv, host.setup.parse_args_linear.__wrapped__)
+        assert host.classic_arguments.complete_linear(args).crop_size == [side]
+
+
 def test_the_seed_decides_the_run(host: ModuleType, flags: Flags) -> None:
     short = {"limit_train_batches": 1, "limit_val_batches": 0}
 

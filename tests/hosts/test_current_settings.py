@@ -17,6 +17,7 @@ from solo.data.classification_dataloader import prepare_transforms
 
 from solo_rekd.backbones import build_backbone
 from solo_rekd.errors import UserError
+from solo_rekd.hosts.current_evaluation import FIXED_SIDES, evaluate_at
 
 Compose = Callable[..., Any]
 
@@ -49,6 +50,13 @@ def trained(tmp_path: Path) -> Path:
 def side_of_validation() -> int:
     """The side in pixels that the host's validation of an image folder has now."""
     return prepare_transforms("custom")[1](Image.new("RGB", (40, 60))).shape[1]
+
+
+def test_sides_that_the_host_fixes_are_told_as_they_are() -> None:
+    image = Image.new("RGB", (300, 300))
+    for name, side in FIXED_SIDES.items():
+        assert prepare_transforms(name)[0](image).shape[-1] == side
+        assert evaluate_at(name, {"crop_size": 48}, {"crop_size": 32}) == side
 
 
 @pytest.mark.parametrize(
