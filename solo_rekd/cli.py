@@ -13,8 +13,8 @@ USAGE = """usage: solo-rekd COMMAND ...
 
   demo             compare three methods on a small embedded data set, in minutes
   compare OPTIONS  compare methods on your images, under one budget (solo-rekd compare --help)
-  pretrain FLAGS   pretrain (the flags of the host's main_pretrain.py, and --seed)
-  linear FLAGS     linear evaluation (the flags of main_linear.py, and --seed)
+  pretrain FLAGS   pretrain (the flags of the host's main_pretrain.py, --seed, --stem)
+  linear FLAGS     linear evaluation (the flags of main_linear.py, --seed, --stem)
   knn FLAGS        k-nearest-neighbour evaluation (solo-rekd knn --help)
   export CKPT OUT  the student alone, to deploy: .safetensors or .onnx (solo-rekd export --help)
   run SCRIPT ...   run a script of the host with the plug-in active

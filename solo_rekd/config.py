@@ -330,7 +330,7 @@ def add_flags(
             type=meta["parse"],
             default=option.default,
             choices=meta["choices"],
-            help=f"{meta['help']}{unit}. Default: %(default)s, from {meta['source']}.",
+            help=f"{meta['help']}{unit}. Default: %(default)s ({meta['source']}).",
         )
 
 

@@ -46,7 +46,7 @@ def test_help_names_every_setting_with_its_default(config: type[DistillationConf
     text = " ".join(parser.format_help().split())
     for option in dataclasses.fields(config):
         assert f"--{option.name} " in text
-        assert f"Default: {option.default}, from {option.metadata['source']}." in text
+        assert f"Default: {option.default} ({option.metadata['source']})." in text
 
 
 @pytest.mark.parametrize("option", FIELDS.values(), ids=FIELDS)

@@ -41,7 +41,7 @@ def test_help_shows_every_setting_with_unit_default_and_source(
     for option in dataclasses.fields(RekdConfig):
         unit = re.escape(f" [{option.metadata['unit']}]" if option.metadata["unit"] else "")
         source = re.escape(option.metadata["source"])
-        entry = rf"--{option.name} .*?{unit}\. Default: {option.default}, from {source}\."
+        entry = rf"--{option.name} .*?{unit}\. Default: {option.default} \({source}\)\."
         assert re.search(entry, shown), option.name
     # and the host's own
     for name in ("data_dir", "crop_size", "encoder", "max_epochs", "lr", "save_checkpoint"):

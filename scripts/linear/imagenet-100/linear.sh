@@ -1,5 +1,5 @@
 # Linear and kNN evaluation of any method's checkpoint, the backbone frozen: MoCo's protocol
-# (arXiv 1911.05722) with the learning rate of the host and of DisCo (arXiv 2104.09124).
+# (arXiv 1911.05722) with the learning rate of the host's MoCo v2+ and of DisCo (arXiv 2104.09124).
 # Usage: bash linear.sh DATA STUDENT CHECKPOINT [LINEAR FLAGS ...]
 set -euo pipefail
 DATA=$1 STUDENT=$2 CHECKPOINT=$3

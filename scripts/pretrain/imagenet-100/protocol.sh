@@ -1,5 +1,6 @@
 # What every method of a comparison shares on ImageNet-100: data, student, augmentation, optimiser,
-# epochs. The values are MoCo v2's (arXiv 2003.04297), but for the warm-up. DALI on 2 GPUs.
+# epochs. The values are MoCo v2's (arXiv 2003.04297), but for the warm-up and the momentum,
+# the host's. DALI on 2 GPUs.
 # Usage: bash METHOD.sh DATA STUDENT [FLAGS ...], DATA holding train/ and val/; a student:
 # mobilenet_v3_large (solo-rekd list has more). Flags given last win.
 set -euo pipefail
