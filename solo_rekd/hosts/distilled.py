@@ -55,9 +55,15 @@ class Distilled(_Host):
 
         Returns:
             The loss, a scalar.
+
+        Raises:
+            UserError: the objective needs labels, and the batch has none.
         """
         out = super().training_step(batch, batch_idx)
         indexes, images, labels = batch
+        labelled = bool((labels >= 0).any())
+        if self.objective.needs_labels and not labelled:
+            raise UserError(f"{self.objective.needs_labels}: the images have no labels")
         loss, logs = self.objective(
             Batch(images, out["feats"], out["momentum_feats"], labels, indexes),
             self.current_epoch,
@@ -67,7 +73,7 @@ class Distilled(_Host):
             on_epoch=True,
             sync_dist=True,
         )
-        if (labels >= 0).any():
+        if labelled:
             return loss + out["loss"]
         # Without labels the host's class loss is the mean of nothing; DDP still wants a gradient.
         return loss + 0 * sum(parameter.sum() for parameter in self.classifier.parameters())
@@ -75,18 +81,11 @@ class Distilled(_Host):
     def on_train_start(self) -> None:
         """The host's step counter; and the objective may look at the training set."""
         super().on_train_start()
-        # Lightning 1.9 has no loader before this hook
-        self.objective.before_training(functools.partial(training_images, self))
         batches = self.trainer.num_training_batches * self.trainer.world_size
-        idle = self.objective.idle_epochs(batches * self.batch_size)
-        if idle >= self.trainer.max_epochs:
-            _log.warning(
-                "the relation will not count in this run of %s: it has %d epochs, and queues and "
-                "teacher are ready after %d (queue_size, teacher_warmup_epochs)",
-                self.name,
-                self.trainer.max_epochs,
-                idle,
-            )
+        # Lightning 1.9 has no loader before this hook
+        self.objective.before_training(
+            functools.partial(training_images, self), batches * self.batch_size
+        )
 
     def on_fit_end(self) -> None:
         """Refuses a training that was none: see `refuse_empty_epoch`."""

@@ -37,7 +37,9 @@ class BINGO(DistillationObjective):
         width = config.proj_output_dim
         self.queues = self.view_queues(teacher=random_keys(config.queue_size, width))
 
-    def before_training(self, training_images: Callable[[], DataLoader]) -> None:
+    def before_training(
+        self, training_images: Callable[[], DataLoader], images_per_epoch: int
+    ) -> None:
         """Finds the bags, or reads them from the cache."""
         self.bags = find_bags(
             self.teacher,

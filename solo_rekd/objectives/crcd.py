@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from solo_rekd.config import CrcdConfig
-from solo_rekd.errors import UserError
 from solo_rekd.losses import (
     cross_entropy_gradient,
     gradient_relation_loss,
@@ -38,6 +37,7 @@ class CRCD(DistillationObjective):
             student=random_keys(size, width), teacher=random_keys(size, width)
         )
         if config.gradient_task == "labels":
+            self.needs_labels = "gradient_task=labels"
             self.task_classifiers = nn.ModuleDict(
                 {network: nn.Linear(width, run.num_classes) for network in ("student", "teacher")}
             )
@@ -57,11 +57,7 @@ class CRCD(DistillationObjective):
         return groups
 
     def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `DistillationObjective.forward`.
-
-        Raises:
-            UserError: the task needs labels and the batch has none.
-        """
+        """See `DistillationObjective.forward`."""
         queries, keys = self.query(batch), self.key(batch)
         (_, taught), losses, metrics = self.teach(batch)
         if self.config.gradient_task == "labels":
@@ -129,11 +125,6 @@ class CRCD(DistillationObjective):
         self, queries: list[Tensor], taught: list[Tensor], labels: Tensor
     ) -> Tensor:
         """Trains the task's classifiers on both networks' embeddings, and only them."""
-        if not (labels >= 0).any():
-            raise UserError(
-                "gradient_task='labels' is not allowed: the images have no labels, "
-                "expected contrastive"
-            )
         twice = labels.repeat(2)
         embeddings = {"student": torch.cat(queries).detach(), "teacher": torch.cat(taught)}
         # a unit embedding is float32 where all weights are bfloat16

@@ -38,7 +38,8 @@ class Batch(NamedTuple):
         images: two views, each of shape (B, 3, H, W).
         features: the student's features of each view, shape (B, f).
         momentum_features: those of its momentum twin, without gradient.
-        labels: shape (B,), -1 where there is none; they reach the student only on request.
+        labels: shape (B,), -1 where there is none; they reach the student only on request, and the
+            host sees to it that they are there then (`DistillationObjective.needs_labels`).
         indexes: the images' places in the training set, shape (B,).
     """
 
@@ -78,6 +79,7 @@ class DistillationObjective(nn.Module):
         teacher: online or frozen.
         queues: one a view, made by the subclass; none where nothing is contrasted with a queue.
         needs_indexes: what has to know which image is which, by `Batch.indexes`; empty: nothing.
+        needs_labels: what cannot do without labels; empty: nothing.
     """
 
     config_class: ClassVar[type[DistillationConfig]]
@@ -85,6 +87,7 @@ class DistillationObjective(nn.Module):
     momentum_projector: nn.Module
     queues: "list[KeyQueue]"
     needs_indexes: str = ""
+    needs_labels: str = ""
 
     def __init__(self, config: DistillationConfig, run: HostRun) -> None:
         super().__init__()
@@ -125,7 +128,9 @@ class DistillationObjective(nn.Module):
             pairs += self.teacher.momentum_pairs
         return pairs
 
-    def before_training(self, training_images: Callable[[], DataLoader]) -> None:
+    def before_training(
+        self, training_images: Callable[[], DataLoader], images_per_epoch: int
+    ) -> None:
         """Lets an objective see the whole training set once, before a run's first step: a no-op.
 
         A run that goes on from a checkpoint comes here too.
@@ -134,11 +139,8 @@ class DistillationObjective(nn.Module):
             training_images: makes a loader of the images in the order of `Batch.indexes`, without
                 augmentation, in batches of (indexes, images, labels). Raises a UserError where the
                 host's loader does not tell which image is which.
+            images_per_epoch: of all processes, those that the batches leave out not counted.
         """
-
-    def idle_epochs(self, images_per_epoch: int) -> int:
-        """Epochs before the objective's own loss counts: none, but for one that needs a start."""
-        return 0
 
     def query(self, batch: Batch) -> list[Tensor]:
         """The student's unit query of each view, shape (B, d)."""

@@ -7,13 +7,14 @@ dictionary, the share kept for the image's own key, and the warm-up.
 """
 
 import logging
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+from torch.utils.data import DataLoader
 
 from solo_rekd.config import RekdConfig
-from solo_rekd.errors import UserError
 from solo_rekd.losses import relation_contrast_loss, symmetric_info_nce_loss
 from solo_rekd.losses.contrast import count_members
 from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
@@ -41,6 +42,8 @@ class ReKD(DistillationObjective):
             labels=torch.full((size,), -1),
         )
         self.groups = run.num_classes if config.relation == "labels" else config.num_prototypes
+        if config.relation == "labels":
+            self.needs_labels = "relation=labels"
         if config.relation == "random":
             self.needs_indexes = "relation=random"
         self.warmup_epochs = 0 if self.teacher.ripe else config.teacher_warmup_epochs
@@ -50,9 +53,19 @@ class ReKD(DistillationObjective):
             config.num_prototypes, teacher_dim, config.prototype_momentum, patience=size
         )
 
-    def idle_epochs(self, images_per_epoch: int) -> int:
-        """Those of the teacher's warm-up, and at least those that the queues take to fill."""
-        return max(self.warmup_epochs, self.config.queue_size // max(1, images_per_epoch))
+    def before_training(
+        self, training_images: Callable[[], DataLoader], images_per_epoch: int
+    ) -> None:
+        """Warns of a run that ends before its relation counts."""
+        filling = self.config.queue_size // max(1, images_per_epoch)
+        idle = max(self.warmup_epochs, filling)
+        if idle >= self.run.max_epochs:
+            _log.warning(
+                "the relation will not count in this run of rekd: it has %d epochs, and queues and "
+                "teacher are ready after %d (queue_size, teacher_warmup_epochs)",
+                self.run.max_epochs,
+                idle,
+            )
 
     def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """See `DistillationObjective.forward`."""
@@ -94,14 +107,8 @@ class ReKD(DistillationObjective):
         return loss, losses | metrics
 
     def relatives(self, images: Tensor, batch: Batch) -> Tensor:
-        """The group of each image: its prototype, or in a control its label or chance.
-
-        Raises:
-            UserError: the labels are asked for, and the images have none.
-        """
+        """The group of each image: its prototype, or in a control its label or chance."""
         if self.config.relation == "labels":
-            if not (batch.labels >= 0).any():
-                raise UserError("relation='labels' is not allowed: the images have no labels")
             return batch.labels
         if self.config.relation == "random":
             return random_groups(batch.indexes, self.groups)

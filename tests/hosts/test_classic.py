@@ -284,6 +284,15 @@ def test_trains_on_images_without_labels(
     assert "val_acc1" not in run["metrics"]
 
 
+@pytest.mark.parametrize(("method", "setting"), [("rekd", "relation"), ("crcd", "gradient_task")])
+def test_what_needs_labels_is_refused_without_them(
+    method: str, setting: str, train: Train, frozen_teacher: dict[str, Any]
+) -> None:
+    unlabelled = {"train_dir": "flat", "val_dir": None, "no_labels": True}
+    with pytest.raises(UserError, match=f"^{setting}=labels: the images have no labels$"):
+        train(method, **frozen_teacher, **unlabelled, **{setting: "labels"})
+
+
 @pytest.mark.parametrize(
     "crops",
     [

@@ -195,7 +195,7 @@ def test_finds_its_bags_before_training(monkeypatch, tmp_path):
     for given in (None, str(tmp_path / "given")):
         settings = {"teacher_checkpoint": "a.pt", "bag_size": BAG, "bag_cache": given}
         objective = build(BINGO, monkeypatch, "frozen", **settings).float()
-        objective.before_training(lambda: DataLoader(Images(IMAGES), batch_size=6))
+        objective.before_training(lambda: DataLoader(Images(IMAGES), batch_size=6), IMAGES)
         assert objective.bags.members.shape == (IMAGES, BAG)
         assert objective.bags.embeddings.shape == (IMAGES, DIM)
     folders = sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("*.safe*"))

@@ -76,7 +76,7 @@ def test_the_training_set_is_not_looked_at_beforehand(make, mode):
     def never():
         raise AssertionError("a loader of the training images was asked for")
 
-    make(mode).before_training(never)
+    make(mode).before_training(never, images_per_epoch=6)
 
 
 def test_permuting_the_batch_changes_nothing(make, mode):

@@ -113,20 +113,30 @@ def expected_relation(objective, views, groups):
     return total / (2 * len(groups))
 
 
-def test_the_relation_of_labels_that_are_not_there_is_refused(make):
-    batch = make_batch()
-    batch.labels.fill_(-1)
-    with pytest.raises(UserError, match=r"^relation='labels' .* the images have no labels$"):
-        make("frozen", relation="labels")(batch, epoch=0)
+def test_only_the_relation_of_the_labels_needs_them(make):
+    relations = ("prototypes", "labels", "random")
+    needs = [make("frozen", relation=relation).needs_labels for relation in relations]
+    assert needs == ["", "relation=labels", ""]
 
 
-def test_epochs_without_a_relation(make):
-    fresh = make(teacher_warmup_epochs=3)
-    assert fresh.idle_epochs(images_per_epoch=QUEUE) == 3
-    assert fresh.idle_epochs(images_per_epoch=2) == QUEUE // 2 > 3
-    ripe = make("ripe", teacher_warmup_epochs=3)
-    assert ripe.idle_epochs(images_per_epoch=QUEUE) == 1
-    assert ripe.idle_epochs(images_per_epoch=QUEUE + 1) == 0  # full in the middle of the first
+@pytest.mark.parametrize(
+    ("mode", "images_per_epoch", "idle"),
+    [
+        ("online", QUEUE, 3),  # the teacher's warm-up
+        ("online", 2, QUEUE // 2),
+        ("ripe", QUEUE, 1),
+        ("ripe", QUEUE + 1, 0),  # full in the middle of the first
+    ],
+)
+def test_a_run_that_ends_before_its_relation_counts_is_told(
+    mode, images_per_epoch, idle, make, caplog
+):
+    objective = make(mode, teacher_warmup_epochs=3)
+    for epochs in (idle, idle + 1):
+        objective.run = objective.run._replace(max_epochs=epochs)
+        caplog.clear()
+        objective.before_training(lambda: None, images_per_epoch)
+        assert (f"it has {idle} epochs" in caplog.text) == (epochs == idle)
 
 
 def test_the_relation_of_the_labels(make):
