@@ -6,7 +6,7 @@ but AlexNet then reduce the input by 8 in place of 32, as the host's ResNets do 
 
 import difflib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import timm
@@ -15,10 +15,10 @@ from torch import nn
 from torchvision import models
 from torchvision.models.resnet import Bottleneck, ResNet
 
+from solo_rekd.config import STEMS
 from solo_rekd.errors import UserError, refuse
 
 SMALL_IMAGE = 64  # px: inputs up to this side get the small stem
-STEMS = ("auto", "small", "imagenet")
 TIMM = "timm:"
 
 _log = logging.getLogger("solo_rekd")
@@ -123,19 +123,21 @@ def is_known(name: str) -> bool:
     return name in _RECIPES or name.startswith(TIMM)
 
 
-def refuse_unknown(key: str, name: str) -> None:
-    """Raises a UserError where `build_backbone` has no recipe for `name`, and says what is near.
+def refuse_unknown(key: str, name: str, others: Iterable[str] = ()) -> None:
+    """Raises a UserError where there is no backbone `name`, and says what is near.
 
     Args:
         key: what the user calls the name.
         name: as in `build_backbone`. A host has some of timm's models without `timm:`.
+        others: names that are known besides.
     """
-    if name in _RECIPES:
+    known = dict.fromkeys((*_RECIPES, *others))
+    if name in known:
         return
     models = timm.list_models()
     if not name.startswith(TIMM):
         near = [match for match in models if match.startswith(name)][:5]
-        raise refuse(key, name, [*_RECIPES, *(TIMM + match for match in near or ["NAME"])])
+        raise refuse(key, name, [*known, *(TIMM + match for match in near or ["NAME"])])
     model = name.removeprefix(TIMM)
     if model not in models:
         near = difflib.get_close_matches(model, models, n=5)

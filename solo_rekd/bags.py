@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from solo_rekd.bars import bar_interval
 from solo_rekd.errors import UserError, refuse
+from solo_rekd.files import digest_files
 from solo_rekd.teachers import FrozenTeacher
 
 _log = logging.getLogger("solo_rekd")
@@ -119,23 +120,20 @@ def fingerprint(dataset: Any) -> str:
         SHA-256, of the files' paths under the root and their sizes, or of the pixels.
 
     Raises:
-        UserError: the data set is of another kind.
+        UserError: the data set is of another kind, or a file has gone.
     """
-    digest = hashlib.sha256()
     if hasattr(dataset, "samples"):
         paths = [str(path) for path, _ in dataset.samples]
     elif hasattr(dataset, "images"):
         paths = [os.path.join(dataset.root, name) for name in dataset.images]
     elif hasattr(dataset, "data"):
-        digest.update(f"{dataset.data.shape} {dataset.data.dtype} ".encode())
+        digest = hashlib.sha256(f"{dataset.data.shape} {dataset.data.dtype} ".encode())
         digest.update(np.ascontiguousarray(dataset.data).data)
         return digest.hexdigest()
     else:
         raise UserError("bags are found in image folders, CIFAR and STL-10: give the data as one")
-    for path in tqdm(paths, desc="sizes of the training images", unit="file", **_bar()):
-        name = os.path.relpath(path, dataset.root)
-        digest.update(f"{name}\0{os.path.getsize(path)}\0".encode())
-    return digest.hexdigest()
+    told = tqdm(paths, desc="sizes of the training images", unit="file", **_bar())
+    return digest_files(told, "st_size", root=dataset.root)
 
 
 def compute_bags(

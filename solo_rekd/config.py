@@ -6,13 +6,14 @@ values of a run are checked by the dataclass itself, so a wrong one never reache
 
 import argparse
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-from solo_rekd.errors import UserError, refuse, refuse_beyond
+from solo_rekd.errors import UserError, nearest_first, refuse, refuse_beyond
+
+STEMS = ("auto", "small", "imagenet")  # kinds of first layers, see `build_backbone`
 
 OURS = "ours"
 REKD = "arXiv 2112.04174"
@@ -84,7 +85,7 @@ class DistillationConfig:
         "auto",
         "first layers of the teacher: auto is small for inputs of 64 px or less, or as a ResNet's "
         "checkpoint has them",
-        choices=("auto", "small", "imagenet"),
+        choices=STEMS,
     )
     teacher_temperature: float = _option(
         0.2, "temperature of the online teacher's InfoNCE", source=MOCO_V2, bounds=(1e-4, inf)
@@ -357,9 +358,7 @@ def refuse_unknown(config: type[DistillationConfig], settings: Mapping[str, Any]
     names = [option.name for option in dataclasses.fields(config)]
     for name, value in settings.items():
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"{near[0]}, or another of " if near else ""
-            raise refuse(f"method_kwargs.{name}", value, f"{hint}{', '.join(names)}")
+            raise refuse(f"method_kwargs.{name}", value, nearest_first(name, names))
 
 
 def _of_type(option: dataclasses.Field, value: Any) -> Any:

@@ -1,9 +1,10 @@
 """The one error a user can cause, and how it reaches the terminal."""
 
 import argparse
+import difflib
 import importlib.util
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import inf
 from types import TracebackType
 from typing import NoReturn
@@ -26,6 +27,12 @@ def refuse(key: str, value: object, allowed: str | Iterable[str]) -> UserError:
     """
     allowed = allowed if isinstance(allowed, str) else ", ".join(allowed)
     return UserError(f"{key}={value!r} is not allowed: expected {allowed}")
+
+
+def nearest_first(name: str, names: Sequence[str]) -> str:
+    """The names allowed, after the one that was probably meant by `name`, if one is near."""
+    near = difflib.get_close_matches(name, names, n=1)
+    return (f"{near[0]}, or another of " if near else "") + ", ".join(names)
 
 
 def refuse_beyond(key: str, value: float, low: float, high: float = inf) -> None:

@@ -42,8 +42,13 @@ def decoding(path: str | Path) -> Iterator[None]:
         raise UserError(f"{path} cannot be decoded: {error}") from None
 
 
-def digest_files(paths: Iterable[str], *facts: str) -> str:
+def digest_files(paths: Iterable[str], *facts: str, root: str | Path | None = None) -> str:
     """SHA-256 of the names of files and of facts of their status, such as `st_size`.
+
+    Args:
+        paths: the files.
+        facts: names of the facts.
+        root: what the names are relative to; None: they are the paths as given.
 
     Raises:
         UserError: a file cannot be looked at.
@@ -53,7 +58,8 @@ def digest_files(paths: Iterable[str], *facts: str) -> str:
         with decoding(path):
             status = os.stat(path)
         told = "".join(f"\0{getattr(status, fact)}" for fact in facts)
-        digest.update(f"{path}{told}\n".encode())
+        name = os.path.relpath(path, root) if root is not None else path
+        digest.update(f"{name}{told}\n".encode())
     return digest.hexdigest()
 
 

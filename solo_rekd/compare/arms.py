@@ -1,13 +1,12 @@
 """Arms of a comparison: a method with the settings in which it departs from its defaults."""
 
 import dataclasses
-import difflib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from solo_rekd.errors import UserError, refuse
+from solo_rekd.errors import UserError, nearest_first, refuse
 from solo_rekd.objectives import OBJECTIVES
 
 UNTRAINED = "untrained"  # the student as it is drawn: what every method has to exceed
@@ -62,7 +61,7 @@ def parse_arm(text: str) -> Arm:
     """
     method, *parts = text.split("+")
     if method not in METHODS:
-        raise refuse("methods", method, _expected(method, METHODS))
+        raise refuse("methods", method, nearest_first(method, METHODS))
     settings: dict[str, str] = {}
     for part in parts:
         name, equals, value = part.partition("=")
@@ -73,7 +72,7 @@ def parse_arm(text: str) -> Arm:
         settings[name] = value
         names = _setting_names(method)
         if name not in names:
-            raise refuse(f"{method}+{name}", value, _expected(name, names) or "no setting")
+            raise refuse(f"{method}+{name}", value, nearest_first(name, names) or "no setting")
     if LR in settings and not _is_rate(settings[LR]):
         raise refuse(f"{method}+{LR}", settings[LR], "a number above 0")
     arm = Arm(text, method, settings)
@@ -118,9 +117,3 @@ def _is_rate(text: str) -> bool:
         return 0 < float(text) < math.inf
     except ValueError:
         return False
-
-
-def _expected(name: str, names: Sequence[str]) -> str:
-    """The names allowed, after the one that was meant, if one is near."""
-    near = difflib.get_close_matches(name, names, n=1)
-    return (f"{near[0]}, or another of " if near else "") + ", ".join(names)

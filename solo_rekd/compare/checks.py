@@ -2,21 +2,14 @@
 
 import dataclasses
 from argparse import Namespace
-from pathlib import Path
 
+from solo_rekd import hosts
 from solo_rekd.backbones import refuse_unknown
 from solo_rekd.compare.arms import about, parse_arms
 from solo_rekd.compare.flags import pretrain_flags, read_config, refuse_settings, teacher_flags
 from solo_rekd.compare.images import Images, default_crop_size, fingerprint
 from solo_rekd.compare.plan import Plan, Run, default_queue_size
-from solo_rekd.errors import refuse, refuse_missing
-
-EXTRAS = ("sklearn", "matplotlib", "jinja2")
-
-
-def refuse_missing_packages() -> None:
-    """Raises a UserError where a package is missing that only a comparison needs."""
-    refuse_missing(EXTRAS, "compare")
+from solo_rekd.errors import refuse
 
 
 def make_plan(options: Namespace, extra: tuple[str, ...], images: Images) -> Plan:
@@ -93,14 +86,14 @@ def settle_teachers(plan: Plan) -> Plan:
 
 
 def refuse_flags(plan: Plan) -> None:
-    """Lets the host read the flags of every arm.
+    """Lets the host read the flags of every arm, as its runs will.
 
     Raises:
-        UserError: it does not take them.
+        UserError: it does not take them, or there is no classic host.
     """
-    from solo_rekd.hosts.classic_check import check_pretrain
-
+    host = hosts.commands()
     for arm in plan.arms:
-        check_pretrain(pretrain_flags(plan, Run(arm, 0), str(Path("teacher.ckpt"))))
+        with about(arm):
+            host.parse_pretrain(pretrain_flags(plan, Run(arm, 0), "teacher.ckpt"))
     if plan.has_frozen_teacher and plan.teacher_checkpoint is None:
-        check_pretrain(teacher_flags(plan))
+        host.parse_pretrain(teacher_flags(plan))

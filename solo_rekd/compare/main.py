@@ -10,14 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from solo_rekd import hosts
 from solo_rekd.compare import pixels
-from solo_rekd.compare.checks import (
-    make_plan,
-    refuse_flags,
-    refuse_missing_packages,
-    settle_teachers,
-)
+from solo_rekd.compare.checks import make_plan, refuse_flags, settle_teachers
 from solo_rekd.compare.collect import collect, describe_machine, describe_versions
 from solo_rekd.compare.flags import (
     TEACHER_SEED,
@@ -32,10 +26,11 @@ from solo_rekd.compare.plan import TEACHER_FOLDER, Plan, Run, check_same
 from solo_rekd.compare.protocol import describe_protocol
 from solo_rekd.compare.report import table_lines, write_report
 from solo_rekd.compare.schedule import RESULT, Schedule, Task, threads
-from solo_rekd.errors import UserError, refuse
+from solo_rekd.errors import UserError, refuse, refuse_missing
 from solo_rekd.files import read_json, write_json
 from solo_rekd.measure import LATENCY_PROTOCOL, measure
 
+EXTRAS = ("sklearn", "matplotlib", "jinja2")  # that only a comparison needs
 PIXELS_LIMIT = 8 << 30  # bytes of decoded images, at most
 
 
@@ -65,14 +60,13 @@ def run(argv: Sequence[str]) -> tuple[dict[str, Any], Path]:
     """Checks everything, then compares; returns what the report is made from, and its folder."""
     options, extra = read_options(argv)
     out = options.out.resolve()  # results hold paths, and may be read from elsewhere
-    refuse_missing_packages()
+    refuse_missing(EXTRAS, "compare")
     options.data = options.data.resolve()  # by these names the runs look decoded images up
     images = find_images(options.data, options.train_dir, options.val_dir)
     for name in (options.train_dir, options.val_dir):
         if out.is_relative_to((options.data / name).resolve()):
             raise refuse("out", str(options.out), f"a folder outside {options.data / name}")
     plan = make_plan(options, extra, images)
-    hosts.commands()
     refuse_flags(plan)
     plan = settle_teachers(plan)
     plan = check_same(plan, out / "plan.json")

@@ -10,6 +10,7 @@ from solo_rekd.backbones import SMALL_IMAGE, STEMS
 from solo_rekd.compare.arms import METHODS
 from solo_rekd.compare.plan import QUEUE_SIZE
 from solo_rekd.errors import OneLineParser
+from solo_rekd.hosts.evaluation import MEAN, STD
 from solo_rekd.hosts.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
 
 DESCRIPTION = """\
@@ -86,10 +87,10 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--mean",
         **colours,
-        default=(0.485, 0.456, 0.406),
+        default=MEAN,
         help="of the colours, in [0, 1]. Default: ImageNet's",
     )
-    add("--std", **colours, default=(0.228, 0.224, 0.225), help="in [0, 1]. Default: the host's")
+    add("--std", **colours, default=STD, help="in [0, 1]. Default: the host's")
 
     add = group("networks (names: solo-rekd list)")
     net = {"metavar": "NAME"}

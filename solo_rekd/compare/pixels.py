@@ -20,7 +20,6 @@ from solo_rekd.files import decoding, digest_files
 SAMPLE = 256  # images whose headers tell the size of all
 
 _log = logging.getLogger("solo_rekd")
-_decode = image_folder.pil_loader
 
 
 def write(paths: Sequence[str], out: Path, limit_bytes: int) -> bool:
@@ -67,13 +66,13 @@ def install(out: str | Path) -> None:
     Args:
         out: the folder that `write` wrote.
     """
-    out = Path(out)
+    out, decode = Path(out), image_folder.pil_loader
     places = _read_index(out)["places"]
     pixels = np.memmap(out / "pixels.bin", dtype=np.uint8, mode="r")
 
     def load(path: str) -> Image.Image:
         if path not in places:
-            return _decode(path)
+            return decode(path)
         offset, height, width = places[path]
         block = pixels[offset : offset + 3 * height * width]
         return Image.frombytes("RGB", (width, height), block)
@@ -109,8 +108,8 @@ def _write_pixels(paths: Sequence[str], out: Path) -> dict[str, tuple[int, int, 
 
 
 def _pixels(path: str) -> np.ndarray:
-    with decoding(path):
-        return np.asarray(_decode(path))
+    with decoding(path), Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def _read_index(out: Path) -> dict:

@@ -21,6 +21,7 @@ import numpy as np
 from torch.nn.functional import normalize
 
 from solo_rekd import hosts
+from solo_rekd.compare import pixels
 from solo_rekd.errors import UserError, report
 from solo_rekd.files import read_json_lines, replacing, write_json
 from solo_rekd.probe import linear_probe
@@ -87,8 +88,6 @@ def work(folder: Path) -> None:
     job = json.loads((folder / "job.json").read_text())
     host = hosts.commands()
     if job["pixels"]:
-        from solo_rekd.compare import pixels
-
         pixels.install(job["pixels"])
 
     pretrain_epochs = int(host.flag(job["pretrain"], "max_epochs")) if job["pretrain"] else 0

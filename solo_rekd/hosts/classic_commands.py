@@ -115,6 +115,18 @@ def parse(
     return args
 
 
+def parse_pretrain(argv: list[str]) -> Namespace:
+    """Parses the flags of `pretrain`.
+
+    Raises:
+        UserError: a flag is unknown, or its value is not allowed.
+    """
+    method, names = flag(argv, "method"), sorted(set(METHODS) - {"base", "linear"})
+    if method not in names:
+        raise refuse("method", method, names)
+    return parse(argv, setup.parse_args_pretrain)
+
+
 def make_trainer(args: Namespace, title: str, callbacks: list[pl.Callback]) -> pl.Trainer:
     """The host's trainer, with one progress bar over the whole run."""
     logger = None
@@ -186,14 +198,9 @@ def pretrain(
     Raises:
         UserError: a setting is not allowed, or the training diverged.
     """
-    method = flag(argv, "method")
-    names = sorted(set(METHODS) - {"base", "linear"})
-    if method is None or method not in names:
-        raise refuse("method", method, names)
-
-    args = parse(argv, setup.parse_args_pretrain)
+    args = parse_pretrain(argv)
     pl.seed_everything(args.seed)
-    model = with_dali(args, METHODS[method], "PretrainABC")(**vars(args))
+    model = with_dali(args, METHODS[args.method], "PretrainABC")(**vars(args))
     counter = BatchCount()
     order = DataOrder(args.seed)
     callbacks: list[pl.Callback] = [counter, order]
@@ -205,12 +212,12 @@ def pretrain(
     if args.save_checkpoint:
         checkpointer = Checkpointer(
             args,
-            logdir=os.path.join(args.checkpoint_dir, method),
+            logdir=os.path.join(args.checkpoint_dir, args.method),
             frequency=args.checkpoint_frequency,
         )
         callbacks.append(checkpointer)
     args.resume_from_checkpoint = resume_from(args)
-    trainer = make_trainer(args, f"{method} {args.encoder}", callbacks)
+    trainer = make_trainer(args, f"{args.method} {args.encoder}", callbacks)
     train_loader = None if args.dali else order.rule(pretrain_loader(args))
 
     started = time.perf_counter()

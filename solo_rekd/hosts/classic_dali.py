@@ -17,9 +17,7 @@ from torchvision.datasets import ImageFolder
 
 from solo_rekd.errors import refuse
 from solo_rekd.hosts.dali import AnySize, fit_machine
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.228, 0.224, 0.225)  # the host's
+from solo_rekd.hosts.evaluation import MEAN, STD
 
 
 class AnyMachine(Pipeline):
@@ -128,7 +126,7 @@ def evaluate_at(crop_size: int, resized: int, mean: Sequence[float], std: Sequen
 def apply() -> None:
     """Applies every mend; the caller sees to it that this happens once."""
     dali.NormalPipeline = ImagenetPipeline
-    evaluate_at(224, 256, IMAGENET_MEAN, IMAGENET_STD)
+    evaluate_at(224, 256, MEAN, STD)
     dali.PretrainPipeline = IndexedPipeline
     dali.PretrainWrapper = IndexedBatches
     put_loaders_first(dali.PretrainABC)

@@ -36,7 +36,7 @@ class Backbones(dict):
     def __missing__(self, name: str) -> Callable[..., nn.Module]:
         if name in self:
             return make_factory(name)
-        raise refuse("backbone.name", name, [*self, f"{TIMM}NAME"])
+        raise KeyError(name)
 
 
 def is_ours(name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from solo.args import knn
 
-from solo_rekd.errors import UserError, refuse_beyond
+from solo_rekd.errors import refuse, refuse_beyond
 from solo_rekd.hosts.current_evaluation import evaluate_at, read_run, trained_view
 from solo_rekd.hosts.evaluation import FOLDERS, refuse_folders
 from solo_rekd.hosts.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
@@ -32,10 +32,8 @@ def finish_knn(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
         folder = args.pretrained_checkpoint_dir
         run = folder and read_run(Path(folder))
         if not run or not list(Path(folder).glob("*.ckpt")):
-            raise UserError(
-                f"pretrained_checkpoint_dir={folder!r} is not allowed: expected the folder of a "
-                "pretraining run, with args.json and a .ckpt file"
-            )
+            expected = "the folder of a pretraining run, with args.json and a .ckpt file"
+            raise refuse("pretrained_checkpoint_dir", folder, expected)
         for name, value in PROTOCOL.items():
             if getattr(args, name) is None:
                 setattr(args, name, value)

@@ -9,6 +9,7 @@ from torchvision.datasets.folder import find_classes
 from solo_rekd.backbones import SMALL_IMAGE
 from solo_rekd.errors import UserError, refuse
 
+MEAN, STD = (0.485, 0.456, 0.406), (0.228, 0.224, 0.225)  # the classic host's of ImageNet
 FOLDERS = ("custom", "imagenet", "imagenet100")  # data sets that are there already, as folders
 # px: both hosts evaluate these data sets at one size, whatever is asked for
 FIXED_SIDES = {"cifar10": 32, "cifar100": 32, "stl10": 96, "imagenet": 224, "imagenet100": 224}

@@ -106,13 +106,6 @@ def test_a_checkpoint_of_another_network_is_refused(plan, moco):
         checks.settle_teachers(other)
 
 
-def test_missing_packages_are_named(monkeypatch):
-    checks.refuse_missing_packages()
-    monkeypatch.setattr(checks, "EXTRAS", ("sklearn", "no_such_package"))
-    with pytest.raises(UserError, match=r"^no_such_package missing: pip install 'solo-rekd\["):
-        checks.refuse_missing_packages()
-
-
 def test_the_host_judges_the_extra_flags(host, plan, data):
     good = plan(data=str(data), arms="simclr,disco")
     checks.refuse_flags(good)
@@ -122,5 +115,5 @@ def test_the_host_judges_the_extra_flags(host, plan, data):
     ):
         with pytest.raises(UserError, match=message):
             checks.refuse_flags(plan(data=str(data), arms="simclr", extra=extra))
-    with pytest.raises(UserError, match="mocov2plus: temperature=0 is not allowed: expected a num"):
+    with pytest.raises(UserError, match=r"^mocov2plus\+temperature=0: temperature=0 is not al"):
         checks.refuse_flags(plan(data=str(data), arms="mocov2plus+temperature=0"))

@@ -70,6 +70,8 @@ def test_sides_that_the_host_fixes_are_told_as_they_are() -> None:
         ({"data.val_path": "nowhere"}, "data.val_path='nowhere' is not allowed"),
         ({"method": "rkd"}, "method='rkd' is not allowed: expected .*mocov2plus.*rekd"),
         ({"backbone.name": "alexnot"}, "backbone.name='alexnot' .* alexnet, .*timm:NAME"),
+        ({"backbone.name": "alexnot"}, "vit_tiny"),  # the host's are named too
+        ({"backbone.name": "timm:resnet10"}, "backbone.name='timm:resnet10' .* timm:resnet10t"),
         ({"devices": "some"}, "devices='some' is not allowed"),
         (
             {"optimizer.batch_size": 0},
