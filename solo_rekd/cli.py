@@ -1,5 +1,6 @@
 """The command `solo-rekd`."""
 
+import errno
 import logging
 import os
 import runpy
@@ -113,6 +114,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
 def main() -> None:
     """Entry point of `solo-rekd`."""
     logging.basicConfig(format="%(message)s")
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # a terminal without a ±
     logging.getLogger("solo_rekd").setLevel(logging.INFO)
     command, argv = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
     if command in ("-h", "--help"):
@@ -127,3 +129,9 @@ def main() -> None:
         COMMANDS[command](argv)
     except UserError as error:
         sys.exit(report(error))
+    except OSError as error:
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        sys.exit(report(UserError(f"{error.filename or command}: {error.strerror}")))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -50,15 +50,18 @@ def write_digits(folder: Path) -> None:
 
 def main(argv: list[str]) -> None:
     """Runs the demo from the command line."""
+    from solo_rekd.compare.options import at_least
+
     parser = OneLineParser(prog="solo-rekd demo", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="data and results")
-    parser.add_argument("--epochs", type=int, default=4, help="of pretraining, a method")
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("runs/demo"), help="data and results")
+    add("--epochs", type=at_least(int, 1), default=4, help="of pretraining, a method")
     args = parser.parse_args(argv)
     write_digits(args.out / "digits")
 
     from solo_rekd.compare.main import main as compare
 
-    jobs = min(2, os.cpu_count() or 1)
+    jobs = min(2, len(os.sched_getaffinity(0)))
     folders = ["--data", str(args.out / "digits"), "--out", str(args.out)]
     length = ["--epochs", str(args.epochs), "--jobs", str(jobs)]
     title = ["--title", "Handwritten digits"]

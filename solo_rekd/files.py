@@ -23,6 +23,8 @@ def replacing(path: Path) -> Iterator[Path]:
     unfinished = path.with_name(f"{path.name}.unfinished")
     try:
         yield unfinished
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())  # else the name may outlive a power cut, and the content not
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -59,7 +61,7 @@ def digest_files(paths: Iterable[str], *facts: str, root: str | Path | None = No
             status = os.stat(path)
         told = "".join(f"\0{getattr(status, fact)}" for fact in facts)
         name = os.path.relpath(path, root) if root is not None else path
-        digest.update(f"{name}{told}\n".encode())
+        digest.update(f"{name}{told}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

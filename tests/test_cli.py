@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -185,3 +186,26 @@ def test_mistake_is_the_only_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("solo-rekd: error: method='no_such_method' is not allowed")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_path_that_the_system_refuses_is_one_line(solo: Solo, tmp_path: Path) -> None:
+    code, _, err = solo("export", str(tmp_path / f"{'x' * 300}.ckpt"), str(tmp_path / "x.onnx"))
+    assert code == 2
+    assert err.startswith("solo-rekd: error: ")
+    assert err.endswith("xxx.ckpt: File name too long\n")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"), [(KeyboardInterrupt(), 130), (OSError(errno.ENOSPC, "No space left"), 2)]
+)
+def test_what_ends_a_command_from_outside_is_no_traceback(
+    raised: BaseException, code: int, solo: Solo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(argv: list[str]) -> None:
+        raise raised
+
+    monkeypatch.setitem(cli.COMMANDS, "list", fail)
+    found, _, err = solo("list")
+    assert found == code
+    assert err == ("solo-rekd: error: list: No space left\n" if code == 2 else "")

@@ -1,3 +1,4 @@
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from PIL import Image
 from solo_rekd.errors import UserError
 from solo_rekd.files import (
     decoding,
+    digest_files,
     read_json,
     read_json_lines,
     replacing,
@@ -79,3 +81,16 @@ def test_a_file_that_is_not_there_or_half_there_is_nothing(tmp_path: Path) -> No
     assert read_json(tmp_path / "none.json") is None
     (tmp_path / "half.json").write_text('{"done": 0.')
     assert read_json(tmp_path / "half.json") is None
+
+
+def test_a_digest_takes_any_name_of_a_file(tmp_path: Path) -> None:
+    names = [os.fsdecode(b"\xe9.png"), "\u00e9.png"]  # the first is not UTF-8
+    for name in names:
+        (tmp_path / name).touch()
+    digests = {digest_files([str(tmp_path / name)], "st_size") for name in names}
+    assert len(digests) == 2
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    (moved / names[1]).touch()
+    roots = (tmp_path, moved)
+    assert len({digest_files([str(root / names[1])], "st_size", root=root) for root in roots}) == 1

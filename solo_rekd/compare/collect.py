@@ -69,7 +69,8 @@ def read_run(out: Path, folder: str) -> dict[str, Any] | None:
     if result is None:
         return None
     history = read_json_lines(out / folder / "history.jsonl")
-    return {"folder": folder, "history": history, **result}
+    checkpoint = str(out / folder / result["checkpoint"])
+    return {"folder": folder, "history": history, **result, "checkpoint": checkpoint}
 
 
 def describe_machine(threads: int) -> dict[str, str]:

@@ -25,7 +25,7 @@ from solo_rekd.compare.options import read_options
 from solo_rekd.compare.plan import TEACHER_FOLDER, Plan, Run, check_same
 from solo_rekd.compare.protocol import describe_protocol
 from solo_rekd.compare.report import table_lines, write_report
-from solo_rekd.compare.schedule import RESULT, Schedule, Task, threads
+from solo_rekd.compare.schedule import RESULT, Schedule, Task, interruptible, threads
 from solo_rekd.errors import UserError, refuse, refuse_missing
 from solo_rekd.files import read_json, write_json
 from solo_rekd.measure import LATENCY_PROTOCOL, measure
@@ -45,7 +45,8 @@ def main(argv: Sequence[str]) -> None:
         SystemExit: 1 where a run failed, 130 where the comparison was interrupted.
     """
     try:
-        comparison, out = run(argv)
+        with interruptible():
+            comparison, out = run(argv)
     except KeyboardInterrupt:
         print("stopped: the same command goes on from the last whole epoch of every run")
         sys.exit(130)
@@ -139,7 +140,7 @@ def list_tasks(plan: Plan, out: Path, decoded: Path | None) -> list[Task]:
     def job(run: Run) -> dict[str, Any]:
         checkpoint = plan.teacher_checkpoint
         if run.arm.shares_teacher and checkpoint is None:
-            checkpoint = (read_json(teacher / RESULT) or {})["checkpoint"]
+            checkpoint = str(teacher / (read_json(teacher / RESULT) or {})["checkpoint"])
         return {
             "pretrain": pretrain_flags(plan, run, checkpoint),
             "checkpoint": None,

@@ -5,8 +5,10 @@ The folder holds `pixels.bin`, the RGB bytes of every image one after the other,
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Sequence
+from itertools import chain
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -15,9 +17,14 @@ from PIL import Image
 from torchvision.datasets import folder as image_folder
 from tqdm import tqdm
 
-from solo_rekd.files import decoding, digest_files
+from solo_rekd.errors import UserError
+from solo_rekd.files import decoding, digest_files, read_json, write_json
 
+PART = 128  # images that are in memory at once
 SAMPLE = 256  # images whose headers tell the size of all
+
+# modes of more than 8 bits a colour, which torchvision makes white where they exceed 255
+DEEP = ("I", "I;16", "I;16L", "I;16B", "F")
 
 _log = logging.getLogger("solo_rekd")
 
@@ -38,7 +45,7 @@ def write(paths: Sequence[str], out: Path, limit_bytes: int) -> bool:
     """
     # changes when a file is added, renamed, or written again
     identity = digest_files(paths, "st_size", "st_mtime_ns")
-    if (out / "index.json").exists() and _read_index(out)["identity"] == identity:
+    if _is_whole(out) and _read_index(out)["identity"] == identity:
         return True
     estimate = estimate_bytes(paths)
     if estimate > limit_bytes:
@@ -49,8 +56,11 @@ def write(paths: Sequence[str], out: Path, limit_bytes: int) -> bool:
     shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
     unfinished.mkdir(parents=True)
     try:
-        index = {"identity": identity, "places": _write_pixels(paths, unfinished / "pixels.bin")}
-        (unfinished / "index.json").write_text(json.dumps(index))
+        places = _write_pixels(paths, unfinished / "pixels.bin")
+        size = (unfinished / "pixels.bin").stat().st_size
+        write_json(
+            unfinished / "index.json", {"identity": identity, "size": size, "places": places}
+        )
         shutil.rmtree(out, ignore_errors=True)
         unfinished.rename(out)
     finally:
@@ -90,6 +100,8 @@ def estimate_bytes(paths: Sequence[str]) -> int:
     sizes = []
     for path in sample:
         with decoding(path), Image.open(path) as image:
+            if image.mode in DEEP:
+                raise UserError(f"{path} has {image.mode} pixels, which would be cut to 8 bits")
             sizes.append(3 * image.width * image.height)
     return round(sum(sizes) / len(sizes) * len(paths))
 
@@ -97,19 +109,28 @@ def estimate_bytes(paths: Sequence[str]) -> int:
 def _write_pixels(paths: Sequence[str], out: Path) -> dict[str, tuple[int, int, int]]:
     """Writes the images one after the other; returns offset, height and width of each."""
     places: dict[str, tuple[int, int, int]] = {}
-    with out.open("wb") as file, ThreadPool() as threads:
-        decoded = threads.imap(_pixels, paths, chunksize=16)
+    with out.open("wb") as file, ThreadPool(len(os.sched_getaffinity(0))) as threads:
+        # part by part: a pool does not wait for the disk
+        parts = (paths[start : start + PART] for start in range(0, len(paths), PART))
+        decoded = chain.from_iterable(threads.imap(_pixels, part, chunksize=4) for part in parts)
         bar = tqdm(decoded, "decoding images", len(paths), unit="image", mininterval=1)
         for path, pixels in zip(paths, bar, strict=True):
             height, width, _ = pixels.shape
             places[path] = (file.tell(), height, width)
             file.write(pixels.tobytes())
+        file.flush()
+        os.fsync(file.fileno())
     return places
 
 
 def _pixels(path: str) -> np.ndarray:
     with decoding(path), Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def _is_whole(out: Path) -> bool:
+    index, pixels = read_json(out / "index.json") or {}, out / "pixels.bin"
+    return pixels.exists() and pixels.stat().st_size == index.get("size")
 
 
 def _read_index(out: Path) -> dict:

@@ -23,10 +23,13 @@ from solo_rekd.compare.progress import (
 )
 from solo_rekd.files import read_json, write_json
 
-WORKER = (sys.executable, "-m", "solo_rekd.compare.worker")
+# not by -m, which looks for modules in the current folder first
+START = "import sys; sys.path = [p for p in sys.path if p]; from solo_rekd.compare import worker; "
+WORKER = (sys.executable, "-c", START + "sys.exit(worker.main())")
 POLL = 0.5  # seconds
 TELL = 60.0  # seconds between two lines where there is no terminal
 GRACE = 5.0  # seconds between asking a process to end and killing it
+ENDING = (signal.SIGTERM, signal.SIGHUP)  # by kill, and by a terminal that closes
 RESULT, PROGRESS, LOG = "result.json", "progress.json", "log.txt"
 
 
@@ -102,15 +105,12 @@ class Schedule:
         """Runs every task that is not finished; stops the processes if it is interrupted.
 
         Raises:
-            KeyboardInterrupt: by Ctrl-C or SIGTERM, when every process has ended.
+            KeyboardInterrupt: by Ctrl-C, when every process has ended.
         """
         bar_format = "{percentage:3.0f}%|{bar:20}| {desc}"
-        with (
-            sigterm_interrupts(),
-            tqdm(
-                total=len(self.tasks), bar_format=bar_format, disable=None, dynamic_ncols=True
-            ) as bar,
-        ):
+        with tqdm(
+            total=len(self.tasks), bar_format=bar_format, disable=None, dynamic_ncols=True
+        ) as bar:
             try:
                 while self._start() or self.processes:
                     self._show(bar)
@@ -196,7 +196,7 @@ class Schedule:
 
     def _stop(self) -> None:
         """Ends every process and those that it started."""
-        again = (signal.SIGINT, signal.SIGTERM)
+        again = (signal.SIGINT, *ENDING)
         previous = [signal.signal(number, signal.SIG_IGN) for number in again]
         popens = [process.popen for process in self.processes.values()]
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -214,7 +214,7 @@ class Schedule:
 
 def threads(jobs: int) -> int:
     """Threads for each of so many processes, where OMP_NUM_THREADS does not say."""
-    return max(1, (os.cpu_count() or 1) // jobs)
+    return max(1, len(os.sched_getaffinity(0)) // jobs)
 
 
 def figures(result: Mapping[str, Any]) -> str:
@@ -234,22 +234,30 @@ def failure(code: int, log: str) -> str:
         log: what the process wrote.
     """
     if code < 0:
-        return f"killed by {signal.Signals(-code).name}"
+        names = {number.value: number.name for number in signal.Signals}
+        return f"killed by {names.get(-code, f'signal {-code}')}"
     lines = [line.strip() for line in re.split(r"[\r\n]", log) if line.strip()]
     return lines[-1] if lines else f"exit code {code}, and nothing written"
 
 
 def print_line(text: str) -> None:
-    """Prints a line above the progress bar."""
-    tqdm.write(text)
-    sys.stdout.flush()
+    """Prints a line above the progress bar; the runs go on where nobody reads it any more."""
+    try:
+        tqdm.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """Makes SIGTERM what Ctrl-C is."""
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def interruptible() -> Iterator[None]:
+    """Makes the signals of `ENDING` what Ctrl-C is; one that is ignored, as by nohup, stays so."""
+    previous = {number: signal.getsignal(number) for number in ENDING}
+    taken = [number for number in ENDING if previous[number] is not signal.SIG_IGN]
+    for number in taken:
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number in taken:
+            signal.signal(number, previous[number])

@@ -8,13 +8,16 @@ import argparse
 import json
 import logging
 import math
+import os
 import re
 import shlex
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -27,9 +30,12 @@ from solo_rekd.files import read_json_lines, replacing, write_json
 from solo_rekd.probe import linear_probe
 from solo_rekd.teachers import read_checkpoint
 
+POLL = 2.0  # seconds
 EMBEDDED = 2000  # images in embeddings.npz at most
 # about what an epoch of each costs: two crops forward and backward, and one forward
 PRETRAIN_EPOCH, LINEAR_EPOCH, FEATURES = 8, 1, 2
+
+CHECKPOINTS = "*/*/*-ep=*.ckpt"  # as the host names them: a method, a part of the training
 
 _log = logging.getLogger("solo_rekd")
 
@@ -109,7 +115,8 @@ def work(folder: Path) -> None:
         "pretrain": pretrained,
         "linear_host": on_images,
         **on_features,
-        "checkpoint": str(checkpoint),
+        # a comparison may be moved as a whole
+        "checkpoint": str(checkpoint.relative_to(folder) if job["pretrain"] else checkpoint),
     }
     progress.of("done")
     write_json(folder / "result.json", result)
@@ -141,6 +148,9 @@ def pretrain(
         newest = newest_checkpoint(checkpoints)
     if newest is None:
         raise UserError(f"{checkpoints} holds no checkpoint after the pretraining")
+    for path in checkpoints.glob(CHECKPOINTS):  # of earlier parts
+        if path != newest:
+            path.unlink()
     lines = read_json_lines(history)
     seconds = sum(line["seconds"] for line in lines)
     gpu = [line["peak_gpu_bytes"] for line in lines if "peak_gpu_bytes" in line]
@@ -198,7 +208,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
     Args:
         folder: where the host put the checkpoints of every part of the training.
     """
-    paths = folder.glob("*/*/*-ep=*.ckpt")
+    paths = folder.glob(CHECKPOINTS)
     for path in sorted(paths, key=lambda p: (epoch_of(p), p.stat().st_mtime), reverse=True):
         try:
             read_checkpoint(path)
@@ -241,11 +251,21 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {' ... '.join(ends)}"
 
 
+def end_with(parent: int) -> None:
+    """Ends this process and those of its session once `parent` is gone, killed without a word."""
+    while os.getppid() == parent:
+        time.sleep(POLL)
+    os.killpg(os.getpgrp(), signal.SIGTERM)
+
+
 def main() -> int:
     """Runs one job; returns the exit status: 2 after a mistake of the user's, 1 after any other."""
     parser = argparse.ArgumentParser(prog="python -m solo_rekd.compare.worker")
     parser.add_argument("folder", type=Path, help="of the run, with job.json in it")
     folder = parser.parse_args().folder
+    # a log must not get the prints after the errors
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     logging.basicConfig(format="%(message)s")
     _log.setLevel(logging.INFO)
     try:
@@ -260,6 +280,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # a log must not get the prints after the errors
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     sys.exit(main())

@@ -21,12 +21,12 @@ from solo.methods import METHODS
 from solo.methods.base import BaseMethod
 from solo.methods.linear import LinearModel
 from solo.utils.auto_resumer import AutoResumer
-from solo.utils.checkpointer import Checkpointer
 from solo.utils.knn import WeightedKNNClassifier
 from torch.nn.functional import normalize
 
 from solo_rekd.errors import OneLineParser, UserError, refuse, refuse_beyond
 from solo_rekd.hosts import classic_arguments, classic_backbones
+from solo_rekd.hosts.classic_checkpoints import WholeCheckpointer
 from solo_rekd.hosts.classic_features import Features, extract_features
 from solo_rekd.hosts.classic_help import own_flags
 from solo_rekd.hosts.classic_loaders import (
@@ -210,7 +210,7 @@ def pretrain(
         callbacks.append(History(history))  # before the checkpoint: no epoch is saved without it
     checkpointer = None
     if args.save_checkpoint:
-        checkpointer = Checkpointer(
+        checkpointer = WholeCheckpointer(
             args,
             logdir=os.path.join(args.checkpoint_dir, args.method),
             frequency=args.checkpoint_frequency,
@@ -256,7 +256,9 @@ def linear(argv: list[str], progress: Callable[[float], None] | None = None) -> 
     callbacks: list[pl.Callback] = [ShareDone(progress)] if progress else []
     if args.save_checkpoint:
         folder = os.path.join(args.checkpoint_dir, "linear")
-        callbacks.append(Checkpointer(args, logdir=folder, frequency=args.checkpoint_frequency))
+        callbacks.append(
+            WholeCheckpointer(args, logdir=folder, frequency=args.checkpoint_frequency)
+        )
     trainer = make_trainer(args, "linear evaluation", callbacks)
     train_loader, val_loader = classification_loaders(args)
     # the host validates without DALI

@@ -55,7 +55,8 @@ def extract_features(
         title, interval = f"features of {name}", bar_interval()
         with tqdm(loader, desc=title, unit="batch", mininterval=interval) as bar:
             for images, labels in bar:
-                parts.append((encoder(images.to(device)).float().cpu(), labels))
+                # a copy: a loader's own tensor keeps a file open
+                parts.append((encoder(images.to(device)).float().cpu(), labels.clone()))
                 done += 1
                 progress(done / batches)
         features, labels = (torch.cat(column) for column in zip(*parts, strict=True))

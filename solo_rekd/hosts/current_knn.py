@@ -53,9 +53,10 @@ def finish_knn(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
 
 
 def stay_on_cpu() -> None:
-    """Makes `tensor.cuda()`, which the script calls on every batch, leave it where it is."""
+    """Makes `tensor.cuda()`, which the script calls on every batch, leave it on the CPU."""
     tensor: Any = torch.Tensor
-    tensor.cuda = lambda self, *args, **kwargs: self
+    # a copy, as of a GPU: the script keeps every batch's, and a loader's own keeps a file open
+    tensor.cuda = lambda self, *args, **kwargs: self.clone() if self.is_shared() else self
 
 
 def apply() -> None:

@@ -13,7 +13,8 @@ CONTEXT = {"command": "solo-rekd compare", "classes": ["a", "b"]}
 
 def write_run(folder, top1, epochs=2):
     folder.mkdir(parents=True)
-    (folder / "result.json").write_text(json.dumps({"knn": {"top1": top1}}))
+    result = {"knn": {"top1": top1}, "checkpoint": "pretrain/last.ckpt"}
+    (folder / "result.json").write_text(json.dumps(result))
     lines = [json.dumps({"epoch": epoch, "seconds": 1.5}) for epoch in range(epochs)]
     (folder / "history.jsonl").write_text("".join(f"{line}\n" for line in lines))
 
@@ -36,6 +37,8 @@ def test_every_run_is_in_its_list(plan, tmp_path):
     places = [(run["arm"], run["seed"], run["knn"]["top1"]) for run in comparison["runs"]]
     assert places == [("simclr", 0, 10), ("simclr", 1, 11), ("disco", 1, 12)]
     assert comparison["runs"][0]["folder"] == "runs/simclr/seed-0"
+    last = tmp_path / "runs/simclr/seed-0/pretrain/last.ckpt"
+    assert comparison["runs"][0]["checkpoint"] == str(last)
     assert [line["epoch"] for line in comparison["runs"][0]["history"]] == [0, 1]
     assert comparison["failed"] == [
         {

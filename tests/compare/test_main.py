@@ -32,6 +32,9 @@ def test_an_arm_waits_for_the_teacher_it_needs(plan, tmp_path):
     place = job["pretrain"].index("--teacher_checkpoint")
     assert job["pretrain"][place + 1] == "/t.ckpt"
     assert (job["checkpoint"], job["pixels"]) == (None, None)
+    # one that the comparison trained itself moves with its folder
+    (tasks[0].folder / "result.json").write_text(json.dumps({"checkpoint": "pretrain/t.ckpt"}))
+    assert tasks[2].job()["pretrain"][place + 1] == str(tasks[0].folder / "pretrain" / "t.ckpt")
 
 
 def test_a_given_teacher_is_evaluated_and_nobody_waits(plan, tmp_path):

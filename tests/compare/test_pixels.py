@@ -97,6 +97,35 @@ def test_a_changed_image_is_decoded_again(images, tmp_path):
     assert not (tmp_path / "pixels.unfinished").exists()
 
 
+@pytest.mark.parametrize("damaged", ["index.json", "pixels.bin"])
+def test_a_damaged_folder_is_written_anew(damaged, images, tmp_path):
+    pixels.write(images, tmp_path / "pixels", LIMIT)
+    whole = {path: path.read_bytes() for path in (tmp_path / "pixels").iterdir()}
+    file = tmp_path / "pixels" / damaged
+    file.write_bytes(whole[file][:-7])
+    pixels.write(images, tmp_path / "pixels", LIMIT)
+    assert {path: path.read_bytes() for path in (tmp_path / "pixels").iterdir()} == whole
+
+
+def test_more_than_a_part_of_the_images(tmp_path, monkeypatch):
+    monkeypatch.setattr(pixels, "PART", 3)
+    paths = [str(tmp_path / f"{number}.png") for number in range(8)]
+    for number, path in enumerate(paths):
+        Image.new("RGB", (2, 2), (number, 0, 0)).save(path)
+    pixels.write(paths, tmp_path / "pixels", LIMIT)
+    pixels.install(tmp_path / "pixels")
+    forget(paths)
+    reds = [image_folder.default_loader(path).getpixel((0, 0))[0] for path in paths]
+    assert reds == list(range(8))
+
+
+def test_images_of_more_than_8_bits_are_refused(tmp_path):
+    path = tmp_path / "deep.png"
+    Image.fromarray(np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)).save(path)
+    with pytest.raises(UserError, match=r"deep\.png has I;16 pixels"):
+        pixels.write([str(path)], tmp_path / "pixels", LIMIT)
+
+
 def test_a_further_image_is_decoded_too(images, tmp_path):
     pixels.write(images[1:], tmp_path / "pixels", LIMIT)
     pixels.write(images, tmp_path / "pixels", LIMIT)

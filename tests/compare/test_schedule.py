@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from solo_rekd.compare import schedule as module
-from solo_rekd.compare.schedule import Schedule, Task, failure, figures, threads
+from solo_rekd.compare.schedule import (
+    Schedule,
+    Task,
+    failure,
+    figures,
+    interruptible,
+    threads,
+)
 
 RESULT = {
     "pretrain": {"seconds": 60},
@@ -165,11 +172,12 @@ PARENT = f"""
 import signal
 import sys
 from pathlib import Path
-from solo_rekd.compare.schedule import Schedule, Task
+from solo_rekd.compare.schedule import Schedule, Task, interruptible
 signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in background
 tasks = [Task(name, 0, Path(sys.argv[1]) / name, dict) for name in "ab"]
 try:
-    Schedule(tasks, 2, print, (sys.executable, "-c", {FAMILY!r})).run()
+    with interruptible():
+        Schedule(tasks, 2, print, (sys.executable, "-c", {FAMILY!r})).run()
 except KeyboardInterrupt:
     sys.exit(130)
 """
@@ -183,7 +191,7 @@ def is_alive(pid: int) -> bool:
     return state != "Z"  # dead, but nobody has asked
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interruption_ends_every_process(number, tmp_path):
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)])
     deadline = time.monotonic() + 60
@@ -198,6 +206,41 @@ def test_an_interruption_ends_every_process(number, tmp_path):
     assert not any(map(is_alive, pids))
 
 
+def test_a_signal_that_is_ignored_stays_so(monkeypatch):
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with interruptible():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, hangup)
+
+
+def test_a_worker_takes_no_module_from_the_current_folder(tmp_path):
+    (tmp_path / "queue.py").write_text("raise SystemExit('the wrong queue')")
+    done = subprocess.run([*module.WORKER, "."], cwd=tmp_path, capture_output=True, text=True)
+    assert "job.json" in done.stderr.splitlines()[-1]
+
+
+PRINTER = """
+import sys, time
+from solo_rekd.compare.schedule import print_line
+sys.stdin.read()  # until nobody reads what is printed
+for _ in range(3):
+    print_line("text " * 20_000)
+sys.exit(7)
+"""
+
+
+def test_the_runs_go_on_where_nobody_reads_their_lines():
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", PRINTER], **pipes)
+    process.stdout.close()
+    process.stdin.close()
+    assert process.wait(60) == 7
+
+
 @pytest.mark.parametrize(
     ("code", "log", "reason"),
     [
@@ -205,6 +248,7 @@ def test_an_interruption_ends_every_process(number, tmp_path):
         (1, "step 1\rstep 2\r  ", "step 2"),
         (3, "", "exit code 3, and nothing written"),
         (-9, "one\n", "killed by SIGKILL"),
+        (-40, "", "killed by signal 40"),
     ],
 )
 def test_the_reason_of_a_failure(code, log, reason):
@@ -216,5 +260,5 @@ def test_the_figures_of_a_run_without_pretraining():
 
 
 def test_threads_are_shared(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
     assert [threads(jobs) for jobs in (1, 3, 16)] == [8, 2, 1]

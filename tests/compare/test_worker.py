@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -74,7 +75,7 @@ def test_whole_job(method: str, job: Job, host: ModuleType) -> None:
     assert f"--checkpoint_dir {run}/pretrain" in took["command"]
 
     (checkpoint,) = run.glob(f"pretrain/{method}/*/*-ep=1.ckpt")
-    assert result["checkpoint"] == str(checkpoint)
+    assert result["checkpoint"] == str(checkpoint.relative_to(run))
     judged = ["--pretrained_feature_extractor", str(checkpoint)]
     argv = [*read(run, "job.json")["knn"], *judged]
     for name in ("top1", "top5", "k", "temperature", "protocol"):
@@ -117,7 +118,9 @@ def test_unfinished_pretraining_goes_on_and_a_finished_one_is_kept(job: Job) -> 
     first, second = history(run)
     assert first == line
     assert json.loads(second)["epoch"] == 1
-    assert read(run, "result.json")["checkpoint"].endswith("-ep=1.ckpt")
+    (kept,) = run.glob("pretrain/*/*/*.ckpt")  # that of the first part is superseded
+    assert read(run, "result.json")["checkpoint"] == str(kept.relative_to(run))
+    assert kept.name.endswith("-ep=1.ckpt")
 
     found = figures(run)
     stamps = {path: path.stat().st_mtime_ns for path in run.glob("pretrain/*/*/*")}
@@ -223,6 +226,34 @@ def test_failure_in_the_middle_ends_with_its_reason(job: Job) -> None:
     assert last.startswith("IsADirectoryError: ")
     assert "history.jsonl" in last
     assert not (run / "result.json").exists()
+
+
+# starts a session, as a comparison does, and dies without a word
+KILLED = """
+import os, subprocess, sys, time
+code = "import os, time; from solo_rekd.compare import worker; print('up', flush=True); "
+code += "worker.end_with(os.getppid())"
+child = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stdout=-1, text=True)
+child.stdout.readline()
+print(child.pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_run_ends_with_its_comparison() -> None:
+    parent = subprocess.run([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True)
+    worker = int(parent.stdout)
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{worker}").exists() and "State:\tZ" not in status(worker):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def status(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return "State:\tZ"
 
 
 def test_reason_is_one_line() -> None:

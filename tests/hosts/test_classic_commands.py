@@ -403,3 +403,16 @@ def test_help_shows_our_flags_beside_the_hosts(
     shown = capsys.readouterr().out
     for name in ("--seed SEED", "--stem {auto,small,imagenet}", "--data_dir DATA_DIR"):
         assert name in shown
+
+
+def test_a_checkpoint_is_whole_or_not_there(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_the_disk(self: pl.Trainer, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pl.Trainer, "save_checkpoint", fill_the_disk)
+    with pytest.raises(OSError, match="No space left"):
+        train("simclr", checkpoint_dir=tmp_path)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["args.json"]

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -49,3 +50,14 @@ def test_progress_is_told_after_every_batch(argv: list[str], host: ModuleType) -
     shares: list[float] = []
     host.features(argv, shares.append)  # 48 and 24 images in batches of 8
     assert shares == pytest.approx([number / 9 for number in range(1, 10)])
+
+
+def test_no_file_stays_open_for_a_batch(flags: Flags, host: ModuleType, online: Any) -> None:
+    # a loader's process hands its tensors over as open files
+    argv = flags(
+        "knn", pretrained_feature_extractor=online["checkpoint"], batch_size=1, num_workers=1
+    )
+    counts: list[int] = []
+    host.features(argv, lambda share: counts.append(len(os.listdir("/proc/self/fd"))))
+    assert len(counts) == 72
+    assert max(counts) < min(counts) + 20

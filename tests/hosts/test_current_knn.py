@@ -72,6 +72,10 @@ def test_tensors_stay_where_there_is_no_gpu(run: Path, monkeypatch: pytest.Monke
     parse(monkeypatch, run)
     tensor = torch.ones(2)
     assert tensor.cuda(non_blocking=True) is tensor
+    # a loader's process hands its tensors over as open files
+    shared = torch.ones(2).share_memory_()
+    assert not shared.cuda().is_shared()
+    assert torch.equal(shared.cuda(), shared)
 
 
 def test_tensors_move_where_there_is_one(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,8 @@ def write_report(comparison: dict[str, Any], out: Path) -> None:
     }
     for name, text in texts.items():
         with replacing(out / name) as unfinished:
-            unfinished.write_text(text, encoding="utf-8")
+            # a file's name need not be UTF-8
+            unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def without_nan(value: Any) -> Any:

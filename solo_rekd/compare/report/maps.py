@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -44,10 +45,13 @@ def project(arm: Arm, out: Path) -> Plane | None:
     from sklearn.decomposition import PCA
 
     path = out / arm.runs[0]["folder"] / "embeddings.npz" if arm.runs else None
-    if path is None or not path.is_file():
+    if path is None:
         return None
-    with np.load(path) as archive:
-        features, labels = archive["features"].astype(np.float64), archive["labels"]
+    try:
+        with np.load(path) as archive:
+            features, labels = archive["features"].astype(np.float64), archive["labels"]
+    except (OSError, EOFError, ValueError, BadZipFile):
+        return None  # not there, or damaged
     if min(features.shape) < 2 or not np.isfinite(features).all():
         return None
     pca = PCA(n_components=2, random_state=0)
