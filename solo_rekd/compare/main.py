@@ -25,7 +25,14 @@ from solo_rekd.compare.options import read_options
 from solo_rekd.compare.plan import TEACHER_FOLDER, Plan, Run, check_same
 from solo_rekd.compare.protocol import describe_protocol
 from solo_rekd.compare.report import table_lines, write_report
-from solo_rekd.compare.schedule import RESULT, Schedule, Task, interruptible, threads
+from solo_rekd.compare.schedule import (
+    RESULT,
+    Schedule,
+    Task,
+    interruptible,
+    print_line,
+    threads,
+)
 from solo_rekd.errors import UserError, refuse, refuse_missing
 from solo_rekd.files import read_json, write_json
 from solo_rekd.measure import LATENCY_PROTOCOL, measure
@@ -48,11 +55,10 @@ def main(argv: Sequence[str]) -> None:
         with interruptible():
             comparison, out = run(argv)
     except KeyboardInterrupt:
-        print("stopped: the same command goes on from the last whole epoch of every run")
+        print_line("stopped: the same command goes on from the last whole epoch of every run")
         sys.exit(130)
-    print("\n" + "\n".join(table_lines(comparison)))
-    for name in ("report.html", "results.csv", "comparison.json"):
-        print(out / name)
+    written = [str(out / name) for name in ("report.html", "results.csv", "comparison.json")]
+    print_line("\n".join(["", *table_lines(comparison), *written]))
     if comparison["failed"]:
         sys.exit(1)
 
@@ -112,7 +118,7 @@ def compare(
         return comparison
 
     schedule = Schedule(tasks, jobs, report, lock=lock)
-    print(f"{len(tasks)} runs in {out}, {len(schedule.results)} of them finished", flush=True)
+    print_line(f"{len(tasks)} runs in {out}, {len(schedule.results)} of them finished")
     schedule.run()
     return report(schedule)
 
