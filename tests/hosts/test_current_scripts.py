@@ -116,7 +116,7 @@ def test_trains_without_labels(
             {"method_kwargs.own_wight": 1},
             "method_kwargs.own_wight=1 is not allowed: expected own_weight, or",
         ),
-        ({"backbone.name": "timm:nothing"}, "backbone='timm:nothing' is not allowed: expected"),
+        ({"backbone.name": "timm:nothing"}, "backbone.name='timm:nothing' is not allowed: exp"),
     ],
 )
 def test_a_users_mistake_is_one_line(
