@@ -24,6 +24,12 @@ USAGE = """usage: solo-rekd COMMAND ...
 `solo-rekd pretrain --method rekd --help` shows every flag of the method.
 """
 
+# what is wrong with a place that the user named, not with the program
+PLACES = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+    *(errno.EACCES, errno.EROFS, errno.ENOSPC),
+)
+
 
 def demo(argv: list[str]) -> None:
     """Runs the demo."""
@@ -114,7 +120,8 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
 def main() -> None:
     """Entry point of `solo-rekd`."""
     logging.basicConfig(format="%(message)s")
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # a terminal without a ±
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # no ± in ASCII
     logging.getLogger("solo_rekd").setLevel(logging.INFO)
     command, argv = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
     if command in ("-h", "--help"):
@@ -130,7 +137,7 @@ def main() -> None:
     except UserError as error:
         sys.exit(report(error))
     except OSError as error:
-        if error.filename is None and error.errno != errno.ENOSPC:
+        if command == "run" or error.errno not in PLACES:  # a script's errors are its own
             raise
         sys.exit(report(UserError(f"{error.filename or command}: {error.strerror}")))
     except KeyboardInterrupt:

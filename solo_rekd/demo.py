@@ -5,7 +5,6 @@ epochs by the host's MoCo v2+ and SimCLR and by ReKD, and judged untrained too, 
 `solo-rekd compare` does it.
 """
 
-import os
 from pathlib import Path
 
 from solo_rekd.errors import OneLineParser
@@ -60,8 +59,9 @@ def main(argv: list[str]) -> None:
     write_digits(args.out / "digits")
 
     from solo_rekd.compare.main import main as compare
+    from solo_rekd.compare.schedule import cores
 
-    jobs = min(2, len(os.sched_getaffinity(0)))
+    jobs = min(2, cores())
     folders = ["--data", str(args.out / "digits"), "--out", str(args.out)]
     length = ["--epochs", str(args.epochs), "--jobs", str(jobs)]
     title = ["--title", "Handwritten digits"]

@@ -14,17 +14,20 @@ from solo_rekd.errors import UserError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     """Gives a path beside `path`, and puts what was written there in its place at the end.
 
     Args:
         path: the file to write or to replace; it stays as it was where the block raises.
+        sync: whether the content is to be on the disk first, for else a power cut may leave the
+            name without it; a network's disk may take its time.
     """
     unfinished = path.with_name(f"{path.name}.unfinished")
     try:
         yield unfinished
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())  # else the name may outlive a power cut, and the content not
+        if sync:
+            with unfinished.open("rb") as file:
+                os.fsync(file.fileno())
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -65,9 +68,9 @@ def digest_files(paths: Iterable[str], *facts: str, root: str | Path | None = No
     return digest.hexdigest()
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Writes `content` as indented JSON, whole or not at all."""
-    with replacing(path) as unfinished:
+def write_json(path: Path, content: Any, sync: bool = True) -> None:
+    """Writes `content` as indented JSON, whole or not at all; `sync` as in `replacing`."""
+    with replacing(path, sync) as unfinished:
         unfinished.write_text(json.dumps(content, indent=2) + "\n")
 
 

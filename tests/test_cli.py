@@ -196,6 +196,20 @@ def test_a_path_that_the_system_refuses_is_one_line(solo: Solo, tmp_path: Path) 
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["run", "list"])
+def test_what_is_not_the_users_mistake_keeps_its_traceback(
+    command: str, solo: Solo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = errno.ENOENT if command == "run" else errno.EMFILE
+
+    def fail(argv: list[str]) -> None:
+        raise OSError(number, "no", "file")
+
+    monkeypatch.setitem(cli.COMMANDS, command, fail)
+    with pytest.raises(OSError, match="no"):
+        solo(command)
+
+
 @pytest.mark.parametrize(
     ("raised", "code"), [(KeyboardInterrupt(), 130), (OSError(errno.ENOSPC, "No space left"), 2)]
 )

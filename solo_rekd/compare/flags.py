@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from solo_rekd.backbones import HOST_NAMES, SMALL_IMAGE, settle_stem
@@ -210,12 +211,13 @@ def _distillation(plan: Plan, arm: Arm, teacher_checkpoint: str | None) -> dict[
     settings: dict[str, Any] = {"queue_size": plan.queue_size, "teacher": plan.teacher}
     if not arm.online:
         settings["teacher_mode"] = "frozen"
-    if "teacher_checkpoint" in arm.settings:
-        return settings  # a file of its own, whose stem need not be the plan's
+    own = arm.settings.get("teacher_checkpoint")
+    if own is not None and str(Path(own).resolve()) != plan.teacher_checkpoint:
+        return settings  # of another file, whose stem need not be the plan's
     settings["teacher_stem"] = plan.teacher_stem
     if arm.shares_teacher:
         settings["teacher_checkpoint"] = teacher_checkpoint
-    elif arm.method == "rekd":
+    elif arm.method == "rekd" and own is None:
         # a short run would end before the teacher's relations count
         settings["teacher_warmup_epochs"] = min(RekdConfig.teacher_warmup_epochs, plan.epochs // 4)
     return settings

@@ -17,8 +17,9 @@ from PIL import Image
 from torchvision.datasets import folder as image_folder
 from tqdm import tqdm
 
+from solo_rekd.compare.schedule import cores
 from solo_rekd.errors import UserError
-from solo_rekd.files import decoding, digest_files, read_json, write_json
+from solo_rekd.files import decoding, digest_files, read_json, replacing
 
 PART = 128  # images that are in memory at once
 SAMPLE = 256  # images whose headers tell the size of all
@@ -58,9 +59,9 @@ def write(paths: Sequence[str], out: Path, limit_bytes: int) -> bool:
     try:
         places = _write_pixels(paths, unfinished / "pixels.bin")
         size = (unfinished / "pixels.bin").stat().st_size
-        write_json(
-            unfinished / "index.json", {"identity": identity, "size": size, "places": places}
-        )
+        index = {"identity": identity, "size": size, "places": places}
+        with replacing(unfinished / "index.json") as file:
+            file.write_text(json.dumps(index))
         shutil.rmtree(out, ignore_errors=True)
         unfinished.rename(out)
     finally:
@@ -100,8 +101,7 @@ def estimate_bytes(paths: Sequence[str]) -> int:
     sizes = []
     for path in sample:
         with decoding(path), Image.open(path) as image:
-            if image.mode in DEEP:
-                raise UserError(f"{path} has {image.mode} pixels, which would be cut to 8 bits")
+            _refuse_deep(path, image)
             sizes.append(3 * image.width * image.height)
     return round(sum(sizes) / len(sizes) * len(paths))
 
@@ -109,7 +109,7 @@ def estimate_bytes(paths: Sequence[str]) -> int:
 def _write_pixels(paths: Sequence[str], out: Path) -> dict[str, tuple[int, int, int]]:
     """Writes the images one after the other; returns offset, height and width of each."""
     places: dict[str, tuple[int, int, int]] = {}
-    with out.open("wb") as file, ThreadPool(len(os.sched_getaffinity(0))) as threads:
+    with out.open("wb") as file, ThreadPool(cores()) as threads:
         # part by part: a pool does not wait for the disk
         parts = (paths[start : start + PART] for start in range(0, len(paths), PART))
         decoded = chain.from_iterable(threads.imap(_pixels, part, chunksize=4) for part in parts)
@@ -123,8 +123,14 @@ def _write_pixels(paths: Sequence[str], out: Path) -> dict[str, tuple[int, int, 
     return places
 
 
+def _refuse_deep(path: str, image: Image.Image) -> None:
+    if image.mode in DEEP:
+        raise UserError(f"{path} has {image.mode} pixels: give images of 8 bits a colour")
+
+
 def _pixels(path: str) -> np.ndarray:
     with decoding(path), Image.open(path) as image:
+        _refuse_deep(path, image)
         return np.asarray(image.convert("RGB"))
 
 

@@ -1,5 +1,6 @@
 """Runs as processes side by side: what waits for what, what is finished, and how far all is."""
 
+import errno
 import os
 import re
 import signal
@@ -72,7 +73,7 @@ class Schedule:
         tasks: what to run.
         jobs: how many at a time.
         on_end: called after a task has finished or failed.
-        command: what runs a task; its folder is added.
+        command: what runs a task; its folder is added, and this process, with which it ends.
         lock: descriptor of a file that the processes keep open, so that its lock outlives a
             parent that is killed.
 
@@ -139,7 +140,7 @@ class Schedule:
         (task.folder / PROGRESS).unlink(missing_ok=True)
         with (task.folder / LOG).open("ab") as log:
             popen = subprocess.Popen(
-                [*self.command, str(task.folder)],
+                [*self.command, str(task.folder), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -214,7 +215,14 @@ class Schedule:
 
 def threads(jobs: int) -> int:
     """Threads for each of so many processes, where OMP_NUM_THREADS does not say."""
-    return max(1, len(os.sched_getaffinity(0)) // jobs)
+    return max(1, cores() // jobs)
+
+
+def cores() -> int:
+    """Those that this process may use, of those that there are."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def figures(result: Mapping[str, Any]) -> str:
@@ -245,7 +253,9 @@ def print_line(text: str) -> None:
     try:
         tqdm.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):  # of a pipe, of a terminal
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -73,7 +73,8 @@ class Progress:
             if seconds - written >= 1:
                 written = seconds
                 done = (before + share * self.weights[stage]) / sum(self.weights.values())
-                write_json(self.path, {"stage": stage, "done": done, "seconds": seconds})
+                told = {"stage": stage, "done": done, "seconds": seconds}
+                write_json(self.path, told, sync=False)
 
         tell(share)
         return tell
@@ -148,7 +149,8 @@ def pretrain(
         newest = newest_checkpoint(checkpoints)
     if newest is None:
         raise UserError(f"{checkpoints} holds no checkpoint after the pretraining")
-    for path in checkpoints.glob(CHECKPOINTS):  # of earlier parts
+    # of earlier parts, and what a kill left of one
+    for path in (*checkpoints.glob(CHECKPOINTS), *checkpoints.glob(f"{CHECKPOINTS}.unfinished")):
         if path != newest:
             path.unlink()
     lines = read_json_lines(history)
@@ -252,20 +254,22 @@ def reason(error: Exception) -> str:
 
 
 def end_with(parent: int) -> None:
-    """Ends this process and those of its session once `parent` is gone, killed without a word."""
+    """Ends this process and those that it started once `parent` is gone, killed without a word."""
     while os.getppid() == parent:
         time.sleep(POLL)
-    os.killpg(os.getpgrp(), signal.SIGTERM)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def main() -> int:
     """Runs one job; returns the exit status: 2 after a mistake of the user's, 1 after any other."""
     parser = argparse.ArgumentParser(prog="python -m solo_rekd.compare.worker")
     parser.add_argument("folder", type=Path, help="of the run, with job.json in it")
-    folder = parser.parse_args().folder
+    parser.add_argument("parent", type=int, nargs="?", help="process with which to end")
+    folder, parent = vars(parser.parse_args()).values()
     # a log must not get the prints after the errors
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+    if parent is not None:
+        Thread(target=end_with, args=(parent,), daemon=True).start()
     logging.basicConfig(format="%(message)s")
     _log.setLevel(logging.INFO)
     try:

@@ -80,7 +80,8 @@ def finish_pretrain(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
     def parse_pretrain() -> Namespace:
         classic_help.show_help()
         args = parse()
-        vars(args).update(HOSTS_OWN)  # our commands have flags for these
+        for name, value in HOSTS_OWN.items():
+            vars(args).setdefault(name, value)  # our commands have flags for these
         prepare_dali(args)
         if args.method in OBJECTIVES or classic_backbones.is_ours(args.encoder):
             honour_crop_size(args)

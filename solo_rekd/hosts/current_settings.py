@@ -21,7 +21,7 @@ from torch import nn
 
 from solo_rekd.backbones import build_backbone, refuse_unknown
 from solo_rekd.errors import UserError, refuse, refuse_beyond
-from solo_rekd.hosts.current_backbones import HOST_BACKBONES, is_ours
+from solo_rekd.hosts.current_backbones import is_ours
 from solo_rekd.hosts.current_evaluation import evaluate_at, read_run, trained_view
 from solo_rekd.hosts.current_machine import fit_devices
 from solo_rekd.hosts.distilled import refuse_empty_epoch
@@ -160,7 +160,7 @@ def prepare(cfg: DictConfig, schedulers: Collection[str], required: tuple[str, .
     if cfg.data.dataset in FOLDERS and not cfg.data.get("no_labels"):
         refuse_folders({f"data.{key}": cfg.data.get(key) for key in ("train_path", "val_path")})
     name = cfg.backbone.name
-    refuse_unknown("backbone.name", name, HOST_BACKBONES)
+    refuse_unknown("backbone.name", name, BaseMethod._BACKBONES)
     if name == "resnet50x2" and cfg.data.dataset in CIFAR:
         limit = f"another backbone with {cfg.data.dataset}, whose stem the host makes too narrow"
         raise refuse("backbone.name", name, limit)

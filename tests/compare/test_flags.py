@@ -1,3 +1,4 @@
+import os
 from collections.abc import Mapping
 
 import pytest
@@ -102,9 +103,14 @@ def test_an_arm_learns_from_the_network_that_the_report_judges(plan):
     assert judged["stem"] == student_flags(made, "rekd", checkpoint="t")["teacher_stem"]
 
 
+FILE = "teacher_checkpoint"
+
+
 def test_a_file_of_its_own_has_a_stem_of_its_own(plan):
-    for arm in ("rekd+teacher_checkpoint=t", "rekd+teacher_mode=online+teacher_checkpoint=t"):
-        assert "teacher_stem" not in student_flags(plan(teacher_stem="imagenet"), arm)
+    made = plan(teacher_stem="imagenet", teacher_checkpoint=os.path.abspath("plans.pt"))
+    for file, stem in (("t.pt", None), ("plans.pt", "imagenet")):
+        for arm in (f"rekd+teacher_checkpoint={file}", f"seed+teacher_mode=online+{FILE}={file}"):
+            assert student_flags(made, arm).get("teacher_stem") == stem
 
 
 def test_a_frozen_teacher_of_its_own(plan):

@@ -119,11 +119,14 @@ def test_more_than_a_part_of_the_images(tmp_path, monkeypatch):
     assert reds == list(range(8))
 
 
-def test_images_of_more_than_8_bits_are_refused(tmp_path):
-    path = tmp_path / "deep.png"
-    Image.fromarray(np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)).save(path)
+@pytest.mark.parametrize("sample", [1, 2])
+def test_images_of_more_than_8_bits_are_refused(sample, tmp_path, monkeypatch):
+    monkeypatch.setattr(pixels, "SAMPLE", sample)  # the first image, or both
+    paths = [str(tmp_path / name) for name in ("plain.png", "deep.png")]
+    Image.new("RGB", (64, 64)).save(paths[0])
+    Image.fromarray(np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)).save(paths[1])
     with pytest.raises(UserError, match=r"deep\.png has I;16 pixels"):
-        pixels.write([str(path)], tmp_path / "pixels", LIMIT)
+        pixels.write(paths, tmp_path / "pixels", LIMIT)
 
 
 def test_a_further_image_is_decoded_too(images, tmp_path):

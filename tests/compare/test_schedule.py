@@ -1,5 +1,6 @@
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -233,10 +234,13 @@ sys.exit(7)
 """
 
 
-def test_the_runs_go_on_where_nobody_reads_their_lines():
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    process = subprocess.Popen([sys.executable, "-c", PRINTER], **pipes)
-    process.stdout.close()
+@pytest.mark.parametrize("open_ends", [os.pipe, pty.openpty], ids=["pipe", "terminal"])
+def test_the_runs_go_on_where_nobody_reads_their_lines(open_ends):
+    reader, writer = open_ends()
+    command = [sys.executable, "-c", PRINTER]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=writer)
+    os.close(writer)
+    os.close(reader)
     process.stdin.close()
     assert process.wait(60) == 7
 

@@ -135,6 +135,7 @@ def test_a_half_written_checkpoint_is_passed_over(job: Job) -> None:
     work(run)
     (line,) = history(run)
     whole = newest_checkpoint(run / "pretrain")
+    whole.with_name(f"{whole.name}.unfinished").touch()  # by a kill
     half = whole.with_name(whole.name.replace("-ep=0", "-ep=1"))
     half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     assert newest_checkpoint(run / "pretrain") == whole
@@ -145,6 +146,7 @@ def test_a_half_written_checkpoint_is_passed_over(job: Job) -> None:
     newest = newest_checkpoint(run / "pretrain")
     assert newest.name.endswith("-ep=1.ckpt")
     assert newest != half
+    assert [path for path in run.glob("pretrain/*/*/*") if path.suffix != ".json"] == [newest]
 
 
 def test_newest_is_of_the_highest_epoch(tmp_path: Path, online: dict[str, Any]) -> None:
@@ -228,25 +230,27 @@ def test_failure_in_the_middle_ends_with_its_reason(job: Job) -> None:
     assert not (run / "result.json").exists()
 
 
-# starts a session, as a comparison does, and dies without a word
+# starts a run as a comparison does, and dies without a word while that still imports
 KILLED = """
-import os, subprocess, sys, time
-code = "import os, time; from solo_rekd.compare import worker; print('up', flush=True); "
-code += "worker.end_with(os.getppid())"
-child = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stdout=-1, text=True)
-child.stdout.readline()
-print(child.pid, flush=True)
+import os, subprocess, sys
+from pathlib import Path
+from solo_rekd.compare.schedule import Schedule, Task
+schedule = Schedule([Task("a", 0, Path(sys.argv[1]), dict)], 1, print)
+print(schedule._launch(schedule.tasks[0]).popen.pid, flush=True)
 os.kill(os.getpid(), 9)
 """
 
 
-def test_a_run_ends_with_its_comparison() -> None:
-    parent = subprocess.run([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True)
+def test_a_run_ends_with_its_comparison(job: Job) -> None:
+    run = job("simclr", max_epochs=1000)
+    code = KILLED.replace("dict)", f"lambda: {read(run, 'job.json')!r})")
+    parent = subprocess.run([sys.executable, "-c", code, run], stdout=subprocess.PIPE, text=True)
     worker = int(parent.stdout)
-    deadline = time.monotonic() + 30
-    while Path(f"/proc/{worker}").exists() and "State:\tZ" not in status(worker):
+    deadline = time.monotonic() + 120
+    while "State:\tZ" not in status(worker):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    assert "Error" not in (run / "log.txt").read_text()  # it did not end by itself
 
 
 def status(pid: int) -> str:
