@@ -7,7 +7,7 @@ epochs by the host's MoCo v2+ and SimCLR and by ReKD, and judged untrained too, 
 
 from pathlib import Path
 
-from solo_rekd.errors import OneLineParser
+from solo_rekd.errors import OneLineParser, at_least
 
 IMAGE_SIZE = 32
 # the longest run first, beside which the others fit
@@ -49,8 +49,6 @@ def write_digits(folder: Path) -> None:
 
 def main(argv: list[str]) -> None:
     """Runs the demo from the command line."""
-    from solo_rekd.compare.options import at_least
-
     parser = OneLineParser(prog="solo-rekd demo", description=__doc__)
     add = parser.add_argument
     add("--out", type=Path, default=Path("runs/demo"), help="data and results")

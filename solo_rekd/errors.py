@@ -4,10 +4,10 @@ import argparse
 import difflib
 import importlib.util
 import sys
-from collections.abc import Iterable, Sequence
-from math import inf
+from collections.abc import Callable, Iterable, Sequence
+from math import inf, isinf
 from types import TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 class UserError(Exception):
@@ -54,6 +54,21 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises the mistake as a UserError."""
         raise UserError(message)
+
+
+def at_least(kind: Callable[[str], Any], minimum: float) -> Callable[[str], Any]:
+    """Makes a type of argument: a finite number from `minimum` on."""
+
+    def read(text: str) -> Any:
+        value = kind(text)
+        if not value >= minimum:
+            raise argparse.ArgumentTypeError(f"{text} is less than {minimum:g}")
+        if isinf(value):
+            raise argparse.ArgumentTypeError(f"{text} is not finite")
+        return value
+
+    read.__name__ = "whole number" if kind is int else "number"
+    return read
 
 
 def report(error: UserError) -> int:

@@ -1,7 +1,6 @@
 """The command line of `solo-rekd compare`."""
 
 import argparse
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from solo_rekd.backbones import SMALL_IMAGE, STEMS
 from solo_rekd.compare.arms import METHODS
 from solo_rekd.compare.plan import QUEUE_SIZE
-from solo_rekd.errors import OneLineParser
+from solo_rekd.errors import OneLineParser, at_least
 from solo_rekd.hosts.evaluation import MEAN, STD
 from solo_rekd.hosts.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
 
@@ -28,21 +27,6 @@ the first of which is the student without any training; or a method with setting
 Teachers are frozen, trained once by mocov2plus on the same images, unless an arm says
 teacher_mode=online.
 """
-
-
-def at_least(kind: Callable[[str], Any], minimum: float) -> Callable[[str], Any]:
-    """Makes a type of argument: a finite number from `minimum` on."""
-
-    def read(text: str) -> Any:
-        value = kind(text)
-        if not value >= minimum:
-            raise argparse.ArgumentTypeError(f"{text} is less than {minimum:g}")
-        if math.isinf(value):
-            raise argparse.ArgumentTypeError(f"{text} is not finite")
-        return value
-
-    read.__name__ = "whole number" if kind is int else "number"
-    return read
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -5,7 +5,6 @@ The folder holds `pixels.bin`, the RGB bytes of every image one after the other,
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Sequence
 from itertools import chain
@@ -46,7 +45,7 @@ def write(paths: Sequence[str], out: Path, limit_bytes: int) -> bool:
     """
     # changes when a file is added, renamed, or written again
     identity = digest_files(paths, "st_size", "st_mtime_ns")
-    if _is_whole(out) and _read_index(out)["identity"] == identity:
+    if _holds(out, identity):
         return True
     estimate = estimate_bytes(paths)
     if estimate > limit_bytes:
@@ -78,7 +77,7 @@ def install(out: str | Path) -> None:
         out: the folder that `write` wrote.
     """
     out, decode = Path(out), image_folder.pil_loader
-    places = _read_index(out)["places"]
+    places = json.loads((out / "index.json").read_text())["places"]
     pixels = np.memmap(out / "pixels.bin", dtype=np.uint8, mode="r")
 
     def load(path: str) -> Image.Image:
@@ -109,7 +108,7 @@ def estimate_bytes(paths: Sequence[str]) -> int:
 def _write_pixels(paths: Sequence[str], out: Path) -> dict[str, tuple[int, int, int]]:
     """Writes the images one after the other; returns offset, height and width of each."""
     places: dict[str, tuple[int, int, int]] = {}
-    with out.open("wb") as file, ThreadPool(cores()) as threads:
+    with replacing(out) as whole, whole.open("wb") as file, ThreadPool(cores()) as threads:
         # part by part: a pool does not wait for the disk
         parts = (paths[start : start + PART] for start in range(0, len(paths), PART))
         decoded = chain.from_iterable(threads.imap(_pixels, part, chunksize=4) for part in parts)
@@ -118,8 +117,6 @@ def _write_pixels(paths: Sequence[str], out: Path) -> dict[str, tuple[int, int, 
             height, width, _ = pixels.shape
             places[path] = (file.tell(), height, width)
             file.write(pixels.tobytes())
-        file.flush()
-        os.fsync(file.fileno())
     return places
 
 
@@ -134,10 +131,7 @@ def _pixels(path: str) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def _is_whole(out: Path) -> bool:
+def _holds(out: Path, identity: str) -> bool:
     index, pixels = read_json(out / "index.json") or {}, out / "pixels.bin"
-    return pixels.exists() and pixels.stat().st_size == index.get("size")
-
-
-def _read_index(out: Path) -> dict:
-    return json.loads((out / "index.json").read_text())
+    same = index.get("identity") == identity
+    return same and pixels.exists() and pixels.stat().st_size == index.get("size")

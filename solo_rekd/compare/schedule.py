@@ -262,12 +262,12 @@ def print_line(text: str) -> None:
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Makes the signals of `ENDING` what Ctrl-C is; one that is ignored, as by nohup, stays so."""
-    previous = {number: signal.getsignal(number) for number in ENDING}
-    taken = [number for number in ENDING if previous[number] is not signal.SIG_IGN]
-    for number in taken:
+    handlers = {number: signal.getsignal(number) for number in ENDING}
+    previous = {n: handler for n, handler in handlers.items() if handler is not signal.SIG_IGN}
+    for number in previous:
         signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        for number in taken:
-            signal.signal(number, previous[number])
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -265,15 +265,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m solo_rekd.compare.worker")
     parser.add_argument("folder", type=Path, help="of the run, with job.json in it")
     parser.add_argument("parent", type=int, nargs="?", help="process with which to end")
-    folder, parent = vars(parser.parse_args()).values()
+    args = parser.parse_args()
     # a log must not get the prints after the errors
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    if parent is not None:
-        Thread(target=end_with, args=(parent,), daemon=True).start()
+    if args.parent is not None:
+        Thread(target=end_with, args=(args.parent,), daemon=True).start()
     logging.basicConfig(format="%(message)s")
     _log.setLevel(logging.INFO)
     try:
-        work(folder)
+        work(args.folder)
     except UserError as error:
         return report(error)
     except Exception as error:

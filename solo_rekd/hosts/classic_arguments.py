@@ -43,6 +43,11 @@ def honour_crop_size(args: Namespace) -> None:
         classic_dali.evaluate_at(side, before_crop(side), args.mean, args.std)
 
 
+def fix_side(args: Namespace) -> None:
+    """Makes `--crop_size` of an evaluation the side that its images have, whatever was asked."""
+    args.crop_size = [FIXED_SIDES.get(args.dataset, args.crop_size[0])]
+
+
 def prepare_dali(args: Namespace) -> None:
     """Checks `--dali` before anything runs, and loads on the CPU where there is no GPU.
 
@@ -117,7 +122,7 @@ def complete_linear(args: Namespace) -> Namespace:
     """
     if args.pretrained_feature_extractor is None:
         raise UserError("--pretrained_feature_extractor, the checkpoint to evaluate, is missing")
-    args.crop_size = [FIXED_SIDES.get(args.dataset, args.crop_size[0])]
+    fix_side(args)
     prepare_dali(args)
     if classic_backbones.is_ours(args.encoder):
         honour_crop_size(args)

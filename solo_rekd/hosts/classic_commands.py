@@ -38,7 +38,6 @@ from solo_rekd.hosts.classic_loaders import (
 )
 from solo_rekd.hosts.classic_progress import BatchCount, History, ShareDone, TotalProgress
 from solo_rekd.hosts.distilled import refuse_empty_epoch, refuse_other_method
-from solo_rekd.hosts.evaluation import FIXED_SIDES
 from solo_rekd.hosts.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE, LIMITS, Limits
 from solo_rekd.teachers.checkpoint import read_checkpoint
 
@@ -345,6 +344,6 @@ def parse_knn() -> Namespace:
     args = parser.parse_args()
     # what the host's set-up of linear evaluation reads besides
     args.optimizer, args.gpus, args.patch_size = "sgd", "0", 16
-    args.crop_size = [FIXED_SIDES.get(args.dataset, args.crop_size[0])]
+    classic_arguments.fix_side(args)
     utils.additional_setup_linear(args)
     return args

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from processes import is_alive
 
 from solo_rekd.compare import schedule as module
 from solo_rekd.compare.schedule import (
@@ -182,14 +183,6 @@ try:
 except KeyboardInterrupt:
     sys.exit(130)
 """
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"  # dead, but nobody has asked
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -1,6 +1,6 @@
 # What every method of a comparison shares on an image folder: data, student, augmentation,
-# optimiser, epochs. The values are MoCo v2's (arXiv 2003.04297), but for the warm-up and the momentum,
-# the host's.
+# optimiser, epochs. The values are MoCo v2's (arXiv 2003.04297), but for the warm-up and the
+# momentum, the host's.
 # Usage: bash METHOD.sh DATA STUDENT CROP_SIZE [FLAGS ...], DATA holding train/ and val/.
 # Flags given last win.
 set -euo pipefail
