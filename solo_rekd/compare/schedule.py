@@ -208,6 +208,9 @@ class Schedule:
             for popen in popens:
                 with suppress(subprocess.TimeoutExpired):
                     popen.wait(max(0, deadline - time.monotonic()))
+        for folder in self.processes:
+            for path in folder.rglob("*.unfinished"):  # what they were writing
+                path.unlink()
         self.processes.clear()
         for number, handler in zip(again, previous, strict=True):
             signal.signal(number, handler)

@@ -167,6 +167,7 @@ def test_the_share_done_counts_a_run_that_was_stopped(tmp_path):
 FAMILY = """
 import os, pathlib, subprocess, sys, time
 loader = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+(pathlib.Path(sys.argv[1]) / "last.ckpt.unfinished").touch()
 (pathlib.Path(sys.argv[1]) / "pids").write_text(f"{os.getpid()} {loader.pid} ")
 time.sleep(60)
 """
@@ -198,6 +199,7 @@ def test_an_interruption_ends_every_process(number, tmp_path):
     parent.send_signal(number)
     assert parent.wait(30) == 130
     assert not any(map(is_alive, pids))
+    assert not list(tmp_path.rglob("*.unfinished"))
 
 
 def test_a_signal_that_is_ignored_stays_so(monkeypatch):
