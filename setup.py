@@ -84,7 +84,11 @@ setup(
         "onnx": ONNX,
         "test": ["pytest>=9", "pytest-cov", "ruff", "mypy", *COMPARE, *ONNX],
     },
-    entry_points={"console_scripts": ["solo-rekd = solo_rekd.cli:main"]},
+    entry_points={
+        "console_scripts": ["solo-rekd = solo_rekd.cli:main"],
+        "lightning.pytorch.callbacks_factory": ["solo-rekd = solo_rekd.hosts.callbacks:current"],
+        "pytorch_lightning.callbacks_factory": ["solo-rekd = solo_rekd.hosts.callbacks:classic"],
+    },
     cmdclass={"build_py": BuildWithHook},
     zip_safe=False,
 )

@@ -3,6 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
+import pytorch_lightning as pl
 from solo.args import setup
 from solo.methods import METHODS
 from solo.methods.base import BaseMomentumMethod
@@ -45,6 +46,11 @@ class ClassicMethod(Distilled, BaseMomentumMethod):
         parser = BaseMomentumMethod.add_model_specific_args(parent_parser)
         add_flags(parser, cls.objective_class.config_class, cls.name)
         return parser
+
+
+def callbacks() -> list[pl.Callback]:
+    """What the plug-in adds to every trainer of this host; each acts on runs of ours alone."""
+    return []
 
 
 def activate() -> None:

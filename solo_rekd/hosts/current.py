@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import lightning.pytorch as pl
 from omegaconf import DictConfig
 from solo.data.pretrain_dataloader import (
     CustomDatasetWithoutLabels,
@@ -100,6 +101,11 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
         if not self.training:
             out["z"] = normalize(self.objective.projector(out["feats"]), dim=1)
         return out
+
+
+def callbacks() -> list[pl.Callback]:
+    """What the plug-in adds to every trainer of this host; each acts on runs of ours alone."""
+    return []
 
 
 def activate() -> None:
