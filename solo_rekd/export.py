@@ -26,7 +26,7 @@ Writes the student of a checkpoint, without projector, momentum twin, teacher an
 TARGET.safetensors holds its weights under torchvision's or timm's names, TARGET.onnx the whole
 network, images (N, 3, crop_size, crop_size) to features, for any N.
 
-How it was trained is read from args.json beside the checkpoint, where the hosts write it; what is
+How it was trained is read from the checkpoint, or of an older one from args.json beside it; what is
 given here comes before. It goes into the file as metadata.
 """
 
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
     options = vars(make_parser().parse_args(argv))
     checkpoint, target = options.pop("checkpoint"), options.pop("target")
     given = {name: value for name, value in options.items() if value is not None}
-    facts = export(checkpoint, target, read_student(checkpoint.parent) | given)
+    facts = export(checkpoint, target, read_student(checkpoint) | given)
     print(f"wrote {target}, {target.stat().st_size / 1e6:.1f} MB")
     for name, value in facts.items():
         print(f"  {name:<14}{value}")
@@ -91,7 +91,9 @@ def export(checkpoint: Path, target: Path, trained: Mapping[str, Any]) -> dict[s
         raise refuse("checkpoint", str(checkpoint), "a file that exists")
     for name in ("encoder", "crop_size"):
         if name not in trained:
-            raise UserError(f"--{name} is missing: no args.json beside {checkpoint} tells it")
+            raise UserError(
+                f"--{name} is missing: neither {checkpoint} nor an args.json beside it tells it"
+            )
     for name in ("mean", "std"):
         for value in trained.get(name, ()):
             refuse_beyond(name, value, *LIMITS[name])

@@ -151,7 +151,11 @@ def test_command_reads_the_run_and_obeys_its_flags(
     [
         ("student.pt", {}, "target='{0}/student.pt' is not allowed: expected a file that ends in"),
         ("no/student.onnx", {}, "target='{0}/no/student.onnx' is not allowed: expected a file in"),
-        ("student.onnx", {}, "--encoder is missing: no args.json beside {0}/run.ckpt tells it"),
+        (
+            "student.onnx",
+            {},
+            "--encoder is missing: neither {0}/run.ckpt nor an args.json beside it tells it",
+        ),
         ("student.onnx", {"encoder": "alexnet"}, "--crop_size is missing"),
         ("student.onnx", {"encoder": "alexnett"}, "--crop_size is missing"),
         ("student.onnx", {"encoder": "alexnett", "crop_size": 32}, "student='alexnett' is not"),

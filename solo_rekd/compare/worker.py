@@ -9,7 +9,6 @@ import json
 import logging
 import math
 import os
-import re
 import shlex
 import signal
 import sys
@@ -27,8 +26,8 @@ from solo_rekd import hosts
 from solo_rekd.compare import pixels
 from solo_rekd.errors import UserError, report
 from solo_rekd.files import read_json_lines, replacing, write_json
+from solo_rekd.hosts.saved import epoch_of, newest_whole
 from solo_rekd.probe import linear_probe
-from solo_rekd.teachers import read_checkpoint
 
 POLL = 2.0  # seconds
 EMBEDDED = 2000  # images in embeddings.npz at most
@@ -140,13 +139,13 @@ def pretrain(
     history, checkpoints = folder / "history.jsonl", folder / "pretrain"
     argv = [*flags, "--save_checkpoint", "--checkpoint_frequency", "1"]
     argv += ["--checkpoint_dir", str(checkpoints)]
-    newest = newest_checkpoint(checkpoints)
+    newest = newest_whole(checkpoints.glob(CHECKPOINTS))
     done = epoch_of(newest) + 1 if newest else 0
     tell = progress.of("pretrain", done / epochs)
     if done < epochs:
         resume = ["--resume_from_checkpoint", str(newest)] if newest else []
         hosts.commands().pretrain([*argv, *resume], history, tell)
-        newest = newest_checkpoint(checkpoints)
+        newest = newest_whole(checkpoints.glob(CHECKPOINTS))
     if newest is None:
         raise UserError(f"{checkpoints} holds no checkpoint after the pretraining")
     # of earlier parts, and what a kill left of one
@@ -202,28 +201,6 @@ def evaluate_images(flags: list[str], progress: Callable[[float], None]) -> dict
     result = hosts.commands().linear(flags, progress)
     took = {"seconds": time.perf_counter() - started, "command": command("linear", flags)}
     return result | took
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The readable checkpoint of the highest epoch; one that was half-written is passed over.
-
-    Args:
-        folder: where the host put the checkpoints of every part of the training.
-    """
-    paths = folder.glob(CHECKPOINTS)
-    for path in sorted(paths, key=lambda p: (epoch_of(p), p.stat().st_mtime), reverse=True):
-        try:
-            read_checkpoint(path)
-        except UserError as error:
-            _log.warning("passed over: %s", error)
-        else:
-            return path
-    return None
-
-
-def epoch_of(checkpoint: Path) -> int:
-    """The epoch at whose end the host saved a checkpoint, from 0, by its name."""
-    return int(re.findall(r"-ep=(\d+)\.ckpt$", checkpoint.name)[0])
 
 
 def keep_embeddings(path: Path, features: Any, labels: Any, classes: list[str]) -> None:

@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 from solo.args import setup
 from solo.methods import METHODS
 from solo.methods.base import BaseMomentumMethod
+from solo.utils.auto_resumer import AutoResumer
 from solo.utils.pretrain_dataloader import CustomDatasetWithoutLabels
 from torch.utils.data import DataLoader
 
@@ -14,6 +15,7 @@ from solo_rekd import errors
 from solo_rekd.config import add_flags, from_settings
 from solo_rekd.errors import refuse
 from solo_rekd.hosts import classic_arguments, classic_backbones, classic_mends, mends
+from solo_rekd.hosts.classic_run import ClassicRun, same_run_only
 from solo_rekd.hosts.distilled import Distilled, is_registered, register
 from solo_rekd.objectives import HostRun
 
@@ -50,7 +52,7 @@ class ClassicMethod(Distilled, BaseMomentumMethod):
 
 def callbacks() -> list[pl.Callback]:
     """What the plug-in adds to every trainer of this host; each acts on runs of ours alone."""
-    return []
+    return [ClassicRun()]
 
 
 def activate() -> None:
@@ -65,6 +67,7 @@ def activate() -> None:
 
         classic_dali.apply()
     classic_backbones.register()
+    AutoResumer.find_checkpoint = same_run_only(AutoResumer.find_checkpoint)
     setup.parse_args_pretrain = classic_arguments.finish_pretrain(setup.parse_args_pretrain)
     setup.parse_args_linear = classic_arguments.finish_linear(setup.parse_args_linear)
     register(METHODS, ClassicMethod)

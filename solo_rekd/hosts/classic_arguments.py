@@ -1,29 +1,29 @@
 """What the plug-in adds between the classic host's command line and its run."""
 
-import dataclasses
 import functools
 import logging
+import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from solo import methods
-from solo.utils import auto_resumer, classification_dataloader
-from solo.utils.auto_resumer import AutoResumer
+from solo.utils import classification_dataloader
 from torch import nn
 
 from solo_rekd.errors import UserError, refuse
 from solo_rekd.hosts import classic_backbones, classic_help
-from solo_rekd.hosts.evaluation import FIXED_SIDES, before_crop, evaluation_pipeline
+from solo_rekd.hosts.classic_run import HOSTS_OWN, note_run
+from solo_rekd.hosts.evaluation import FIXED_SIDES, before_crop, evaluation_pipeline, needs_size
+from solo_rekd.hosts.run_settings import read_student
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.student import load_student
 from solo_rekd.teachers.formats import CLASSIC_HOST
 
 _log = logging.getLogger("solo_rekd")
 
-HOST_RUN_SETTINGS = tuple(AutoResumer.SHOULD_MATCH)
-# what the host's own script does, without a flag for it
-HOSTS_OWN = {"seed": classic_help.HOST_SEED, "stem": "auto"}
+TRAINED = ("crop_size", "mean", "std")  # of a training, which its evaluation takes over
 
 
 def has_dali() -> bool:
@@ -41,6 +41,38 @@ def honour_crop_size(args: Namespace) -> None:
 
         side = args.crop_size[0]
         classic_dali.evaluate_at(side, before_crop(side), args.mean, args.std)
+
+
+def fill_in_training(args: Namespace, argv: Sequence[str]) -> None:
+    """Gives an evaluation the size, mean and deviation of the training, where no flag gives others.
+
+    Args:
+        args: the parsed arguments, changed in place; those of a pretraining stay as they are.
+        argv: the words that they were parsed from.
+
+    Raises:
+        UserError: nothing says at which size one of our encoders was trained.
+    """
+    path = vars(args).get("pretrained_feature_extractor")
+    if path is None or not needs_size(args.dataset):
+        return
+    trained = read_student(Path(path))
+    given = {name for name in TRAINED for word in argv if _may_mean(word, name)}
+    for name in TRAINED:
+        if name in trained and name not in given:
+            value = trained[name]
+            setattr(args, name, value if isinstance(value, list) else [value])
+    if "crop_size" not in {*trained, *given} and classic_backbones.is_ours(args.encoder):
+        raise UserError(
+            f"--crop_size is missing: neither {path} nor an args.json beside it tells it: "
+            "give --crop_size N, the side in px of the images that the student was trained on"
+        )
+
+
+def _may_mean(word: str, name: str) -> bool:
+    """Whether argparse can take a word for the flag `name`, or for its beginning."""
+    beginning = word.partition("=")[0]
+    return len(beginning) > 2 and f"--{name}".startswith(beginning)
 
 
 def fix_side(args: Namespace) -> None:
@@ -67,17 +99,6 @@ def prepare_dali(args: Namespace) -> None:
         args.dali_device = "cpu"
 
 
-def tell_runs_apart(args: Namespace) -> None:
-    """Makes `--auto_resume` go on only from a run with the same seed, stem and objective.
-
-    The host compares few settings, none of a method: not the teacher, not the dictionary.
-    """
-    ours = OBJECTIVES.get(args.method)
-    names = [option.name for option in dataclasses.fields(ours.config_class)] if ours else []
-    AutoResumer.SHOULD_MATCH = [*HOST_RUN_SETTINGS, *HOSTS_OWN, *names]
-    auto_resumer.Namespace = functools.partial(Namespace, **HOSTS_OWN)  # of what a run tells
-
-
 def finish_pretrain(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
     """Wraps the host's parser of pretraining."""
 
@@ -90,9 +111,9 @@ def finish_pretrain(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
         prepare_dali(args)
         if args.method in OBJECTIVES or classic_backbones.is_ours(args.encoder):
             honour_crop_size(args)
+            note_run(args)
         if args.method in OBJECTIVES and args.no_labels:
             args.num_classes = 1  # the host counts the files of the folder
-        tell_runs_apart(args)
         return args
 
     return parse_pretrain
@@ -107,7 +128,9 @@ def finish_linear(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
 
     @functools.wraps(parse)
     def parse_linear() -> Namespace:
-        args = complete_linear(parse())
+        args = parse()
+        fill_in_training(args, sys.argv[1:])
+        args = complete_linear(args)
         load_encoder(args, only=CLASSIC_HOST)
         return args
 

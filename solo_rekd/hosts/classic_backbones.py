@@ -115,7 +115,7 @@ def let_through(args: Namespace) -> None:
     """
     if is_ours(args.encoder):
         stem = getattr(args, "stem", "auto")
-        trained = read_student(Path(args.pretrained_feature_extractor).parent)
+        trained = read_student(Path(args.pretrained_feature_extractor))
         if stem == "auto" and trained.get("encoder") == args.encoder:
             stem = settle_stem(args.encoder, trained["crop_size"], trained.get("stem", "auto"))
         args.backbone_args = backbone_args(args.encoder, args.crop_size[0], stem)

@@ -21,12 +21,12 @@ from solo.methods import METHODS
 from solo.methods.base import BaseMethod
 from solo.methods.linear import LinearModel
 from solo.utils.auto_resumer import AutoResumer
+from solo.utils.checkpointer import Checkpointer
 from solo.utils.knn import WeightedKNNClassifier
 from torch.nn.functional import normalize
 
 from solo_rekd.errors import OneLineParser, UserError, refuse, refuse_beyond
 from solo_rekd.hosts import classic_arguments, classic_backbones
-from solo_rekd.hosts.classic_checkpoints import WholeCheckpointer
 from solo_rekd.hosts.classic_features import Features, extract_features
 from solo_rekd.hosts.classic_help import own_flags
 from solo_rekd.hosts.classic_loaders import (
@@ -37,8 +37,10 @@ from solo_rekd.hosts.classic_loaders import (
     with_dali,
 )
 from solo_rekd.hosts.classic_progress import BatchCount, History, ShareDone, TotalProgress
+from solo_rekd.hosts.classic_run import ClassicRun, note_run
 from solo_rekd.hosts.distilled import refuse_empty_epoch, refuse_other_method
 from solo_rekd.hosts.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE, LIMITS, Limits
+from solo_rekd.hosts.run_record import KEY
 from solo_rekd.teachers.checkpoint import read_checkpoint
 
 SEEDS = 2**32  # how many there are
@@ -109,6 +111,7 @@ def parse(
     with command_line(rest):
         args = host_parser()
     args.seed = ours.seed
+    classic_arguments.fill_in_training(args, argv)
     classic_backbones.choose_stem(args, ours.stem)
     classic_arguments.honour_crop_size(args)
     return args
@@ -123,7 +126,10 @@ def parse_pretrain(argv: list[str]) -> Namespace:
     method, names = flag(argv, "method"), sorted(set(METHODS) - {"base", "linear"})
     if method not in names:
         raise refuse("method", method, names)
-    return parse(argv, setup.parse_args_pretrain)
+    args = parse(argv, setup.parse_args_pretrain)
+    if KEY not in vars(args):
+        note_run(args)
+    return args
 
 
 def make_trainer(args: Namespace, title: str, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -137,7 +143,7 @@ def make_trainer(args: Namespace, title: str, callbacks: list[pl.Callback]) -> p
         callbacks.append(pl.callbacks.LearningRateMonitor(logging_interval="epoch"))
     if args.enable_progress_bar:
         callbacks.append(TotalProgress(title))
-    return pl.Trainer.from_argparse_args(
+    trainer = pl.Trainer.from_argparse_args(
         args,
         logger=logger,
         callbacks=callbacks,
@@ -146,6 +152,10 @@ def make_trainer(args: Namespace, title: str, callbacks: list[pl.Callback]) -> p
         enable_model_summary=False,
         terminate_on_nan=True,
     )
+    for callback in trainer.callbacks:
+        if isinstance(callback, ClassicRun):
+            callback.args = args
+    return trainer
 
 
 def resume_from(args: Namespace) -> str | None:
@@ -209,7 +219,7 @@ def pretrain(
         callbacks.append(History(history))  # before the checkpoint: no epoch is saved without it
     checkpointer = None
     if args.save_checkpoint:
-        checkpointer = WholeCheckpointer(
+        checkpointer = Checkpointer(
             args,
             logdir=os.path.join(args.checkpoint_dir, args.method),
             frequency=args.checkpoint_frequency,
@@ -249,15 +259,14 @@ def linear(argv: list[str], progress: Callable[[float], None] | None = None) -> 
     """
     # the host's bare parser: what the plug-in wraps it in is for the host's script
     args = classic_arguments.complete_linear(parse(argv, setup.parse_args_linear.__wrapped__))
+    note_run(args)
     pl.seed_everything(args.seed)
     backbone = classic_arguments.load_encoder(args)
     model = with_dali(args, LinearModel, "ClassificationABC")(backbone, **vars(args))
     callbacks: list[pl.Callback] = [ShareDone(progress)] if progress else []
     if args.save_checkpoint:
         folder = os.path.join(args.checkpoint_dir, "linear")
-        callbacks.append(
-            WholeCheckpointer(args, logdir=folder, frequency=args.checkpoint_frequency)
-        )
+        callbacks.append(Checkpointer(args, logdir=folder, frequency=args.checkpoint_frequency))
     trainer = make_trainer(args, "linear evaluation", callbacks)
     train_loader, val_loader = classification_loaders(args)
     # the host validates without DALI

@@ -62,15 +62,19 @@ def pretrain_loader(args: Namespace) -> Any:
         [pretrain_dataloader.prepare_transform(args.dataset, **each) for each in kwargs],
         num_crops_per_aug=args.num_crops_per_aug,
     )
-    images = pretrain_dataloader.prepare_datasets(
+    return pretrain_dataloader.prepare_dataloader(
+        pretrain_images(args, transform), batch_size=args.batch_size, num_workers=args.num_workers
+    )
+
+
+def pretrain_images(args: Namespace, transform: Any) -> Any:
+    """The host's data set of pretraining; `transform` makes crops of an image."""
+    return pretrain_dataloader.prepare_datasets(
         args.dataset,
         transform,
         data_dir=args.data_dir,
         train_dir=args.train_dir,
         no_labels=args.no_labels,
-    )
-    return pretrain_dataloader.prepare_dataloader(
-        images, batch_size=args.batch_size, num_workers=args.num_workers
     )
 
 

@@ -13,6 +13,7 @@ from solo.data.pretrain_dataloader import (
 )
 from solo.methods import METHODS
 from solo.methods.base import BaseMomentumMethod
+from solo.utils.auto_resumer import AutoResumer
 from solo.utils.misc import omegaconf_select
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -29,6 +30,7 @@ from solo_rekd.hosts import (
     mends,
 )
 from solo_rekd.hosts.current_evaluation import has_dali
+from solo_rekd.hosts.current_run import CurrentRun, same_run_only
 from solo_rekd.hosts.distilled import Distilled, is_registered, refuse_divergence, register
 from solo_rekd.objectives import HostRun
 
@@ -105,7 +107,7 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
 
 def callbacks() -> list[pl.Callback]:
     """What the plug-in adds to every trainer of this host; each acts on runs of ours alone."""
-    return []
+    return [CurrentRun()]
 
 
 def activate() -> None:
@@ -121,5 +123,6 @@ def activate() -> None:
         current_dali.apply()
     current_backbones.register()
     current_settings.apply()
+    AutoResumer.find_checkpoint = same_run_only(AutoResumer.find_checkpoint)
     current_knn.apply()
     register(METHODS, CurrentMethod)

@@ -14,9 +14,9 @@ from solo.args import pretrain
 from solo.data import classification_dataloader
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from solo_rekd.files import read_json
 from solo_rekd.hosts.current_backbones import is_ours
 from solo_rekd.hosts.evaluation import FIXED_SIDES, before_crop, evaluation_pipeline
+from solo_rekd.hosts.run_record import read_settings
 from solo_rekd.objectives import OBJECTIVES
 
 DEFAULTS = {"crop_size": 224, "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
@@ -27,9 +27,9 @@ def has_dali() -> bool:
     return pretrain._dali_available
 
 
-def read_run(folder: Path) -> DictConfig | None:
-    """Reads what this host writes beside its checkpoints; None where it wrote nothing."""
-    run = read_json(folder / "args.json")
+def read_run(checkpoint: Path) -> DictConfig | None:
+    """Reads the configuration of the pretraining that wrote a checkpoint; None without one."""
+    run = read_settings(checkpoint)
     return OmegaConf.create(run) if run and "augmentations" in run else None
 
 

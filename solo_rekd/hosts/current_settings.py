@@ -15,17 +15,22 @@ from solo.args import linear, pretrain
 from solo.methods import METHODS
 from solo.methods.base import BaseMethod
 from solo.methods.linear import LinearModel
-from solo.utils.auto_resumer import AutoResumer
 from solo.utils.misc import omegaconf_select
 from torch import nn
 
 from solo_rekd.backbones import build_backbone, refuse_unknown
 from solo_rekd.errors import UserError, refuse, refuse_beyond
 from solo_rekd.hosts.current_backbones import is_ours
-from solo_rekd.hosts.current_evaluation import evaluate_at, read_run, trained_view
+from solo_rekd.hosts.current_evaluation import (
+    belongs_to_us,
+    evaluate_at,
+    read_run,
+    trained_view,
+)
 from solo_rekd.hosts.current_machine import fit_devices
+from solo_rekd.hosts.current_run import note_run
 from solo_rekd.hosts.distilled import refuse_empty_epoch
-from solo_rekd.hosts.evaluation import FOLDERS, refuse_folders
+from solo_rekd.hosts.evaluation import FOLDERS, needs_size, refuse_folders
 from solo_rekd.hosts.limits import LIMITS
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.student import load_student
@@ -33,7 +38,6 @@ from solo_rekd.teachers.formats import CURRENT_HOST
 
 _log = logging.getLogger("solo_rekd")
 
-HOST_RUN_SETTINGS = tuple(AutoResumer.SHOULD_MATCH)
 CIFAR = ("cifar10", "cifar100")
 SCHEDULERS = ("warmup_cosine", "step", "none")  # of a pretraining: the host's own list has more
 
@@ -100,9 +104,8 @@ def prepare_pretrain(cfg: DictConfig) -> None:
         OmegaConf.update(cfg, "backbone.kwargs.img_size", view.crop_size)
     given = omegaconf_select(cfg, "data.augmentations", {})
     evaluate_at(cfg.data.dataset, given, trained_view(cfg))
-    # The host compares few settings, none of a method: not the teacher, not the dictionary.
-    ours = ("method_kwargs", "seed") if cfg.method in OBJECTIVES else ()
-    AutoResumer.SHOULD_MATCH = [*HOST_RUN_SETTINGS, *ours]
+    if cfg.method in OBJECTIVES or is_ours(cfg.backbone.name):
+        note_run(cfg)
 
 
 def prepare_linear(cfg: DictConfig) -> None:
@@ -122,16 +125,24 @@ def prepare_probe(cfg: DictConfig, path: str | None) -> None:
     """Prepares the evaluation of the checkpoint `path`, and looks whether it fits the backbone."""
     if path is None or not path.endswith((".ckpt", ".pth", ".pt")):
         raise refuse("pretrained_feature_extractor", path, "a checkpoint: .ckpt, .pth or .pt")
-    run = read_run(Path(path).parent)
+    run = read_run(Path(path))
     given = omegaconf_select(cfg, "data.augmentations", {})
+    ours = is_ours(cfg.backbone.name)
+    if ours and run is None and "crop_size" not in given and needs_size(cfg.data.dataset):
+        key = "data.augmentations.crop_size"
+        raise UserError(
+            f"{key} is missing: neither {path} nor an args.json beside it tells it: "
+            f"give +{key}=N, the side in px of the images that the student was trained on"
+        )
     side = evaluate_at(cfg.data.dataset, given, trained_view(run))
-    if is_ours(cfg.backbone.name):
+    if ours:
         # the stem is the one that was trained, whatever the size of evaluation
         trained = run and omegaconf_select(run, "backbone.kwargs.img_size", None)
         OmegaConf.update(cfg, "backbone.kwargs.img_size", trained or side)
     LinearModel.on_fit_end = refuse_empty_epoch
     LinearModel.on_train_end = functools.partialmethod(show_accuracy, side)
-    AutoResumer.SHOULD_MATCH = list(HOST_RUN_SETTINGS)
+    if ours or (run is not None and belongs_to_us(run)):
+        note_run(cfg)
     if not omegaconf_select(cfg, "finetune", False):
         # the script loads without looking at what matched
         load_student(path, cfg.backbone.name, build_like_linear(cfg), only=CURRENT_HOST)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from solo_rekd.errors import UserError, refuse
+from solo_rekd.hosts.run_record import KEY, record_of
 from solo_rekd.hosts.training_images import training_images
 from solo_rekd.objectives import OBJECTIVES, Batch, DistillationObjective
 from solo_rekd.queue import KeyQueue
@@ -93,7 +94,10 @@ class Distilled(_Host):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Writes down which method and teacher the weights belong to."""
-        checkpoint["solo_rekd"] = {"method": self.name, "teacher": self.objective.teacher.identity}
+        checkpoint[KEY] = record_of(checkpoint) | {
+            "method": self.name,
+            "teacher": self.objective.teacher.identity,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses to go on from a run with another method or teacher, or with other sizes.
@@ -103,7 +107,7 @@ class Distilled(_Host):
                 another shape.
         """
         refuse_other_method(checkpoint, self.name)
-        theirs = checkpoint["solo_rekd"]
+        theirs = checkpoint[KEY]
         for key in ("name", "mode", "sha256"):
             stored, given = theirs["teacher"][key], self.objective.teacher.identity[key]
             if stored != given:
@@ -121,7 +125,7 @@ class Distilled(_Host):
 
 
 def refuse_other_method(checkpoint: Mapping[str, Any], method: str) -> None:
-    """Refuses to go on from another method's checkpoint; the host's own methods are taken for one.
+    """Refuses to resume another method's checkpoint; without a record it is one of the host's.
 
     Args:
         checkpoint: what the file holds.
@@ -130,8 +134,8 @@ def refuse_other_method(checkpoint: Mapping[str, Any], method: str) -> None:
     Raises:
         UserError: it is of another method.
     """
-    theirs = checkpoint.get("solo_rekd", {}).get("method")
-    if theirs != (method if method in OBJECTIVES else None):
+    theirs = record_of(checkpoint).get("method")
+    if theirs != method and (theirs or method in OBJECTIVES):
         owner = theirs or "a method of the host"
         raise UserError(f"the checkpoint to resume is of {owner}, this run is of {method}")
 

@@ -15,6 +15,11 @@ FOLDERS = ("custom", "imagenet", "imagenet100")  # data sets that are there alre
 FIXED_SIDES = {"cifar10": 32, "cifar100": 32, "stl10": 96, "imagenet": 224, "imagenet100": 224}
 
 
+def needs_size(dataset: str) -> bool:
+    """Whether the size of a data set's images is the user's choice in an evaluation."""
+    return dataset in FOLDERS and dataset not in FIXED_SIDES
+
+
 def before_crop(crop_size: int) -> int:
     """The shorter side, in pixels, to which an image is resized before its centre is cropped."""
     # 256 for 224, as on ImageNet; a small image has no border to spare

@@ -1,4 +1,4 @@
-"""What a run's folder tells of its student: either host writes `args.json` beside a checkpoint."""
+"""What a checkpoint tells of its student, in the settings of the run that wrote it."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -7,20 +7,21 @@ from typing import Any
 
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from solo_rekd.files import read_json
 from solo_rekd.hosts.evaluation import FOLDERS
+from solo_rekd.hosts.run_record import read_settings
 
 
-def read_student(folder: Path) -> dict[str, Any]:
-    """Reads how the student of a run was trained, without importing a host.
+def read_student(checkpoint: Path) -> dict[str, Any]:
+    """Reads how the student of a checkpoint was trained, without importing a host.
 
     Args:
-        folder: where the checkpoint lies.
+        checkpoint: of either host.
 
     Returns:
-        encoder; crop_size in px; stem; mean and std in [0, 1] a colour: as far as the folder tells.
+        encoder; crop_size in px; stem; mean and std in [0, 1] a colour: as far as the checkpoint
+        or, of an older one, `args.json` beside it tells.
     """
-    run = read_json(folder / "args.json") or {}
+    run = read_settings(checkpoint)
     try:
         return _classic(run) if "encoder" in run else _current(_resolved(run))
     except (KeyError, IndexError, TypeError, ValueError):

@@ -31,14 +31,19 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], str]:
         UserError: the file is missing, is no checkpoint, is truncated or holds pickled code.
     """
     path = Path(path)
-    digest = _sha256(path)
+    digest = sha256(path)
     raw = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     if not isinstance(raw, dict):
         raise UserError(f"checkpoint {path} holds a {type(raw).__name__}, not a dictionary")
     return raw, digest
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """SHA-256 of a file of weights, in hexadecimal.
+
+    Raises:
+        UserError: the file is missing, is a directory or cannot be read.
+    """
     if path.is_dir():
         raise UserError(f"checkpoint {path} is a directory: give the file itself")
     try:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from processes import is_alive
 
-from solo_rekd.compare.worker import Progress, main, newest_checkpoint, reason, work
+from solo_rekd.compare.worker import CHECKPOINTS, Progress, main, reason, work
+from solo_rekd.hosts.saved import newest_whole
 
 Flags = Callable[..., list[str]]
 Job = Callable[..., Path]
@@ -135,28 +136,19 @@ def test_a_half_written_checkpoint_is_passed_over(job: Job) -> None:
     run = job("simclr")
     work(run)
     (line,) = history(run)
-    whole = newest_checkpoint(run / "pretrain")
+    whole = newest_whole((run / "pretrain").glob(CHECKPOINTS))
     whole.with_name(f"{whole.name}.unfinished").touch()  # by a kill
     half = whole.with_name(whole.name.replace("-ep=0", "-ep=1"))
     half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    assert newest_checkpoint(run / "pretrain") == whole
+    assert newest_whole((run / "pretrain").glob(CHECKPOINTS)) == whole
     job("simclr", max_epochs=2)
     work(run)
     assert history(run)[0] == line
     assert len(history(run)) == 2
-    newest = newest_checkpoint(run / "pretrain")
+    newest = newest_whole((run / "pretrain").glob(CHECKPOINTS))
     assert newest.name.endswith("-ep=1.ckpt")
     assert newest != half
     assert [path for path in run.glob("pretrain/*/*/*") if path.suffix != ".json"] == [newest]
-
-
-def test_newest_is_of_the_highest_epoch(tmp_path: Path, online: dict[str, Any]) -> None:
-    assert newest_checkpoint(tmp_path) is None
-    for number, epoch in enumerate((9, 10, 2)):
-        path = tmp_path / "rekd" / f"offline-{number}" / f"rekd-offline-{number}-ep={epoch}.ckpt"
-        path.parent.mkdir(parents=True)
-        shutil.copy(online["checkpoint"], path)
-    assert newest_checkpoint(tmp_path).name == "rekd-offline-1-ep=10.ckpt"
 
 
 def test_given_checkpoint_is_only_evaluated(job: Job, online: dict[str, Any]) -> None:

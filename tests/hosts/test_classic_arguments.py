@@ -105,16 +105,15 @@ def test_unlabelled_files_are_not_counted_as_classes(
     assert args.num_classes == 3
 
 
-def test_auto_resume_of_the_hosts_methods_compares_what_the_host_compares(
+def test_the_hosts_script_is_left_alone_where_nothing_of_a_run_is_ours(
     parse: Callable[..., Any], flags: Flags
 ) -> None:
-    from solo.utils.auto_resumer import AutoResumer
+    from solo_rekd.hosts.run_record import KEY
 
-    parse("pretrain", flags("pretrain", method="rekd"))
-    assert {"teacher", "dictionary", "teacher_checkpoint"} <= set(AutoResumer.SHOULD_MATCH)
-    parse("pretrain", flags("pretrain", method="simclr"))
-    assert not {"teacher", "dictionary"} & set(AutoResumer.SHOULD_MATCH)
-    assert {"encoder", "method"} <= set(AutoResumer.SHOULD_MATCH)
+    theirs = parse("pretrain", flags("pretrain", method="simclr", encoder="resnet18"))
+    assert KEY not in vars(theirs)
+    for ours in ({"method": "rekd"}, {"method": "simclr", "encoder": "alexnet"}):
+        assert KEY in vars(parse("pretrain", flags("pretrain", **ours)))
 
 
 def test_linear_script_gets_our_encoder_under_the_hosts_name(

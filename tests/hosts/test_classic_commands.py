@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 from pytorch_lightning.plugins import MixedPrecisionPlugin
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from solo_rekd.backbones import build_backbone
 from solo_rekd.errors import UserError
@@ -408,11 +409,11 @@ def test_help_shows_our_flags_beside_the_hosts(
 def test_a_checkpoint_is_whole_or_not_there(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fill_the_disk(self: pl.Trainer, path: Path) -> None:
+    def fill_the_disk(self: Any, checkpoint: Any, path: Path, *args: Any) -> None:
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pl.Trainer, "save_checkpoint", fill_the_disk)
+    monkeypatch.setattr(TorchCheckpointIO, "save_checkpoint", fill_the_disk)
     with pytest.raises(OSError, match="No space left"):
         train("simclr", checkpoint_dir=tmp_path)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["args.json"]

@@ -1,7 +1,6 @@
 """The methods of the current host, in the host: settings, one step, resuming."""
 
 import dataclasses
-import json
 import os
 import subprocess
 import sys
@@ -15,7 +14,6 @@ import torch
 pytest.importorskip("solo.data", reason="no checkout of solo-learn's main branch: SOLO_LEARN_HOME")
 
 from omegaconf import OmegaConf
-from solo.utils.auto_resumer import AutoResumer
 
 from solo_rekd import hosts
 from solo_rekd.config import RekdConfig
@@ -208,36 +206,3 @@ def test_both_hosts_agree(pretraining: Build, tmp_path: Path, one_thread: None) 
     }
     for part, gradients in ours.items():
         torch.testing.assert_close(gradients, theirs[part], rtol=0, atol=1e-6, msg=part)
-
-
-@pytest.mark.parametrize(
-    ("changes", "resumes"),
-    [
-        ({}, True),
-        ({"method_kwargs.temperature": 0.1}, False),
-        ({"method_kwargs.teacher": "timm:resnet14t"}, False),
-        ({"seed": 6}, False),
-        ({"data.num_workers": 1}, True),
-    ],
-    ids=["equal", "temperature", "teacher", "seed", "workers"],
-)
-def test_auto_resume_takes_a_run_with_the_same_settings_only(
-    changes: dict[str, Any], resumes: bool, pretraining: Build, tmp_path: Path
-) -> None:
-    earlier = pretraining("rekd")
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "args.json").write_text(json.dumps(OmegaConf.to_container(earlier.cfg)))
-    checkpoint = tmp_path / "run" / "rekd-ep=0.ckpt"
-    checkpoint.touch()
-    later = pretraining("rekd", **changes)
-    found, _ = AutoResumer(tmp_path, max_hours=1).find_checkpoint(later.cfg)
-    assert found == (checkpoint if resumes else None)
-
-
-def test_auto_resume_of_the_hosts_methods_compares_what_the_host_compares(
-    pretraining: Build,
-) -> None:
-    pretraining("rekd")
-    assert "method_kwargs" in AutoResumer.SHOULD_MATCH
-    pretraining("mocov2plus")
-    assert "method_kwargs" not in AutoResumer.SHOULD_MATCH

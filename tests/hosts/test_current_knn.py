@@ -17,6 +17,7 @@ from solo.data.classification_dataloader import prepare_transforms
 
 from solo_rekd import hosts
 from solo_rekd.errors import UserError
+from solo_rekd.hosts.run_record import KEY, make_record
 
 hosts.activate()
 
@@ -27,7 +28,7 @@ def run(tmp_path: Path) -> Path:
     settings: dict[str, Any] = {"method": "rekd", "backbone": {"name": "resnet18"}}
     settings["augmentations"] = [{"crop_size": 32}]
     (tmp_path / "args.json").write_text(json.dumps(settings))
-    (tmp_path / "last.ckpt").touch()
+    torch.save({"state_dict": {}}, tmp_path / "last.ckpt")
     return tmp_path
 
 
@@ -90,5 +91,34 @@ def test_a_folder_without_a_run_is_refused(
     gone: str, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (run / gone).unlink()
-    with pytest.raises(UserError, match=r"pretrained_checkpoint_dir=.* with args.json and a .ckpt"):
+    with pytest.raises(UserError, match=r"pretrained_checkpoint_dir=.* a whole .ckpt file"):
         parse(monkeypatch, run)
+
+
+def test_of_several_checkpoints_the_newest_is_judged_and_named(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for epoch in (10, 2, 9):
+        torch.save({"state_dict": {}}, run / f"rekd-x-ep={epoch}.ckpt")
+    (run / "rekd-x-ep=11.ckpt").write_bytes(b"torn")
+    folder = Path(parse(monkeypatch, run).pretrained_checkpoint_dir)
+    (chosen,) = folder.glob("*.ckpt")
+    assert chosen.resolve() == run / "rekd-x-ep=10.ckpt"
+    assert str(run / "rekd-x-ep=10.ckpt") in capsys.readouterr().out
+    assert json.loads((folder / "args.json").read_text())["method"] == "rekd"
+
+
+def test_the_checkpoint_itself_is_enough(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = json.loads((run / "args.json").read_text())
+    (run / "args.json").unlink()
+    torch.save({"state_dict": {}, KEY: make_record(settings)}, run / "last.ckpt")
+    folder = Path(parse(monkeypatch, run).pretrained_checkpoint_dir)
+    assert json.loads((folder / "args.json").read_text()) == settings
+
+
+def test_a_run_of_the_hosts_alone_is_handed_over_as_it_is(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = json.loads((run / "args.json").read_text()) | {"method": "simclr"}
+    (run / "args.json").write_text(json.dumps(settings))
+    assert parse(monkeypatch, run).pretrained_checkpoint_dir == str(run)

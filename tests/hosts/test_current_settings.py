@@ -135,8 +135,10 @@ def test_our_backbones_learn_the_size_and_the_hosts_do_not(parse: Callable[..., 
 
 @pytest.mark.parametrize("changes", [{"data.val_path": "null"}, {"data.no_labels": True}])
 def test_no_features_are_collected_where_none_are_evaluated(
-    changes: dict[str, Any], parse: Callable[..., Any]
+    changes: dict[str, Any], parse: Callable[..., Any], data: Path
 ) -> None:
+    if "data.no_labels" in changes:
+        changes = changes | {"data.train_path": data / "flat"}
     assert parse("mocov2plus").knn_eval.enabled
     assert not parse("mocov2plus", **changes).knn_eval.enabled
 
@@ -198,12 +200,19 @@ def test_random_weights_are_not_probed(
     name: str, prefix: str, message: str, parse: Callable[..., Any], tmp_path: Path
 ) -> None:
     checkpoint = save(tmp_path / "last.ckpt", build_backbone(name, 32), prefix)
+    size = {"+data.augmentations.crop_size": 32}
     with pytest.raises(UserError, match=message):
-        parse("linear", pretrained_feature_extractor=checkpoint)
+        parse("linear", pretrained_feature_extractor=checkpoint, **size)
 
 
 def test_a_stem_of_another_size_is_refused(parse: Callable[..., Any], trained: Path) -> None:
+    size = {"+data.augmentations.crop_size": 224}
     with pytest.raises(UserError, match=r"are of another kind: features.0.weight is 64x3x3x3 inst"):
+        parse("linear", pretrained_feature_extractor=trained, **size)
+
+
+def test_a_size_that_nothing_tells_is_asked_for(parse: Callable[..., Any], trained: Path) -> None:
+    with pytest.raises(UserError, match=r"^data.augmentations.crop_size is missing: "):
         parse("linear", pretrained_feature_extractor=trained)
 
 
@@ -235,4 +244,5 @@ def test_a_checkpoint_that_is_not_there(parse: Callable[..., Any], tmp_path: Pat
 
 def test_fine_tuning_is_left_to_the_host(parse: Callable[..., Any], tmp_path: Path) -> None:
     checkpoint = save(tmp_path / "last.ckpt", build_backbone("resnet18", 32))
-    parse("linear", pretrained_feature_extractor=checkpoint, **{"+finetune": True})
+    size = {"+data.augmentations.crop_size": 32}
+    parse("linear", pretrained_feature_extractor=checkpoint, **{"+finetune": True}, **size)

@@ -23,7 +23,7 @@ CURRENT = {
 
 def read(folder: Path, run: Any) -> dict[str, Any]:
     (folder / "args.json").write_text(json.dumps(run))
-    return read_student(folder)
+    return read_student(folder / "moved-here.ckpt")
 
 
 def test_classic_host(tmp_path: Path) -> None:
