@@ -43,19 +43,22 @@ def honour_crop_size(args: Namespace) -> None:
         classic_dali.evaluate_at(side, before_crop(side), args.mean, args.std)
 
 
-def fill_in_training(args: Namespace, argv: Sequence[str]) -> None:
+def fill_in_training(args: Namespace, argv: Sequence[str]) -> str:
     """Gives an evaluation the size, mean and deviation of the training, where no flag gives others.
 
     Args:
         args: the parsed arguments, changed in place; those of a pretraining stay as they are.
         argv: the words that they were parsed from.
 
+    Returns:
+        The stem that was trained, `auto` where nothing tells it.
+
     Raises:
         UserError: nothing says at which size one of our encoders was trained.
     """
     path = vars(args).get("pretrained_feature_extractor")
     if path is None or not needs_size(args.dataset):
-        return
+        return "auto"
     trained = read_student(Path(path))
     given = {name for name in TRAINED for word in argv if _may_mean(word, name)}
     for name in TRAINED:
@@ -67,6 +70,7 @@ def fill_in_training(args: Namespace, argv: Sequence[str]) -> None:
             f"--crop_size is missing: neither {path} nor an args.json beside it tells it: "
             "give --crop_size N, the side in px of the images that the student was trained on"
         )
+    return trained.get("stem", "auto") if trained.get("encoder") == args.encoder else "auto"
 
 
 def _may_mean(word: str, name: str) -> bool:

@@ -111,8 +111,8 @@ def parse(
     with command_line(rest):
         args = host_parser()
     args.seed = ours.seed
-    classic_arguments.fill_in_training(args, argv)
-    classic_backbones.choose_stem(args, ours.stem)
+    trained = classic_arguments.fill_in_training(args, argv)
+    classic_backbones.choose_stem(args, trained if ours.stem == "auto" else ours.stem)
     classic_arguments.honour_crop_size(args)
     return args
 

@@ -1,10 +1,12 @@
 """What a checkpoint tells of its student, in the settings of the run that wrote it."""
 
 import importlib.util
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from solo_rekd.hosts.evaluation import FOLDERS
@@ -15,17 +17,34 @@ def read_student(checkpoint: Path) -> dict[str, Any]:
     """Reads how the student of a checkpoint was trained, without importing a host.
 
     Args:
-        checkpoint: of either host.
+        checkpoint: of either host, or a file of `solo-rekd export`.
 
     Returns:
         encoder; crop_size in px; stem; mean and std in [0, 1] a colour: as far as the checkpoint
         or, of an older one, `args.json` beside it tells.
     """
-    run = read_settings(checkpoint)
     try:
+        if checkpoint.suffix == ".safetensors":
+            return _exported(checkpoint)
+        run = read_settings(checkpoint)
         return _classic(run) if "encoder" in run else _current(_resolved(run))
     except (KeyError, IndexError, TypeError, ValueError):
-        return {}  # another program's args.json
+        return {}  # of another program
+
+
+def _exported(path: Path) -> dict[str, Any]:
+    """What `solo-rekd export` wrote into the metadata; a file of another program has none of it."""
+    try:
+        with safe_open(path, "pt") as file:
+            noted = file.metadata() or {}
+    except (OSError, SafetensorError):
+        return {}  # whoever needs the weights refuses the file
+    return {
+        "encoder": noted["encoder"],
+        "crop_size": int(noted["crop_size"]),
+        "stem": noted["stem"],
+        **{name: json.loads(noted[name]) for name in ("mean", "std") if name in noted},
+    }
 
 
 def _classic(run: Mapping[str, Any]) -> dict[str, Any]:

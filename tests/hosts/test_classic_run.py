@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from solo_rekd.errors import UserError
+from solo_rekd.export import main as export
 
 Train = Callable[..., dict[str, Any]]
 
@@ -160,6 +161,28 @@ def test_evaluation_needs_no_file_beside_a_checkpoint(
     )
     assert found == expected
     assert "32 px" in found["protocol"]
+
+
+def test_an_exported_student_is_judged_as_it_was_trained(
+    host: ModuleType, flags: Callable[..., list[str]], online: dict[str, Any], tmp_path: Path
+) -> None:
+    export([online["checkpoint"], str(target := tmp_path / "student.safetensors")])
+    own = {"crop_size": None, "mean": None, "std": None}
+    found, expected = (
+        host.knn(flags("knn", pretrained_feature_extractor=path, **sizes))
+        for path, sizes in ((target, own), (online["checkpoint"], {}))
+    )
+    assert found == expected
+
+
+def test_a_stem_that_was_chosen_in_training_is_taken_over(
+    host: ModuleType, flags: Callable[..., list[str]], train: Train
+) -> None:
+    run = train("simclr", encoder="resnet18", stem="small", limit_train_batches=1)
+    judged = {"pretrained_feature_extractor": run["checkpoint"], "encoder": "resnet18"}
+    assert "32 px" in host.knn(flags("knn", **judged, crop_size=None))["protocol"]
+    with pytest.raises(UserError, match=r"conv1\.weight is"):
+        host.knn(flags("knn", **judged, stem="imagenet"))
 
 
 def test_an_evaluation_that_nothing_tells_the_size_asks_for_it(
