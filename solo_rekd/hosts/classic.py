@@ -15,6 +15,7 @@ from solo_rekd.config import add_flags, from_settings
 from solo_rekd.errors import refuse
 from solo_rekd.hosts import classic_arguments, classic_backbones, classic_mends, mends
 from solo_rekd.hosts.distilled import Distilled, is_registered, register
+from solo_rekd.hosts.online_knn import OnlineKnnHooks
 from solo_rekd.objectives import HostRun
 
 
@@ -48,9 +49,18 @@ class ClassicMethod(Distilled, BaseMomentumMethod):
         return parser
 
 
+class OnlineKnn(OnlineKnnHooks, pl.Callback):
+    """The online kNN of `online_knn.py`, as a callback of this host's Lightning."""
+
+
+def is_ours(model: Any) -> bool:
+    """Whether a model that is trained has a method or an encoder of the plug-in."""
+    return isinstance(model, Distilled) or "plugin_encoder" in getattr(model, "backbone_args", ())
+
+
 def callbacks() -> list[pl.Callback]:
     """What the plug-in adds to every trainer of this host; each acts on runs of ours alone."""
-    return []
+    return [OnlineKnn(is_ours)]
 
 
 def activate() -> None:

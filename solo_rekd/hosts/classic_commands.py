@@ -21,11 +21,9 @@ from solo.methods import METHODS
 from solo.methods.base import BaseMethod
 from solo.methods.linear import LinearModel
 from solo.utils.auto_resumer import AutoResumer
-from solo.utils.knn import WeightedKNNClassifier
-from torch.nn.functional import normalize
 
 from solo_rekd.errors import OneLineParser, UserError, refuse, refuse_beyond
-from solo_rekd.hosts import classic_arguments, classic_backbones
+from solo_rekd.hosts import classic, classic_arguments, classic_backbones
 from solo_rekd.hosts.classic_checkpoints import WholeCheckpointer
 from solo_rekd.hosts.classic_features import Features, extract_features
 from solo_rekd.hosts.classic_help import own_flags
@@ -39,6 +37,7 @@ from solo_rekd.hosts.classic_loaders import (
 from solo_rekd.hosts.classic_progress import BatchCount, History, ShareDone, TotalProgress
 from solo_rekd.hosts.distilled import refuse_empty_epoch, refuse_other_method
 from solo_rekd.hosts.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE, LIMITS, Limits
+from solo_rekd.knn import weighted_knn
 from solo_rekd.teachers.checkpoint import read_checkpoint
 
 SEEDS = 2**32  # how many there are
@@ -202,7 +201,7 @@ def pretrain(
     model = with_dali(args, METHODS[args.method], "PretrainABC")(**vars(args))
     counter = BatchCount()
     order = DataOrder(args.seed)
-    callbacks: list[pl.Callback] = [counter, order]
+    callbacks: list[pl.Callback] = [counter, order, classic.OnlineKnn(lambda model: True)]
     if progress:
         callbacks.append(ShareDone(progress))
     if history:
@@ -308,10 +307,9 @@ def knn(argv: list[str], splits: dict[str, Features] | None = None) -> dict[str,
     train, val = (splits or features(argv)).values()
     args = parse(argv, parse_knn, KNN_LIMITS)
     k = min(args.k, len(train.labels))
-    classifier = WeightedKNNClassifier(k=k, T=args.temperature, distance_fx="cosine")
-    classifier.update(train_features=normalize(train.features), train_targets=train.labels)
-    classifier.update(test_features=normalize(val.features), test_targets=val.labels)
-    top1, top5 = classifier.compute()
+    top1, top5 = weighted_knn(
+        train.features, train.labels, val.features, val.labels, k, args.temperature
+    )
     return {
         "top1": top1,
         "top5": top5,

@@ -30,6 +30,7 @@ from solo_rekd.hosts import (
 )
 from solo_rekd.hosts.current_evaluation import has_dali
 from solo_rekd.hosts.distilled import Distilled, is_registered, refuse_divergence, register
+from solo_rekd.hosts.online_knn import OnlineKnnHooks
 from solo_rekd.objectives import HostRun
 
 
@@ -103,9 +104,21 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
         return out
 
 
+class OnlineKnn(OnlineKnnHooks, pl.Callback):
+    """The online kNN of `online_knn.py`, as a callback of this host's Lightning."""
+
+
+def is_ours(model: Any) -> bool:
+    """Whether a model that is trained has a method or a backbone of the plug-in."""
+    backbone = getattr(model, "backbone_name", None)
+    return isinstance(model, Distilled) or (
+        isinstance(backbone, str) and current_backbones.is_ours(backbone)
+    )
+
+
 def callbacks() -> list[pl.Callback]:
     """What the plug-in adds to every trainer of this host; each acts on runs of ours alone."""
-    return []
+    return [OnlineKnn(is_ours)]
 
 
 def activate() -> None:
