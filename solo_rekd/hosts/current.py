@@ -24,6 +24,7 @@ from solo_rekd.errors import UserError, refuse
 from solo_rekd.hosts import (
     current_backbones,
     current_errors,
+    current_features,
     current_knn,
     current_settings,
     mends,
@@ -134,5 +135,6 @@ def activate() -> None:
         current_dali.apply()
     current_backbones.register()
     current_settings.apply()
+    current_features.apply()
     current_knn.apply()
     register(METHODS, CurrentMethod)

@@ -132,9 +132,8 @@ def prepare_probe(cfg: DictConfig, path: str | None) -> None:
     LinearModel.on_fit_end = refuse_empty_epoch
     LinearModel.on_train_end = functools.partialmethod(show_accuracy, side)
     AutoResumer.SHOULD_MATCH = list(HOST_RUN_SETTINGS)
-    if not omegaconf_select(cfg, "finetune", False):
-        # the script loads without looking at what matched
-        load_student(path, cfg.backbone.name, build_like_linear(cfg), only=CURRENT_HOST)
+    # the script loads without looking at what matched, for fine-tuning too
+    load_student(path, cfg.backbone.name, build_like_linear(cfg), only=CURRENT_HOST)
 
 
 def show_accuracy(model: LinearModel, side: int) -> None:

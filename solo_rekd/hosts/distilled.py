@@ -120,12 +120,15 @@ class Distilled(_Host):
                 )
 
 
-def refuse_other_method(checkpoint: Mapping[str, Any], method: str) -> None:
-    """Refuses to go on from another method's checkpoint; the host's own methods are taken for one.
+def refuse_other_method(
+    checkpoint: Mapping[str, Any], method: str, purpose: str = "resume"
+) -> None:
+    """Refuses another method's checkpoint; the host's own methods are taken for one.
 
     Args:
         checkpoint: what the file holds.
         method: of the run, ours or the host's.
+        purpose: what the checkpoint is to be used for, for the message.
 
     Raises:
         UserError: it is of another method.
@@ -133,7 +136,7 @@ def refuse_other_method(checkpoint: Mapping[str, Any], method: str) -> None:
     theirs = checkpoint.get("solo_rekd", {}).get("method")
     if theirs != (method if method in OBJECTIVES else None):
         owner = theirs or "a method of the host"
-        raise UserError(f"the checkpoint to resume is of {owner}, this run is of {method}")
+        raise UserError(f"the checkpoint to {purpose} is of {owner}, this run is of {method}")
 
 
 def refuse_empty_epoch(model: Any) -> None:

@@ -42,7 +42,8 @@ class OnlineKnn(WeightedKNNClassifier):
 
     def forget_validation(self) -> None:
         """Lets go of the validation images, and keeps the training images of this epoch."""
-        self.test_features, self.test_targets = [], []
+        self.test_features: list[Tensor] = []
+        self.test_targets: list[Tensor] = []
 
 
 class OnlineKnnHooks:

@@ -1,0 +1,118 @@
+"""What `main_knn.py` and `main_umap.py` of the current host extract features with, for runs of ours.
+
+Both scripts load a checkpoint without looking at what matched, and leave the model on the device
+on which it was trained; `main_knn.py` takes its training images from a loader that shuffles them
+and drops the last batch.
+"""
+
+import functools
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from solo.args import umap
+from solo.data import classification_dataloader
+from solo.methods import METHODS
+from torch.utils.data import DataLoader, Dataset
+
+from solo_rekd.errors import UserError
+from solo_rekd.hosts.current_evaluation import (
+    belongs_to_us,
+    evaluate_at,
+    read_run,
+    trained_view,
+)
+from solo_rekd.hosts.distilled import refuse_other_method
+from solo_rekd.teachers import read_checkpoint
+from solo_rekd.teachers.fit import load_backbone
+
+
+class Loaders:
+    """The host's `prepare_dataloaders`, which `main_knn.py` binds before it reads its arguments.
+
+    Args:
+        host: the host's own.
+
+    Attributes:
+        in_order: whether the training images come as the validation images do: in their order, and
+            all of them.
+    """
+
+    def __init__(self, host: Callable[..., tuple[DataLoader, DataLoader]]) -> None:
+        self.host = host
+        self.in_order = False
+
+    def __call__(
+        self, train_dataset: Dataset, val_dataset: Dataset, *args: Any, **kwargs: Any
+    ) -> tuple[DataLoader, DataLoader]:
+        """Makes the loaders of both splits, see the host."""
+        if not self.in_order:
+            return self.host(train_dataset, val_dataset, *args, **kwargs)
+        # of the host's two loaders the second does it right
+        train, val = (
+            self.host(train_dataset, split, *args, **kwargs)[1]
+            for split in (train_dataset, val_dataset)
+        )
+        return train, val
+
+
+def load_whole(method: Any, path: str | Path, cfg: DictConfig, **host: Any) -> Any:
+    """Builds a run's model and gives it every weight of its checkpoint, on the GPU if there is one.
+
+    Args:
+        method: the class of the run's method.
+        path: the checkpoint.
+        cfg: the run's settings.
+        host: what else the script gives to Lightning's `load_from_checkpoint`.
+
+    Raises:
+        UserError: the checkpoint cannot be read, or does not hold exactly the model's tensors.
+    """
+    checkpoint, _ = read_checkpoint(path)
+    try:
+        refuse_other_method(checkpoint, cfg.method, "judge")
+        model = method(cfg)
+        load_backbone(
+            model,
+            checkpoint.get("state_dict", {}),
+            f"{cfg.method} with {cfg.backbone.name}, which args.json tells,",
+            translate=False,
+        )
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def judge_whole(run: DictConfig) -> None:
+    """Prepares this process, a script of the host that judges `run`, a run of ours."""
+    loaders = classification_dataloader.prepare_dataloaders
+    if isinstance(loaders, Loaders):
+        loaders.in_order = True
+    method = METHODS[run.method]
+    load = staticmethod(functools.partial(load_whole, method))
+    METHODS[run.method] = type(method.__name__, (method,), {"load_from_checkpoint": load})
+
+
+def finish_umap(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
+    """Wraps the host's parser of `main_umap.py`."""
+
+    @functools.wraps(parse)
+    def parse_umap() -> Namespace:
+        args = parse()
+        run = read_run(Path(args.pretrained_checkpoint_dir))
+        if run is not None and belongs_to_us(run):
+            evaluate_at(args.dataset, {}, trained_view(run))
+            judge_whole(run)
+        return args
+
+    return parse_umap
+
+
+def apply() -> None:
+    """Goes in; the caller sees to it that this happens once."""
+    loaders: Any = classification_dataloader
+    loaders.prepare_dataloaders = Loaders(loaders.prepare_dataloaders)
+    umap.parse_args_umap = finish_umap(umap.parse_args_umap)
