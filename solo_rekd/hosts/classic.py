@@ -15,6 +15,7 @@ from solo_rekd.config import add_flags, from_settings
 from solo_rekd.errors import refuse
 from solo_rekd.hosts import classic_arguments, classic_backbones, classic_mends, mends
 from solo_rekd.hosts.distilled import Distilled, is_registered, register
+from solo_rekd.hosts.last_accuracy import LastAccuracyHooks
 from solo_rekd.hosts.online_knn import OnlineKnnHooks
 from solo_rekd.objectives import HostRun
 
@@ -51,6 +52,10 @@ class ClassicMethod(Distilled, BaseMomentumMethod):
 
 class OnlineKnn(OnlineKnnHooks, pl.Callback):
     """The online kNN of `online_knn.py`, as a callback of this host's Lightning."""
+
+
+class LastAccuracy(LastAccuracyHooks, pl.Callback):
+    """What `last_accuracy.py` keeps of a linear evaluation, for the command."""
 
 
 def is_ours(model: Any) -> bool:

@@ -240,18 +240,20 @@ def linear(argv: list[str], progress: Callable[[float], None] | None = None) -> 
         progress: takes the share of all steps done, in [0, 1], after every step.
 
     Returns:
-        top1 and top5 in percent on the validation images, of the last epoch, and the protocol.
+        top1 and top5 in percent on the validation images, of the last epoch, and the protocol,
+        which says where they are of another epoch or of fewer images.
 
     Raises:
-        UserError: the checkpoint cannot be read or lacks weights of the encoder, or the training
-            diverged.
+        UserError: the checkpoint cannot be read or lacks weights of the encoder, the training
+            diverged, or nothing was judged.
     """
     # the host's bare parser: what the plug-in wraps it in is for the host's script
     args = classic_arguments.complete_linear(parse(argv, setup.parse_args_linear.__wrapped__))
     pl.seed_everything(args.seed)
     backbone = classic_arguments.load_encoder(args)
     model = with_dali(args, LinearModel, "ClassificationABC")(backbone, **vars(args))
-    callbacks: list[pl.Callback] = [ShareDone(progress)] if progress else []
+    last = classic.LastAccuracy()
+    callbacks: list[pl.Callback] = [last, *([ShareDone(progress)] if progress else [])]
     if args.save_checkpoint:
         folder = os.path.join(args.checkpoint_dir, "linear")
         callbacks.append(
@@ -261,13 +263,14 @@ def linear(argv: list[str], progress: Callable[[float], None] | None = None) -> 
     train_loader, val_loader = classification_loaders(args)
     # the host validates without DALI
     fit(trainer, model, None if args.dali else train_loader, val_loader)
+    top1, top5 = last.top()
     return {
-        "top1": float(trainer.callback_metrics["val_acc1"]),
-        "top5": float(trainer.callback_metrics["val_acc5"]),
+        "top1": top1,
+        "top5": top5,
         "protocol": (
-            f"linear classifier on frozen features, {args.max_epochs} epochs, {args.optimizer} "
-            f"lr {args.lr:g}, batch {args.batch_size}, random resized crops of "
-            f"{args.crop_size[0]} px, last epoch"
+            f"linear classifier on frozen features, {last.epochs(args.max_epochs)}, "
+            f"{args.optimizer} lr {args.lr:g}, batch {args.batch_size}, random resized crops of "
+            f"{args.crop_size[0]} px, {last.when(trainer)}"
         ),
     }
 

@@ -13,6 +13,7 @@ from solo.data.pretrain_dataloader import (
 )
 from solo.methods import METHODS
 from solo.methods.base import BaseMomentumMethod
+from solo.methods.linear import LinearModel
 from solo.utils.misc import omegaconf_select
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -30,7 +31,14 @@ from solo_rekd.hosts import (
     mends,
 )
 from solo_rekd.hosts.current_evaluation import has_dali
-from solo_rekd.hosts.distilled import Distilled, is_registered, refuse_divergence, register
+from solo_rekd.hosts.distilled import (
+    Distilled,
+    is_registered,
+    refuse_divergence,
+    refuse_empty_epoch,
+    register,
+)
+from solo_rekd.hosts.last_accuracy import LastAccuracyHooks
 from solo_rekd.hosts.online_knn import OnlineKnnHooks
 from solo_rekd.objectives import HostRun
 
@@ -109,6 +117,34 @@ class OnlineKnn(OnlineKnnHooks, pl.Callback):
     """The online kNN of `online_knn.py`, as a callback of this host's Lightning."""
 
 
+class LinearAccuracy(LastAccuracyHooks, pl.Callback):
+    """Prints what a linear evaluation came to, which the host only logs."""
+
+    def acts_on(self, pl_module: Any) -> bool:
+        """Whether it is the host's linear evaluation."""
+        return isinstance(pl_module, LinearModel)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Prints the accuracy with its protocol, once."""
+        if not self.acts_on(pl_module) or not trainer.is_global_zero or self.accuracy is None:
+            return
+        kind = (
+            "fine-tuned backbone" if pl_module.finetune else "linear classifier on frozen features"
+        )
+        top1, top5 = self.accuracy
+        print(
+            f"linear top-1 {top1:.2f}, top-5 {top5:.2f} ({kind}, "
+            f"{self.epochs(pl_module.max_epochs)}, {pl_module.optimizer} lr {pl_module.lr:g}, "
+            f"batch {pl_module.batch_size}, {self.side} px, {self.when(trainer)})"
+        )
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Refuses an evaluation that trained or judged nothing."""
+        if self.acts_on(pl_module):
+            refuse_empty_epoch(pl_module)
+            self.top()
+
+
 def is_ours(model: Any) -> bool:
     """Whether a model that is trained has a method or a backbone of the plug-in."""
     backbone = getattr(model, "backbone_name", None)
@@ -119,7 +155,7 @@ def is_ours(model: Any) -> bool:
 
 def callbacks() -> list[pl.Callback]:
     """What the plug-in adds to every trainer of this host; each acts on runs of ours alone."""
-    return [OnlineKnn(is_ours)]
+    return [OnlineKnn(is_ours), LinearAccuracy()]
 
 
 def activate() -> None:

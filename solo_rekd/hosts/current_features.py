@@ -1,4 +1,4 @@
-"""What `main_knn.py` and `main_umap.py` of the current host extract features with, for runs of ours.
+"""What the current host extracts features with in `main_knn.py` and `main_umap.py`, for our runs.
 
 Both scripts load a checkpoint without looking at what matched, and leave the model on the device
 on which it was trained; `main_knn.py` takes its training images from a loader that shuffles them
