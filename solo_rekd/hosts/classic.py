@@ -1,13 +1,14 @@
 """Adapter to the classic host: solo-learn 1.0.2 from PyPI (argparse, pytorch_lightning 1.x)."""
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 from solo.args import setup
 from solo.methods import METHODS
 from solo.methods.base import BaseMomentumMethod
-from solo.utils.pretrain_dataloader import CustomDatasetWithoutLabels
+from solo.utils.pretrain_dataloader import CustomDatasetWithoutLabels, prepare_transform
 from torch.utils.data import DataLoader
 
 from solo_rekd import errors
@@ -17,6 +18,7 @@ from solo_rekd.hosts import classic_arguments, classic_backbones, classic_mends,
 from solo_rekd.hosts.distilled import Distilled, is_registered, register
 from solo_rekd.hosts.last_accuracy import LastAccuracyHooks
 from solo_rekd.hosts.online_knn import OnlineKnnHooks
+from solo_rekd.hosts.teacher_colours import Colours, colours_of
 from solo_rekd.objectives import HostRun
 
 
@@ -29,7 +31,9 @@ class ClassicMethod(Distilled, BaseMomentumMethod):
         if self.num_large_crops != 2 or self.multicrop:
             raise refuse("num_crops_per_aug", kwargs["num_crops_per_aug"], "2 crops of one size")
         img_size = kwargs["crop_size"][0]
-        run = HostRun(self.features_dim, self.num_classes, img_size, self.max_epochs)
+        run = HostRun(
+            self.features_dim, self.num_classes, img_size, self.max_epochs, *view_colours(kwargs)
+        )
         self.objective = self.objective_class(config, run)
 
     def loader_without_dali(self) -> DataLoader:
@@ -48,6 +52,15 @@ class ClassicMethod(Distilled, BaseMomentumMethod):
         parser = BaseMomentumMethod.add_model_specific_args(parent_parser)
         add_flags(parser, cls.objective_class.config_class, cls.name)
         return parser
+
+
+def view_colours(settings: Mapping[str, Any]) -> Colours | tuple[()]:
+    """The colours of a run's views; nothing where it was built without a data set."""
+    if "transform_kwargs" not in settings:
+        return ()
+    kwargs = settings["transform_kwargs"]
+    first = kwargs if isinstance(kwargs, dict) else kwargs[0]
+    return colours_of(prepare_transform(settings["dataset"], **first))
 
 
 class OnlineKnn(OnlineKnnHooks, pl.Callback):

@@ -40,6 +40,7 @@ from solo_rekd.hosts.distilled import (
 )
 from solo_rekd.hosts.last_accuracy import LastAccuracyHooks
 from solo_rekd.hosts.online_knn import OnlineKnnHooks
+from solo_rekd.hosts.teacher_colours import colours_of
 from solo_rekd.objectives import HostRun
 
 
@@ -54,7 +55,8 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
         super().__init__(cfg)
         config = from_settings(self.objective_class.config_class, cfg.method_kwargs)
         img_size = omegaconf_select(cfg, "augmentations[0].crop_size", 224)
-        run = HostRun(self.features_dim, self.num_classes, img_size, self.max_epochs)
+        colours = colours_of(build_transform_pipeline(cfg.data.dataset, cfg.augmentations[0]))
+        run = HostRun(self.features_dim, self.num_classes, img_size, self.max_epochs, *colours)
         self.objective = self.objective_class(config, run)
         needs = self.objective.needs_indexes
         if needs and cfg.data.format == "dali" and not cfg.dali.encode_indexes_into_labels:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from solo_rekd.errors import UserError, refuse
+from solo_rekd.hosts.teacher_colours import warn_of_colours
 from solo_rekd.hosts.training_images import training_images
 from solo_rekd.objectives import OBJECTIVES, Batch, DistillationObjective
 from solo_rekd.queue import KeyQueue
@@ -77,6 +78,12 @@ class Distilled(_Host):
             return loss + out["loss"]
         # Without labels the host's class loss is the mean of nothing; DDP still wants a gradient.
         return loss + 0 * sum(parameter.sum() for parameter in self.classifier.parameters())
+
+    def on_fit_start(self) -> None:
+        """Says where the teacher probably wants images of other colours."""
+        super().on_fit_start()
+        if self.trainer.is_global_zero:
+            warn_of_colours(self.objective.teacher.identity, self.objective.run)
 
     def on_train_start(self) -> None:
         """The host's step counter; and the objective may look at the training set."""
