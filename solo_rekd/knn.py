@@ -9,7 +9,7 @@ from solo_rekd.errors import UserError, refuse
 DISTANCES = ("cosine", "euclidean")
 EPSILON = 1e-5  # of the hosts: a weight is 1 / (distance + EPSILON)
 CHUNK = 2**22  # similarities held at a time: 32 MiB
-SAME_POINT = 1e-12  # squared distance, relative to the squared norms, that is rounding alone
+SAME_POINT = 1e-12  # squared distance, relative to the squared norm, that is rounding alone
 
 
 @torch.no_grad()
@@ -82,10 +82,9 @@ def _closeness(test: Tensor, train: Tensor, distance: str) -> Tensor:
     products = test @ train.T
     if distance == "cosine":
         return products.float()
-    norms = test.square().sum(1)[:, None] + train.square().sum(1)
-    squares = norms - 2 * products
-    squares[squares <= SAME_POINT * norms] = 0
-    return -squares.sqrt().float()
+    own = test.square().sum(1)[:, None]
+    squares = products.mul_(-2).add_(own).add_(train.square().sum(1))
+    return squares.masked_fill_(squares <= SAME_POINT * own, 0).float().sqrt_().neg_()
 
 
 def _votes(

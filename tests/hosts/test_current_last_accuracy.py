@@ -1,6 +1,7 @@
 """The accuracy that linear evaluation prints in the current host, and what it says of it."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,3 +77,24 @@ def test_nothing_judged_is_refused_before_training(judge: Judge) -> None:
 def test_no_validation_at_all_is_no_figure(judge: Judge) -> None:
     with pytest.raises(UserError, match=r"no epoch was judged: .* check_val_every_n_epoch"):
         judge(1, check_val_every_n_epoch=2)
+
+
+@pytest.mark.slow
+def test_images_that_two_processes_judge_twice_are_counted(
+    run_script: Callable[..., str],
+    arguments: Callable[..., list[str]],
+    data: Path,
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(data / "val", tmp_path / "val")
+    max(tmp_path.glob("val/*/*.png")).unlink()  # 23 are left
+    backbone = build_backbone("alexnet", 32)
+    state = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
+    state["classifier.weight"] = zeros(3, 1)
+    save({"state_dict": state}, tmp_path / "last.ckpt")
+    changes = {"pretrained_feature_extractor": tmp_path / "last.ckpt", "devices": 2}
+    changes |= {"+data.augmentations.crop_size": 32, "data.val_path": tmp_path / "val"}
+    changes |= {"strategy": "ddp", "accelerator": "cpu"}
+    shown = run_script("main_linear.py", *arguments("linear", **changes))
+    assert shown.count("linear top-1") == 1
+    assert "last epoch, on 23 validation images, 1 of them twice)" in shown
