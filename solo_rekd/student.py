@@ -30,7 +30,8 @@ def load_student(path: str | Path, name: str, backbone: nn.Module, only: str | N
         split = split_state_dict(raw)
         if only not in (None, split.format):
             raise UserError(f"the host's script reads checkpoints of {only}, not of {split.format}")
-        matched = load_backbone(backbone, split.backbone, name)
+        # a host's script takes the names and sizes as they are
+        matched = load_backbone(backbone, split.backbone, name, translate=only is None)
     except UserError as error:
         raise UserError(f"pretrained_feature_extractor={str(path)!r}: {error}") from None
     total = len(backbone.state_dict())

@@ -1,6 +1,7 @@
 """Adapter to the classic host: solo-learn 1.0.2 from PyPI (argparse, pytorch_lightning 1.x)."""
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -8,7 +9,7 @@ from solo.args import setup
 from solo.methods import METHODS
 from solo.methods.base import BaseMomentumMethod
 from solo.utils.auto_resumer import AutoResumer
-from solo.utils.pretrain_dataloader import CustomDatasetWithoutLabels
+from solo.utils.pretrain_dataloader import CustomDatasetWithoutLabels, prepare_transform
 from torch.utils.data import DataLoader
 
 from solo_rekd import errors
@@ -17,6 +18,9 @@ from solo_rekd.errors import refuse
 from solo_rekd.hosts import classic_arguments, classic_backbones, classic_mends, mends
 from solo_rekd.hosts.classic_run import ClassicRun, same_run_only
 from solo_rekd.hosts.distilled import Distilled, is_registered, register
+from solo_rekd.hosts.last_accuracy import LastAccuracyHooks
+from solo_rekd.hosts.online_knn import OnlineKnnHooks
+from solo_rekd.hosts.teacher_colours import Colours, colours_of
 from solo_rekd.objectives import HostRun
 
 
@@ -29,7 +33,9 @@ class ClassicMethod(Distilled, BaseMomentumMethod):
         if self.num_large_crops != 2 or self.multicrop:
             raise refuse("num_crops_per_aug", kwargs["num_crops_per_aug"], "2 crops of one size")
         img_size = kwargs["crop_size"][0]
-        run = HostRun(self.features_dim, self.num_classes, img_size, self.max_epochs)
+        run = HostRun(
+            self.features_dim, self.num_classes, img_size, self.max_epochs, *view_colours(kwargs)
+        )
         self.objective = self.objective_class(config, run)
 
     def loader_without_dali(self) -> DataLoader:
@@ -50,9 +56,31 @@ class ClassicMethod(Distilled, BaseMomentumMethod):
         return parser
 
 
+def view_colours(settings: Mapping[str, Any]) -> Colours | tuple[()]:
+    """The colours of a run's views; nothing where it was built without a data set."""
+    if "transform_kwargs" not in settings:
+        return ()
+    kwargs = settings["transform_kwargs"]
+    first = kwargs if isinstance(kwargs, dict) else kwargs[0]
+    return colours_of(prepare_transform(settings["dataset"], **first))
+
+
+class OnlineKnn(OnlineKnnHooks, pl.Callback):
+    """The online kNN of `online_knn.py`, as a callback of this host's Lightning."""
+
+
+class LastAccuracy(LastAccuracyHooks, pl.Callback):
+    """What `last_accuracy.py` keeps of a linear evaluation, for the command."""
+
+
+def is_ours(model: Any) -> bool:
+    """Whether a model that is trained has a method or an encoder of the plug-in."""
+    return isinstance(model, Distilled) or "plugin_encoder" in getattr(model, "backbone_args", ())
+
+
 def callbacks() -> list[pl.Callback]:
     """What the plug-in adds to every trainer of this host; each acts on runs of ours alone."""
-    return [ClassicRun()]
+    return [ClassicRun(), OnlineKnn(is_ours)]
 
 
 def activate() -> None:

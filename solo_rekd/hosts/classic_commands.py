@@ -22,11 +22,9 @@ from solo.methods.base import BaseMethod
 from solo.methods.linear import LinearModel
 from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
-from solo.utils.knn import WeightedKNNClassifier
-from torch.nn.functional import normalize
 
 from solo_rekd.errors import OneLineParser, UserError, refuse, refuse_beyond
-from solo_rekd.hosts import classic_arguments, classic_backbones
+from solo_rekd.hosts import classic, classic_arguments, classic_backbones
 from solo_rekd.hosts.classic_features import Features, extract_features
 from solo_rekd.hosts.classic_help import own_flags
 from solo_rekd.hosts.classic_loaders import (
@@ -41,6 +39,7 @@ from solo_rekd.hosts.classic_run import ClassicRun, note_run
 from solo_rekd.hosts.distilled import refuse_empty_epoch, refuse_other_method
 from solo_rekd.hosts.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE, LIMITS, Limits
 from solo_rekd.hosts.run_record import KEY
+from solo_rekd.knn import weighted_knn
 from solo_rekd.teachers.checkpoint import read_checkpoint
 
 SEEDS = 2**32  # how many there are
@@ -212,7 +211,7 @@ def pretrain(
     model = with_dali(args, METHODS[args.method], "PretrainABC")(**vars(args))
     counter = BatchCount()
     order = DataOrder(args.seed)
-    callbacks: list[pl.Callback] = [counter, order]
+    callbacks: list[pl.Callback] = [counter, order, classic.OnlineKnn(lambda model: True)]
     if progress:
         callbacks.append(ShareDone(progress))
     if history:
@@ -251,11 +250,12 @@ def linear(argv: list[str], progress: Callable[[float], None] | None = None) -> 
         progress: takes the share of all steps done, in [0, 1], after every step.
 
     Returns:
-        top1 and top5 in percent on the validation images, of the last epoch, and the protocol.
+        top1 and top5 in percent on the validation images, of the last epoch, and the protocol,
+        which says where they are of another epoch or of fewer images.
 
     Raises:
-        UserError: the checkpoint cannot be read or lacks weights of the encoder, or the training
-            diverged.
+        UserError: the checkpoint cannot be read or lacks weights of the encoder, the training
+            diverged, or nothing was judged.
     """
     # the host's bare parser: what the plug-in wraps it in is for the host's script
     args = classic_arguments.complete_linear(parse(argv, setup.parse_args_linear.__wrapped__))
@@ -263,7 +263,8 @@ def linear(argv: list[str], progress: Callable[[float], None] | None = None) -> 
     pl.seed_everything(args.seed)
     backbone = classic_arguments.load_encoder(args)
     model = with_dali(args, LinearModel, "ClassificationABC")(backbone, **vars(args))
-    callbacks: list[pl.Callback] = [ShareDone(progress)] if progress else []
+    last = classic.LastAccuracy()
+    callbacks: list[pl.Callback] = [last, *([ShareDone(progress)] if progress else [])]
     if args.save_checkpoint:
         folder = os.path.join(args.checkpoint_dir, "linear")
         callbacks.append(Checkpointer(args, logdir=folder, frequency=args.checkpoint_frequency))
@@ -271,13 +272,14 @@ def linear(argv: list[str], progress: Callable[[float], None] | None = None) -> 
     train_loader, val_loader = classification_loaders(args)
     # the host validates without DALI
     fit(trainer, model, None if args.dali else train_loader, val_loader)
+    top1, top5 = last.top()
     return {
-        "top1": float(trainer.callback_metrics["val_acc1"]),
-        "top5": float(trainer.callback_metrics["val_acc5"]),
+        "top1": top1,
+        "top5": top5,
         "protocol": (
-            f"linear classifier on frozen features, {args.max_epochs} epochs, {args.optimizer} "
-            f"lr {args.lr:g}, batch {args.batch_size}, random resized crops of "
-            f"{args.crop_size[0]} px, last epoch"
+            f"linear classifier on frozen features, {last.epochs(args.max_epochs)}, "
+            f"{args.optimizer} lr {args.lr:g}, batch {args.batch_size}, random resized crops of "
+            f"{args.crop_size[0]} px, {last.when(trainer)}"
         ),
     }
 
@@ -317,10 +319,9 @@ def knn(argv: list[str], splits: dict[str, Features] | None = None) -> dict[str,
     train, val = (splits or features(argv)).values()
     args = parse(argv, parse_knn, KNN_LIMITS)
     k = min(args.k, len(train.labels))
-    classifier = WeightedKNNClassifier(k=k, T=args.temperature, distance_fx="cosine")
-    classifier.update(train_features=normalize(train.features), train_targets=train.labels)
-    classifier.update(test_features=normalize(val.features), test_targets=val.labels)
-    top1, top5 = classifier.compute()
+    top1, top5 = weighted_knn(
+        train.features, train.labels, val.features, val.labels, k, args.temperature
+    )
     return {
         "top1": top1,
         "top5": top5,

@@ -13,6 +13,7 @@ from solo.data.pretrain_dataloader import (
 )
 from solo.methods import METHODS
 from solo.methods.base import BaseMomentumMethod
+from solo.methods.linear import LinearModel
 from solo.utils.auto_resumer import AutoResumer
 from solo.utils.misc import omegaconf_select
 from torch import Tensor
@@ -25,13 +26,23 @@ from solo_rekd.errors import UserError, refuse
 from solo_rekd.hosts import (
     current_backbones,
     current_errors,
+    current_features,
     current_knn,
     current_settings,
     mends,
 )
 from solo_rekd.hosts.current_evaluation import has_dali
 from solo_rekd.hosts.current_run import CurrentRun, same_run_only
-from solo_rekd.hosts.distilled import Distilled, is_registered, refuse_divergence, register
+from solo_rekd.hosts.distilled import (
+    Distilled,
+    is_registered,
+    refuse_divergence,
+    refuse_empty_epoch,
+    register,
+)
+from solo_rekd.hosts.last_accuracy import LastAccuracyHooks
+from solo_rekd.hosts.online_knn import OnlineKnnHooks
+from solo_rekd.hosts.teacher_colours import colours_of
 from solo_rekd.objectives import HostRun
 
 
@@ -46,7 +57,8 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
         super().__init__(cfg)
         config = from_settings(self.objective_class.config_class, cfg.method_kwargs)
         img_size = omegaconf_select(cfg, "augmentations[0].crop_size", 224)
-        run = HostRun(self.features_dim, self.num_classes, img_size, self.max_epochs)
+        colours = colours_of(build_transform_pipeline(cfg.data.dataset, cfg.augmentations[0]))
+        run = HostRun(self.features_dim, self.num_classes, img_size, self.max_epochs, *colours)
         self.objective = self.objective_class(config, run)
         needs = self.objective.needs_indexes
         if needs and cfg.data.format == "dali" and not cfg.dali.encode_indexes_into_labels:
@@ -105,9 +117,49 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
         return out
 
 
+class OnlineKnn(OnlineKnnHooks, pl.Callback):
+    """The online kNN of `online_knn.py`, as a callback of this host's Lightning."""
+
+
+class LinearAccuracy(LastAccuracyHooks, pl.Callback):
+    """Prints what a linear evaluation came to, which the host only logs."""
+
+    def acts_on(self, pl_module: Any) -> bool:
+        """Whether it is the host's linear evaluation."""
+        return isinstance(pl_module, LinearModel)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Prints the accuracy with its protocol, once."""
+        if not self.acts_on(pl_module) or not trainer.is_global_zero or self.accuracy is None:
+            return
+        kind = (
+            "fine-tuned backbone" if pl_module.finetune else "linear classifier on frozen features"
+        )
+        top1, top5 = self.accuracy
+        print(
+            f"linear top-1 {top1:.2f}, top-5 {top5:.2f} ({kind}, "
+            f"{self.epochs(pl_module.max_epochs)}, {pl_module.optimizer} lr {pl_module.lr:g}, "
+            f"batch {pl_module.batch_size}, {self.side} px, {self.when(trainer)})"
+        )
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Refuses an evaluation that trained or judged nothing."""
+        if self.acts_on(pl_module):
+            refuse_empty_epoch(pl_module)
+            self.top()
+
+
+def is_ours(model: Any) -> bool:
+    """Whether a model that is trained has a method or a backbone of the plug-in."""
+    backbone = getattr(model, "backbone_name", None)
+    return isinstance(model, Distilled) or (
+        isinstance(backbone, str) and current_backbones.is_ours(backbone)
+    )
+
+
 def callbacks() -> list[pl.Callback]:
     """What the plug-in adds to every trainer of this host; each acts on runs of ours alone."""
-    return [CurrentRun()]
+    return [CurrentRun(), OnlineKnn(is_ours), LinearAccuracy()]
 
 
 def activate() -> None:
@@ -124,5 +176,6 @@ def activate() -> None:
     current_backbones.register()
     current_settings.apply()
     AutoResumer.find_checkpoint = same_run_only(AutoResumer.find_checkpoint)
+    current_features.apply()
     current_knn.apply()
     register(METHODS, CurrentMethod)

@@ -1,29 +1,21 @@
 """`main_knn.py` of the current host, which knows no Hydra and asks for a GPU."""
 
-import atexit
 import functools
-import json
-import shutil
-import tempfile
 from argparse import Namespace
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 from solo.args import knn
 
 from solo_rekd.errors import refuse, refuse_beyond
 from solo_rekd.hosts.current_evaluation import (
-    belongs_to_us,
     evaluate_at,
-    read_run,
     trained_view,
 )
+from solo_rekd.hosts.current_features import judge_newest
 from solo_rekd.hosts.evaluation import FOLDERS, refuse_folders
 from solo_rekd.hosts.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
-from solo_rekd.hosts.saved import newest_whole
 
 # The host's parser leaves these empty and its script loops over them.
 PROTOCOL = {
@@ -40,15 +32,10 @@ def finish_knn(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
     @functools.wraps(parse)
     def parse_knn() -> Namespace:
         args = parse()
-        folder = args.pretrained_checkpoint_dir
-        chosen = newest_whole(Path(folder).glob("*.ckpt")) if folder else None
-        run = read_run(chosen) if chosen else None
-        if chosen is None or run is None:
+        run = judge_newest(args)
+        if run is None:
             expected = "the folder of a pretraining run, with a whole .ckpt file of this host"
-            raise refuse("pretrained_checkpoint_dir", folder, expected)
-        if belongs_to_us(run):
-            args.pretrained_checkpoint_dir = hand_over(chosen, run)
-            print(f"kNN judges {chosen}")
+            raise refuse("pretrained_checkpoint_dir", args.pretrained_checkpoint_dir, expected)
         for name, value in PROTOCOL.items():
             if getattr(args, name) is None:
                 setattr(args, name, value)
@@ -65,26 +52,6 @@ def finish_knn(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
         return args
 
     return parse_knn
-
-
-def hand_over(checkpoint: Path, run: DictConfig) -> str:
-    """Makes a folder of one checkpoint and its settings, as the script expects them.
-
-    The script takes any of several checkpoints, and knows no settings but those of `args.json`.
-
-    Args:
-        checkpoint: the one to judge.
-        run: its settings.
-
-    Returns:
-        The folder, which is removed when this process ends.
-    """
-    folder = tempfile.mkdtemp(prefix="solo-rekd-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    (Path(folder) / checkpoint.name).symlink_to(checkpoint.absolute())
-    settings = OmegaConf.to_container(run, resolve=True)
-    (Path(folder) / "args.json").write_text(json.dumps(settings))
-    return folder
 
 
 def stay_on_cpu() -> None:

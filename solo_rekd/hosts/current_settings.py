@@ -29,7 +29,6 @@ from solo_rekd.hosts.current_evaluation import (
 )
 from solo_rekd.hosts.current_machine import fit_devices
 from solo_rekd.hosts.current_run import note_run
-from solo_rekd.hosts.distilled import refuse_empty_epoch
 from solo_rekd.hosts.evaluation import FOLDERS, needs_size, refuse_folders
 from solo_rekd.hosts.limits import LIMITS
 from solo_rekd.objectives import OBJECTIVES
@@ -139,25 +138,10 @@ def prepare_probe(cfg: DictConfig, path: str | None) -> None:
         # the stem is the one that was trained, whatever the size of evaluation
         trained = run and omegaconf_select(run, "backbone.kwargs.img_size", None)
         OmegaConf.update(cfg, "backbone.kwargs.img_size", trained or side)
-    LinearModel.on_fit_end = refuse_empty_epoch
-    LinearModel.on_train_end = functools.partialmethod(show_accuracy, side)
     if ours or (run is not None and belongs_to_us(run)):
         note_run(cfg)
-    if not omegaconf_select(cfg, "finetune", False):
-        # the script loads without looking at what matched
-        load_student(path, cfg.backbone.name, build_like_linear(cfg), only=CURRENT_HOST)
-
-
-def show_accuracy(model: LinearModel, side: int) -> None:
-    """Prints what linear evaluation came to: the host logs it, and without a logger it is lost."""
-    metrics = model.trainer.callback_metrics
-    if model.trainer.is_global_zero and "val_acc1" in metrics:
-        kind = "fine-tuned backbone" if model.finetune else "linear classifier on frozen features"
-        print(
-            f"linear top-1 {metrics['val_acc1']:.2f}, top-5 {metrics['val_acc5']:.2f} ({kind}, "
-            f"{model.max_epochs} epochs, {model.optimizer} lr {model.lr:g}, "
-            f"batch {model.batch_size}, {side} px, last epoch)"
-        )
+    # the script loads without looking at what matched, for fine-tuning too
+    load_student(path, cfg.backbone.name, build_like_linear(cfg), only=CURRENT_HOST)
 
 
 def prepare(cfg: DictConfig, schedulers: Collection[str], required: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from solo_rekd.errors import UserError, refuse
 from solo_rekd.hosts.run_record import KEY, record_of
+from solo_rekd.hosts.teacher_colours import warn_of_colours
 from solo_rekd.hosts.training_images import training_images
 from solo_rekd.objectives import OBJECTIVES, Batch, DistillationObjective
 from solo_rekd.queue import KeyQueue
@@ -79,6 +80,12 @@ class Distilled(_Host):
         # Without labels the host's class loss is the mean of nothing; DDP still wants a gradient.
         return loss + 0 * sum(parameter.sum() for parameter in self.classifier.parameters())
 
+    def on_fit_start(self) -> None:
+        """Says where the teacher probably wants images of other colours."""
+        super().on_fit_start()
+        if self.trainer.is_global_zero:
+            warn_of_colours(self.objective.teacher.identity, self.objective.run)
+
     def on_train_start(self) -> None:
         """The host's step counter; and the objective may look at the training set."""
         super().on_train_start()
@@ -124,12 +131,15 @@ class Distilled(_Host):
                 )
 
 
-def refuse_other_method(checkpoint: Mapping[str, Any], method: str) -> None:
-    """Refuses to resume another method's checkpoint; without a record it is one of the host's.
+def refuse_other_method(
+    checkpoint: Mapping[str, Any], method: str, purpose: str = "resume"
+) -> None:
+    """Refuses another method's checkpoint; without a record it is one of the host's.
 
     Args:
         checkpoint: what the file holds.
         method: of the run, ours or the host's.
+        purpose: what the checkpoint is to be used for, for the message.
 
     Raises:
         UserError: it is of another method.
@@ -137,7 +147,7 @@ def refuse_other_method(checkpoint: Mapping[str, Any], method: str) -> None:
     theirs = record_of(checkpoint).get("method")
     if theirs != method and (theirs or method in OBJECTIVES):
         owner = theirs or "a method of the host"
-        raise UserError(f"the checkpoint to resume is of {owner}, this run is of {method}")
+        raise UserError(f"the checkpoint to {purpose} is of {owner}, this run is of {method}")
 
 
 def refuse_empty_epoch(model: Any) -> None:

@@ -23,12 +23,16 @@ class HostRun(NamedTuple):
         num_classes: classes of the labels, for the teacher's online accuracy.
         img_size: side of the training crops in pixels, which decides the teacher's stem.
         max_epochs: length of the training.
+        mean: of the images' channels before they were normalised, in [0, 1]; None: not known.
+        std: their standard deviations, likewise.
     """
 
     features_dim: int
     num_classes: int
     img_size: int
     max_epochs: int
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
 
 class Batch(NamedTuple):

@@ -21,13 +21,16 @@ _RESNETS: dict[tuple[int, ...], str] = {  # whether blocks are bottlenecks, and 
 }
 
 
-def load_backbone(backbone: nn.Module, tensors: Mapping[str, Tensor], name: str) -> int:
+def load_backbone(
+    backbone: nn.Module, tensors: Mapping[str, Tensor], name: str, translate: bool = True
+) -> int:
     """Copies `tensors` into `backbone`, after seeing that all are there and have its shapes.
 
     Args:
         backbone: the network, unchanged where the tensors are refused.
         tensors: its tensors by its own names; others are reported and left out.
         name: the architecture, for the refusal.
+        translate: whether timm may rename tensors and resize position embeddings.
 
     Returns:
         The number of tensors that the backbone took.
@@ -38,7 +41,7 @@ def load_backbone(backbone: nn.Module, tensors: Mapping[str, Tensor], name: str)
     """
     problems = _problems(backbone, tensors)
     if problems:
-        adapted = _timm_names(backbone, tensors)
+        adapted = _timm_names(backbone, tensors) if translate else tensors
         if _problems(backbone, adapted):
             raise UserError(_refusal(backbone, tensors, problems, name))
         tensors = adapted

@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 
 from solo_rekd.backbones import build_backbone
+from solo_rekd.errors import UserError
+from solo_rekd.probe import linear_probe
 from solo_rekd.teachers import read_checkpoint
 
 Flags = Callable[..., list[str]]
@@ -61,3 +63,56 @@ def test_no_file_stays_open_for_a_batch(flags: Flags, host: ModuleType, online: 
     host.features(argv, lambda share: counts.append(len(os.listdir("/proc/self/fd"))))
     assert len(counts) == 72
     assert max(counts) < min(counts) + 20
+
+
+@pytest.fixture
+def another_order(data: Path, tmp_path: Path) -> Path:
+    """The images under names that sort the other way round within each class."""
+    for path in sorted(data.glob("[tv]*/*/*.png")):
+        folder = tmp_path / path.relative_to(data).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{99 - int(path.stem):02d}.png").symlink_to(path)
+    return tmp_path
+
+
+def figures(host: ModuleType, argv: list[str]) -> tuple[dict[str, Any], tuple[float, ...]]:
+    """The features of an evaluation, and the accuracies of kNN and of the linear probe."""
+    splits = host.features(argv)
+    pairs = ((split.features.numpy(), split.labels.numpy()) for split in splits.values())
+    judged = host.knn([*argv, "--k", "7"], splits), linear_probe(*pairs)
+    return splits, tuple(result[top] for result in judged for top in ("top1", "top5"))
+
+
+def test_neither_batches_nor_workers_nor_order_change_a_figure(
+    flags: Flags, host: ModuleType, online: dict[str, Any], another_order: Path
+) -> None:
+    weights = {"pretrained_feature_extractor": online["checkpoint"]}
+    splits, expected = figures(host, flags("knn", **weights, batch_size=8))
+    for changes in [
+        {"batch_size": 1},
+        {"batch_size": 7, "num_workers": 2},
+        {"batch_size": 64},
+        {"batch_size": 7, "data_dir": another_order},
+    ]:
+        found, accuracies = figures(host, flags("knn", **weights, **changes))
+        assert accuracies == expected
+        if "data_dir" in changes:
+            continue
+        for name, split in splits.items():
+            torch.testing.assert_close(found[name].features, split.features)
+            assert torch.equal(found[name].labels, split.labels)
+
+
+@pytest.mark.parametrize("changes", [{"batch_size": 7}, {"batch_size": 64}, {"num_workers": 2}])
+def test_linear_evaluation_judges_every_validation_image(
+    changes: dict[str, Any], flags: Flags, host: ModuleType, online: dict[str, Any]
+) -> None:
+    # at learning rate 0 the classifier is the seed's, so that only the judging is compared
+    kept = {"pretrained_feature_extractor": online["checkpoint"], "lr": 0}
+    if changes.get("batch_size") == 64:  # the host drops a batch that is not full in training
+        with pytest.raises(UserError, match=r"batch_size=64 .* number of training images"):
+            host.linear(flags("linear", **kept, **changes))
+        return
+    found = host.linear(flags("linear", **kept, **changes))
+    assert found["top1"] == pytest.approx(host.linear(flags("linear", **kept))["top1"], abs=1e-4)
+    assert found["protocol"].endswith("last epoch")

@@ -53,6 +53,21 @@ def test_settings_are_filled_in_from_the_dataclass(pretraining: Build) -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "mean", "std"),
+    [
+        ({}, 0.485, 0.229),
+        ({"+augmentations.0.mean": [0.5] * 3, "+augmentations.0.std": [0.2] * 3}, 0.5, 0.2),
+        ({"data.dataset": "cifar100"}, 0.5071, 0.2673),  # the host's own
+    ],
+)
+def test_an_objective_knows_the_colours_of_its_views(
+    changes: dict[str, Any], mean: float, std: float, pretraining: Build
+) -> None:
+    run = pretraining("rekd", **changes).objective.run
+    assert (run.mean[0], run.std[0]) == (mean, std)
+
+
+@pytest.mark.parametrize(
     ("name", "value", "message"),
     [
         ("quue_size", 8, r"method_kwargs.quue_size=8 is not .* queue_size, or another of .*teach"),

@@ -13,7 +13,9 @@ from PIL import Image
 pytest.importorskip("solo.data", reason="no checkout of solo-learn's main branch: SOLO_LEARN_HOME")
 
 from solo.args import knn
+from solo.data import classification_dataloader
 from solo.data.classification_dataloader import prepare_transforms
+from solo.methods import METHODS
 
 from solo_rekd import hosts
 from solo_rekd.errors import UserError
@@ -36,7 +38,10 @@ def parse(monkeypatch: pytest.MonkeyPatch, folder: Path, *argv: str) -> SimpleNa
     given = ["--dataset", "custom", "--train_data_path", "x", "--val_data_path", "y"]
     given += ["--pretrained_checkpoint_dir", str(folder), *argv]
     monkeypatch.setattr(sys, "argv", ["main_knn.py", *given])
-    monkeypatch.setattr(torch.Tensor, "cuda", torch.Tensor.cuda)  # put back afterwards
+    # put back afterwards
+    monkeypatch.setattr(torch.Tensor, "cuda", torch.Tensor.cuda)
+    monkeypatch.setitem(METHODS, "rekd", METHODS["rekd"])
+    monkeypatch.setattr(classification_dataloader.prepare_dataloaders, "in_order", False)
     return knn.parse_args_knn()  # type: ignore[return-value]
 
 

@@ -242,7 +242,24 @@ def test_a_checkpoint_that_is_not_there(parse: Callable[..., Any], tmp_path: Pat
         parse("linear", pretrained_feature_extractor=tmp_path / "gone.ckpt")
 
 
-def test_fine_tuning_is_left_to_the_host(parse: Callable[..., Any], tmp_path: Path) -> None:
+def test_random_weights_are_not_fine_tuned(parse: Callable[..., Any], tmp_path: Path) -> None:
     checkpoint = save(tmp_path / "last.ckpt", build_backbone("resnet18", 32))
+    changes = {"+data.augmentations.crop_size": 32, "+finetune": True}
+    with pytest.raises(UserError, match=r"last.ckpt.* does not fit alexnet: of its .* missing"):
+        parse("linear", pretrained_feature_extractor=checkpoint, **changes)
+
+
+def test_a_checkpoint_that_fits_is_fine_tuned(parse: Callable[..., Any], trained: Path) -> None:
     size = {"+data.augmentations.crop_size": 32}
-    parse("linear", pretrained_feature_extractor=checkpoint, **{"+finetune": True}, **size)
+    cfg = parse("linear", pretrained_feature_extractor=trained, **size, **{"+finetune": True})
+    assert cfg.finetune
+
+
+def test_weights_that_the_script_would_not_resize_are_refused(
+    parse: Callable[..., Any], tmp_path: Path
+) -> None:
+    name = "timm:vit_tiny_patch16_224"
+    checkpoint = save(tmp_path / "last.ckpt", build_backbone(name, 32))
+    changes = {"backbone.name": name, "+data.augmentations.crop_size": 64}
+    with pytest.raises(UserError, match=r"does not fit timm:vit.* pos_embed is 1x5x192 instead of"):
+        parse("linear", pretrained_feature_extractor=checkpoint, **changes)

@@ -16,11 +16,11 @@ from solo_rekd.compare.report.summary import (
     list_runs,
     teacher_arm,
 )
-from solo_rekd.compare.report.verdict import ACCURACY, SECONDS, verdict
+from solo_rekd.compare.report.verdict import ACCURACY, KNN, SECONDS, verdict
 
 ACCURACIES = {
-    ACCURACY: "Linear top-1 by the host's harness",
-    "knn.top1": "kNN top-1",
+    ACCURACY: "Linear top-1 on cached features",
+    KNN: "kNN top-1",
 }
 CURVES = {
     "train_acc1": "Online probe on training views: top-1, %",

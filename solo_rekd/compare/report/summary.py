@@ -9,6 +9,7 @@ from solo_rekd.compare.arms import UNTRAINED
 from solo_rekd.objectives import OBJECTIVES
 
 MISSING = "\N{EN DASH}"
+CONFIDENCE = 0.95
 SUPERVISED = ("relation=labels", "gradient_task=labels")  # settings by which labels reach a student
 
 
@@ -35,6 +36,41 @@ class Spread:
         """Writes "mean ± sd", or the mean alone where there is one value."""
         mean = f"{self.mean:.{digits}f}"
         return mean if self.sd is None else f"{mean} ± {self.sd:.{digits}f}"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far one arm is above another, a seed against the same seed.
+
+    Attributes:
+        mean: over the seeds that both have.
+        low: lower end of its interval by Student's t, at `CONFIDENCE`; None for a single seed.
+        high: upper end, likewise.
+        seeds: how many both have.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    seeds: int
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the interval is above 0."""
+        return self.low is not None and self.low > 0
+
+    @property
+    def behind(self) -> bool:
+        """Whether the interval is below 0."""
+        return self.high is not None and self.high < 0
+
+    def text(self) -> str:
+        """Writes "9.00 points [7.51, 10.49]", without an interval for a single seed."""
+        points = f"{abs(self.mean):.2f} points"
+        if self.low is None or self.high is None:
+            return points
+        ends = (-self.high, -self.low) if self.mean < 0 else (self.low, self.high)
+        return "{} [{:.2f}, {:.2f}]".format(points, *ends)
 
 
 @dataclass(frozen=True)
@@ -86,6 +122,22 @@ def spread(values: Iterable[float | None]) -> Spread | None:
         return None
     sd = statistics.stdev(found) if len(found) > 1 else None
     return Spread(statistics.fmean(found), sd, found)
+
+
+def paired(first: Arm, second: Arm, path: str) -> Difference | None:
+    """Compares a figure of two arms, a seed against the same seed; None where they share none."""
+    ours, theirs = first.by_seed(path), second.by_seed(path)
+    gaps = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+    if not gaps:
+        return None
+    mean = statistics.fmean(gaps)
+    if len(gaps) == 1:
+        return Difference(mean, None, None, 1)
+    from scipy import stats  # a second to import, and only a report wants it
+
+    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(gaps) - 1))
+    reach = quantile * statistics.stdev(gaps) / len(gaps) ** 0.5
+    return Difference(mean, mean - reach, mean + reach, len(gaps))
 
 
 def list_arms(comparison: dict[str, Any]) -> list[Arm]:

@@ -3,14 +3,25 @@
 from typing import Any
 
 from solo_rekd.compare.arms import UNTRAINED
-from solo_rekd.compare.report.summary import Arm, Spread, list_arms, teacher_arm
+from solo_rekd.compare.report.summary import (
+    CONFIDENCE,
+    Arm,
+    Difference,
+    Spread,
+    list_arms,
+    paired,
+    teacher_arm,
+)
 
-ACCURACY = "linear_host.top1"
+ACCURACY = "linear_cached.top1"  # without a learning rate, it varies least from seed to seed
+KNN = "knn.top1"
 SECONDS = "pretrain.seconds"
 
 
 def verdict(comparison: dict[str, Any]) -> tuple[str, list[str]]:
-    """Judges the arms by the host's linear evaluation.
+    """Judges the arms by linear evaluation on cached features, a seed against the same seed.
+
+    An arm is called ahead of another only where the interval of their difference is above 0.
 
     Arms that learn from labels are bounds, as is the untrained student, and do not compete. The
     best of the others is set against the first arm that does not distil, or, if it does not distil
@@ -29,7 +40,7 @@ def verdict(comparison: dict[str, Any]) -> tuple[str, list[str]]:
     arms = [arm for arm, _ in judged if arm.competes]
     bounds = [arm.name for arm, _ in judged if arm.supervised]
     progress = [f"{name} learns from labels and is not ranked." for name in bounds]
-    progress += floor(scores, [arm.name for arm in arms])
+    progress += floor([arm for arm, _ in judged])
     progress += [f"{finished} of {planned} runs have finished."] if finished < planned else []
     if not arms:
         return "No verdict: no run has a linear accuracy yet.", progress
@@ -42,35 +53,57 @@ def verdict(comparison: dict[str, Any]) -> tuple[str, list[str]]:
     rival, role = choose_rival(best, others, ranked)
     score, other = scores[best.name], scores[rival.name]
     who = best.name if best.distils else f"{best.name}, which does not distil,"
-    lead = f"{score.mean - other.mean:.2f}"
-    gap = f"{lead} points above"
-    if lead == "0.00":
-        gap = "level with"
-    elif tied(score, other):
-        gap = f"only {lead} points, within one standard deviation, above"
+    gap = paired(best, rival, ACCURACY)
     sentence = (
-        f"{who} has the highest linear top-1: {accuracy(score)}, {gap} {rival.name}, "
-        f"{role} ({other.text()} %, {seeds(other)})."
+        f"{who} has the highest linear top-1 on cached features: {accuracy(score)}, "
+        f"{standing(gap, score.mean - other.mean)} {rival.name}, {role} ({other.text()} %, "
+        f"{seeds(other)})."
     )
     notes = [*reservations(best, rival), *price(best, rival)]
     runner_up = ranked[1]
-    if runner_up is not rival and tied(score, scores[runner_up.name]):
-        second = accuracy(scores[runner_up.name])
-        notes.append(f"{runner_up.name}, second with {second}, is within one standard deviation.")
+    second = paired(runner_up, best, ACCURACY)
+    if runner_up is not rival and second and second.seeds > 1 and not second.behind:
+        told = accuracy(scores[runner_up.name])
+        notes.append(f"{runner_up.name}, second with {told}, is {standing(second)} it.")
     teacher = teacher_arm(comparison)
     if teacher and (reached := teacher.spread(ACCURACY)):
         notes.append(f"The teacher itself reaches {reached.text()} %.")
     return sentence, [*notes, *progress]
 
 
-def floor(scores: dict[str, Spread], names: list[str]) -> list[str]:
-    """Says what the untrained student reaches, and which arms do not exceed it."""
-    if UNTRAINED not in scores:
+def floor(arms: list[Arm]) -> list[str]:
+    """Says what the untrained student reaches, and which arms are not clearly above it."""
+    untrained = next((arm for arm in arms if arm.name == UNTRAINED), None)
+    reached = untrained and untrained.spread(ACCURACY)
+    if not untrained or not reached:
         return []
-    reached = scores[UNTRAINED]
-    below = [name for name in names if scores[name].mean <= reached.mean]
+    below = [arm.name for arm in arms if arm.competes and not above(arm, untrained)]
     told = f"The untrained student reaches {reached.text()} %"
-    return [f"{told}, and not exceeding it: {', '.join(below)}." if below else f"{told}."]
+    return [f"{told}, and not clearly above it: {', '.join(below)}." if below else f"{told}."]
+
+
+def above(arm: Arm, other: Arm) -> bool:
+    """Whether an arm is ahead of another; by the mean alone where a single seed has no interval."""
+    gap = paired(arm, other, ACCURACY)
+    return gap is not None and (gap.ahead if gap.seeds > 1 else gap.mean > 0)
+
+
+def standing(gap: Difference | None, apart: float = 0.0) -> str:
+    """Writes how an arm stands to another, whose name follows.
+
+    Args:
+        gap: by how much it is above, a seed against the same seed.
+        apart: of the means, in points, where the arms share no seed.
+    """
+    if gap is None:
+        return f"{apart:.2f} points (of other seeds) above"
+    if f"{gap.mean:.2f}" in ("0.00", "-0.00"):
+        return "level with"
+    if gap.seeds == 1:
+        return f"{gap.text()} {'above' if gap.mean > 0 else 'below'}"
+    if gap.ahead or gap.behind:
+        return f"{gap.text()} {'ahead of' if gap.ahead else 'behind'}"
+    return f"{gap.text()} {'above' if gap.mean > 0 else 'below'} but not told apart from"
 
 
 def choose_rival(best: Arm, others: list[Arm], ranked: list[Arm]) -> tuple[Arm, str]:
@@ -92,20 +125,19 @@ def seeds(score: Spread) -> str:
     return "one seed" if score.sd is None else f"{len(score.values)} seeds"
 
 
-def tied(score: Spread, other: Spread) -> bool:
-    """Tells whether two means differ by no more than the larger of their standard deviations."""
-    known = [sd for sd in (score.sd, other.sd) if sd is not None]
-    return bool(known) and abs(score.mean - other.mean) <= max(known)
-
-
 def reservations(best: Arm, rival: Arm) -> list[str]:
-    """Says how the seeds that both arms have agree, or that they are too few to tell."""
+    """Says what the intervals are, how the seeds agree, and what kNN says."""
+    gap, by_knn = (paired(best, rival, path) for path in (ACCURACY, KNN))
+    notes = [f"By kNN it is {standing(by_knn)} {rival.name}."] if by_knn else []
+    if gap is None or gap.seeds == 1:
+        return [*notes, "With a single seed there is no interval: a gap can be chance."]
     first, second = best.by_seed(ACCURACY), rival.by_seed(ACCURACY)
-    shared = first.keys() & second.keys()
-    if min(len(first), len(second)) < 2:
-        return ["With a single seed the spread is unknown: a gap can be chance."]
-    ahead = sum(first[seed] > second[seed] for seed in shared)
-    return [f"Seed against same seed, it is ahead in {ahead} of {len(shared)}."]
+    ahead = sum(first[seed] > second[seed] for seed in first.keys() & second.keys())
+    return [
+        *notes,
+        f"In brackets: the {CONFIDENCE:.0%} interval of the difference, a seed against the same "
+        f"seed (Student's t), of which it is ahead in {ahead} of {gap.seeds}.",
+    ]
 
 
 def price(best: Arm, rival: Arm) -> list[str]:

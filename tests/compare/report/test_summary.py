@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 from synthetic_comparison import make_comparison
 
 from solo_rekd.compare.report.summary import (
@@ -11,6 +12,7 @@ from solo_rekd.compare.report.summary import (
     distinct,
     figure,
     list_arms,
+    paired,
     spread,
     teacher_arm,
 )
@@ -94,3 +96,25 @@ def test_distinct_settings_come_once(comparison: dict[str, Any]) -> None:
     assert distinct(comparison, "knn.k") == [20]
     comparison["runs"][3]["knn"]["k"] = 200
     assert distinct(comparison, "knn.k") == [20, 200]
+
+
+def test_a_paired_difference_and_its_interval(comparison: dict[str, Any]) -> None:
+    moco, rekd = list_arms(comparison)
+    ours, theirs = ([run["knn"]["top1"] for run in arm.runs] for arm in (rekd, moco))
+    found, back = paired(rekd, moco, "knn.top1"), paired(moco, rekd, "knn.top1")
+    assert found is not None and back is not None
+    expected = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.mean == pytest.approx(np.mean(ours) - np.mean(theirs)) == -back.mean
+    assert found.text() == back.text() and found.ahead == back.behind
+
+
+def test_one_seed_has_no_interval_and_none_no_difference(comparison: dict[str, Any]) -> None:
+    moco, rekd = list_arms(comparison)
+    one = list_arms(comparison | {"runs": [*moco.runs, rekd.runs[1]]})[1]
+    found = paired(one, moco, "knn.top1")
+    assert found is not None
+    assert (found.low, found.high, found.seeds) == (None, None, 1)
+    assert not found.ahead and not found.behind
+    assert found.text() == f"{abs(found.mean):.2f} points"
+    assert paired(one, moco, "knn.top9") is None

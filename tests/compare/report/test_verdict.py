@@ -1,6 +1,8 @@
+import re
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from solo_rekd.compare.report.verdict import verdict
 
@@ -11,7 +13,9 @@ def compare(scores: dict[str, list[float]], **changes: Any) -> dict[str, Any]:
         {
             "arm": arm,
             "seed": seed,
-            "linear_host": {"top1": top1},
+            "linear_host": {"top1": 100 - top1},  # is not what is judged by
+            "linear_cached": {"top1": top1},
+            "knn": {"top1": top1 / 2},
             "pretrain": {"seconds": 100.0 * (place + 1)},
         }
         for place, (arm, values) in enumerate(scores.items())
@@ -24,60 +28,84 @@ def compare(scores: dict[str, list[float]], **changes: Any) -> dict[str, Any]:
 
 def test_the_best_arm_is_set_against_the_first_that_does_not_distil() -> None:
     sentence, notes = verdict(
-        compare({"mocov2plus": [70, 71, 72], "simclr": [72, 73, 74], "rekd": [79, 80, 81]})
+        compare({"mocov2plus": [70, 71, 72], "simclr": [72, 73, 74], "rekd": [79, 80.5, 81]})
     )
+    reach = stats.t.ppf(0.975, 2) * stats.sem([9, 9.5, 9])
+    ends = f"[{55 / 6 - reach:.2f}, {55 / 6 + reach:.2f}]"
     assert sentence == (
-        "rekd has the highest linear top-1: 80.00 ± 1.00 % (mean ± sd, 3 seeds), 9.00 points "
-        "above mocov2plus, which does not distil (71.00 ± 1.00 %, 3 seeds)."
+        "rekd has the highest linear top-1 on cached features: 80.17 ± 1.04 % (mean ± sd, 3 seeds),"
+        f" 9.17 points {ends} ahead of mocov2plus, which does not distil (71.00 ± 1.00 %, 3 seeds)."
     )
-    assert notes == [
-        "Seed against same seed, it is ahead in 3 of 3.",
-        "Its pretraining takes 3.00 times as long as mocov2plus's.",
-    ]
+    halves = f"[{(55 / 6 - reach) / 2:.2f}, {(55 / 6 + reach) / 2:.2f}]"
+    assert notes[0] == f"By kNN it is 4.58 points {halves} ahead of mocov2plus."
+    assert "95% interval" in notes[1] and "ahead in 3 of 3" in notes[1]
+    assert notes[2] == "Its pretraining takes 3.00 times as long as mocov2plus's."
 
 
-@pytest.mark.parametrize(("gap", "within"), [(0.9, True), (1.0, True), (1.1, False)])
-def test_a_gap_within_one_standard_deviation_is_called_so(gap: float, within: bool) -> None:
-    sentence, _ = verdict(
-        compare({"simclr": [69.0, 70.0, 71.0], "rekd": [69.9 + gap, 70.0 + gap, 70.1 + gap]})
-    )
-    assert (f"only {gap:.2f} points, within one standard deviation," in sentence) == within
+@pytest.mark.parametrize(
+    ("rekd", "said"),
+    [
+        # the seeds differ by far more than the arms: in pairs the arms are told apart
+        ([61.0, 71.1, 80.9], "ahead of"),
+        # the gap is above either deviation, but not the same from seed to seed
+        ([66.0, 70.1, 80.1], "above but not told apart from"),
+        ([60.0, 70.0, 80.0], "level with"),
+    ],
+)
+def test_arms_are_compared_seed_by_seed(rekd: list[float], said: str) -> None:
+    sentence, _ = verdict(compare({"simclr": [60.0, 70.0, 80.0], "rekd": rekd}))
+    assert f" {said} " in sentence
+    assert "standard deviation" not in sentence
+
+
+def test_of_unequal_seeds_those_count_that_both_have() -> None:
+    # seed 0 alone makes the mean the highest
+    sentence, notes = verdict(compare({"seed": [60, 61], "rekd": [59, 60, 90]}))
+    assert "1.00 points [1.00, 1.00] behind seed" in sentence
+    assert any("ahead in 0 of 2" in note for note in notes)
 
 
 def test_the_seeds_that_disagree_are_counted() -> None:
     _, notes = verdict(compare({"simclr": [70, 76, 71], "rekd": [75, 75, 75]}))
-    assert "Seed against same seed, it is ahead in 2 of 3." in notes
+    assert any("ahead in 2 of 3" in note for note in notes)
 
 
 def test_one_seed_claims_no_spread() -> None:
     sentence, notes = verdict(compare({"simclr": [70.0], "rekd": [70.0]}))
     assert "70.00 % (one seed), level with " in sentence
-    assert "standard deviation" not in sentence
-    assert notes[0] == "With a single seed the spread is unknown: a gap can be chance."
+    assert "With a single seed there is no interval: a gap can be chance." in notes
+    sentence, notes = verdict(compare({"simclr": [70.0], "rekd": [72.0]}))
+    assert "2.00 points above simclr" in sentence and "[" not in sentence + "".join(notes)
+    assert "ahead" not in sentence
 
 
 def test_a_best_arm_that_does_not_distil_is_set_against_the_best_that_does() -> None:
     sentence, _ = verdict(compare({"seed": [60, 61], "rekd": [62, 63], "simclr": [90, 91]}))
-    assert sentence.startswith("simclr, which does not distil, has the highest linear top-1: 90.50")
-    assert "28.00 points above rekd, the best that distils (62.50 ± 0.71 %, 2 seeds)" in sentence
+    assert sentence.startswith("simclr, which does not distil, has the highest linear top-1")
+    assert re.search(
+        r"28.00 points \[.*\] ahead of rekd, the best that distils \(62.50 ± 0.71 %, 2", sentence
+    )
 
 
 @pytest.mark.parametrize("arms", [("rekd", "seed"), ("simclr", "byol")])
 def test_arms_of_one_kind_are_set_against_the_runner_up(arms: tuple[str, str]) -> None:
     sentence, _ = verdict(compare({arms[0]: [60, 61], arms[1]: [70, 71]}))
-    assert f"10.00 points above {arms[0]}, the runner-up" in sentence
+    assert f"10.00 points [10.00, 10.00] ahead of {arms[0]}, the runner-up" in sentence
 
 
 def test_a_runner_up_that_is_as_good_is_named() -> None:
-    scores = {"mocov2plus": [60.0, 61.0], "rekd": [80.0, 82.0], "disco": [79.5, 81.5]}
+    scores = {"mocov2plus": [60.0, 61.0], "rekd": [80.0, 82.0], "disco": [80.5, 80.5]}
     _, notes = verdict(compare(scores))
-    second = "disco, second with 80.50 ± 1.41 % (mean ± sd, 2 seeds), is within one"
-    assert any(note.startswith(second) for note in notes)
-    assert not any("second with" in note for note in verdict(compare(scores | {"disco": [60]}))[1])
+    second = (
+        r"disco, second with 80.50 ± .*, is 0.50 points \[.*\] below but not told apart from it"
+    )
+    assert any(re.match(second, note) for note in notes)
+    for other in ([79.5, 81.5], [60.0]):
+        assert not any("second with" in n for n in verdict(compare(scores | {"disco": other}))[1])
 
 
 def test_the_teacher_and_what_is_left_to_run_are_told() -> None:
-    teacher = {"arm": "teacher", "seed": 0, "linear_host": {"top1": 91.234}}
+    teacher = {"arm": "teacher", "seed": 0, "linear_cached": {"top1": 91.234}}
     _, notes = verdict(compare({"simclr": [60], "rekd": [70, 71]}, teacher=teacher))
     assert notes[-2:] == ["The teacher itself reaches 91.23 %.", "3 of 4 runs have finished."]
 
@@ -89,23 +117,24 @@ def test_without_accuracies_there_is_no_verdict() -> None:
         ["0 of 2 runs have finished."],
     )
     for run in planned["runs"]:
-        run["linear_host"] = None
+        run["linear_cached"] = None
     assert verdict(planned) == ("No verdict: no run has a linear accuracy yet.", [])
 
 
 def test_a_lone_arm_has_no_rival() -> None:
     planned = compare({"simclr": [60.0], "rekd": [70.0]})
-    del planned["runs"][0]["linear_host"]["top1"]
+    del planned["runs"][0]["linear_cached"]["top1"]
     assert verdict(planned)[0] == "rekd is the only arm with a result: 70.00 % (one seed)."
 
 
 def test_the_untrained_student_is_no_rival_but_a_floor() -> None:
     scores = {"untrained": [72, 73], "mocov2plus": [70, 71], "rekd": [75, 76]}
     sentence, notes = verdict(compare(scores))
-    assert "5.00 points above mocov2plus" in sentence
-    assert notes[-1] == (
-        "The untrained student reaches 72.50 ± 0.71 %, and not exceeding it: mocov2plus."
-    )
+    assert "ahead of mocov2plus" in sentence
+    assert notes[-1].endswith("reaches 72.50 ± 0.71 %, and not clearly above it: mocov2plus.")
+    # above by the mean, but not on every seed alike
+    _, notes = verdict(compare(scores | {"untrained": [74, 70]}))
+    assert notes[-1].endswith("not clearly above it: mocov2plus, rekd.")
     _, notes = verdict(compare(scores | {"untrained": [20, 21]}))
     assert notes[-1] == "The untrained student reaches 20.50 ± 0.71 %."
     assert verdict(compare({"untrained": [90.0]}))[0].startswith("No verdict")
@@ -114,7 +143,7 @@ def test_the_untrained_student_is_no_rival_but_a_floor() -> None:
 def test_an_arm_that_learns_from_labels_is_not_ranked() -> None:
     bound = "rekd+dictionary=teacher+relation=labels"
     sentence, notes = verdict(compare({"mocov2plus": [70, 71], "rekd": [75, 76], bound: [90, 91]}))
-    assert sentence.startswith("rekd has the highest linear top-1: 75.50")
+    assert sentence.startswith("rekd has the highest linear top-1 on cached features: 75.50")
     assert f"{bound} learns from labels and is not ranked." in notes
     alone, _ = verdict(compare({bound: [90, 91]}))
     assert alone.startswith("No verdict")
