@@ -8,14 +8,12 @@ import datetime
 import hashlib
 import json
 import logging
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors import SafetensorError, safe_open
@@ -26,13 +24,14 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from solo_rekd.bars import bar_interval
-from solo_rekd.errors import UserError, refuse
-from solo_rekd.files import digest_files
+from solo_rekd.errors import refuse
+from solo_rekd.files import user_cache
+from solo_rekd.fingerprint import fingerprint
 from solo_rekd.teachers import FrozenTeacher
 
 _log = logging.getLogger("solo_rekd")
 
-FORMAT = "1"  # of the cache: a change of what is found or kept makes the old files useless
+FORMAT = "2"  # of the cache: a change of what is found or kept makes the old files useless
 QUERIES, ENTRIES = 16384, 4096  # similarities at a time: 256 MiB
 PATIENCE = datetime.timedelta(days=1)  # of the processes that wait for the first one
 
@@ -78,10 +77,10 @@ def find_bags(
     number = len(images.dataset)  # type: ignore[arg-type]
     if size >= number:
         raise refuse("bag_size", size, f"at most {number - 1}, for there are {number} images")
-    key = describe(teacher, stem, images.dataset, size)
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    path = folder / f"{digest[:32]}.safetensors"
-    with first_process_first():
+    with first_process_first():  # which keeps the digests of the images for the others
+        key = describe(teacher, stem, images.dataset, size)
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        path = folder / f"{digest[:32]}.safetensors"
         bags = read_bags(path, key, number, teacher.embedding_dim)
         if bags is None:
             bags = compute_bags(teacher, images, size, device)
@@ -93,7 +92,7 @@ def cache_folder(given: str | None) -> Path:
     """The folder of the cache: the one given, or `solo-rekd` in the user's folder for caches."""
     if given is not None:
         return Path(given).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "solo-rekd" / "bags"
+    return user_cache() / "bags"
 
 
 def describe(teacher: FrozenTeacher, stem: str, dataset: Any, size: int) -> dict[str, str]:
@@ -107,33 +106,6 @@ def describe(teacher: FrozenTeacher, stem: str, dataset: Any, size: int) -> dict
         "teacher_sha256": str(teacher.identity["sha256"]),
         "teacher_stem": stem,
     }
-
-
-def fingerprint(dataset: Any) -> str:
-    """Tells a training set from others, by its images and their order.
-
-    Args:
-        dataset: an image folder with `root` and `samples` (path, class), one without classes with
-            `root` and the file names `images`, or with all pixels in the array `data`.
-
-    Returns:
-        SHA-256, of the files' paths under the root and their sizes, or of the pixels.
-
-    Raises:
-        UserError: the data set is of another kind, or a file has gone.
-    """
-    if hasattr(dataset, "samples"):
-        paths = [str(path) for path, _ in dataset.samples]
-    elif hasattr(dataset, "images"):
-        paths = [os.path.join(dataset.root, name) for name in dataset.images]
-    elif hasattr(dataset, "data"):
-        digest = hashlib.sha256(f"{dataset.data.shape} {dataset.data.dtype} ".encode())
-        digest.update(np.ascontiguousarray(dataset.data).data)
-        return digest.hexdigest()
-    else:
-        raise UserError("bags are found in image folders, CIFAR and STL-10: give the data as one")
-    told = tqdm(paths, desc="sizes of the training images", unit="file", **_bar())
-    return digest_files(told, "st_size", root=dataset.root)
 
 
 def compute_bags(

@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
     write_digits(args.out / "digits")
 
     from solo_rekd.compare.main import main as compare
-    from solo_rekd.compare.schedule import cores
+    from solo_rekd.cores import cores
 
     jobs = min(2, cores())
     folders = ["--data", str(args.out / "digits"), "--out", str(args.out)]

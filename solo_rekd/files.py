@@ -68,6 +68,15 @@ def digest_files(paths: Iterable[str], *facts: str, root: str | Path | None = No
     return digest.hexdigest()
 
 
+def user_cache() -> Path:
+    """The folder of this project in the user's folder for caches.
+
+    Raises:
+        RuntimeError: the user has no home.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "solo-rekd"
+
+
 def write_json(path: Path, content: Any, sync: bool = True) -> None:
     """Writes `content` as indented JSON, whole or not at all; `sync` as in `replacing`."""
     with replacing(path, sync) as unfinished:

@@ -24,7 +24,6 @@ from solo_rekd.bags import (
     cache_folder,
     describe,
     embed_images,
-    fingerprint,
     nearest_others,
 )
 from solo_rekd.errors import UserError
@@ -361,11 +360,6 @@ def test_a_folder_that_cannot_be_is_no_obstacle(
 def test_too_few_images_are_refused(make: Make, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^bag_size=30 .* at most 29, for there are 30 images$"):
         find(make("classes"), tmp_path / "cache", size=NUMBER)
-
-
-def test_data_of_another_kind_are_refused() -> None:
-    with pytest.raises(UserError, match=r"^bags are found in image folders, CIFAR and STL-10"):
-        fingerprint(object())
 
 
 def test_the_cache_is_where_the_user_keeps_caches(monkeypatch: pytest.MonkeyPatch) -> None:

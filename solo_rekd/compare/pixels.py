@@ -16,7 +16,7 @@ from PIL import Image
 from torchvision.datasets import folder as image_folder
 from tqdm import tqdm
 
-from solo_rekd.compare.schedule import cores
+from solo_rekd.cores import cores
 from solo_rekd.errors import UserError
 from solo_rekd.files import decoding, digest_files, read_json, replacing
 

@@ -22,6 +22,7 @@ from solo_rekd.compare.progress import (
     finished_cost,
     running_cost,
 )
+from solo_rekd.cores import cores
 from solo_rekd.files import read_json, write_json
 
 # not by -m, which looks for modules in the current folder first
@@ -219,13 +220,6 @@ class Schedule:
 def threads(jobs: int) -> int:
     """Threads for each of so many processes, where OMP_NUM_THREADS does not say."""
     return max(1, cores() // jobs)
-
-
-def cores() -> int:
-    """Those that this process may use, of those that there are."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def figures(result: Mapping[str, Any]) -> str:
