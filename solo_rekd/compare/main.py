@@ -21,7 +21,7 @@ from solo_rekd.compare.flags import (
     pretrain_flags,
     teacher_flags,
 )
-from solo_rekd.compare.images import Images, find_images
+from solo_rekd.compare.images import Images, find_images, fingerprint
 from solo_rekd.compare.options import read_options
 from solo_rekd.compare.plan import TEACHER_FOLDER, Plan, Run, check_same
 from solo_rekd.compare.protocol import describe_protocol
@@ -125,7 +125,21 @@ def compare(
     schedule = Schedule(tasks, jobs, report, lock=lock)
     print_line(f"{len(tasks)} runs in {out}, {len(schedule.results)} of them finished")
     schedule.run()
+    refuse_changed_images(plan, images)
     return report(schedule)
+
+
+def refuse_changed_images(plan: Plan, images: Images) -> None:
+    """Refuses a report of runs that may have seen different images.
+
+    Raises:
+        UserError: an image is not what it was when the comparison began.
+    """
+    if fingerprint(images, Path(plan.data)) != plan.images:
+        raise UserError(
+            f"the images in {plan.data} changed while the runs were at work: put them back and "
+            "give another --out"
+        )
 
 
 def list_tasks(plan: Plan, out: Path, decoded: Path | None) -> list[Task]:

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -187,6 +188,16 @@ def test_every_run_finds_the_decoded_images(link, options, data, tmp_path, monke
         assert used == set(places)
 
 
+def test_images_that_change_on_the_way_are_noticed(options, data, tmp_path, monkeypatch):
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    monkeypatch.setattr(module.Schedule, "run", lambda schedule: changed.write_bytes(other))
+    changed = copy / "train" / "a" / "00.png"
+    other = (copy / "train" / "a" / "01.png").read_bytes()
+    with pytest.raises(UserError, match="changed while the runs were at work"):
+        module.run([*options, "--data", str(copy), "--methods", "simclr"])
+
+
 def command(*options: str) -> list[str]:
     return [str(Path(sys.executable).with_name("solo-rekd")), "compare", *options]
 
@@ -234,7 +245,17 @@ def test_end_to_end(options, tmp_path):
     assert comparison["runs"][0]["teacher_sha256"] is None
     taught = comparison["runs"][1]["teacher_sha256"]
     assert taught == comparison["teacher"]["checkpoint_sha256"]
-    # so is one on other images, of the same length
+    # a run of another version is kept, but reported
+    result = out / "runs" / "disco" / "seed-0" / "result.json"
+    content = result.read_text()
+    result.write_text(content.replace(f'"torch": "{version("torch")}"', '"torch": "0.1"'))
+    code, lines, _ = compare(*options, "--methods", "disco,mocov2plus")
+    difference = (
+        f"torch differs between runs: {version('torch')} (teacher seed 0, mocov2plus seed 0)"
+    )
+    assert f"{difference}; 0.1 (disco seed 0)" in lines
+    assert "0.1 (disco seed 0)" in (out / "report.html").read_text()
+    # other images of the same length are another comparison
     first, second = sorted(Path(options[1]).glob("train/*/*.png"))[:2]
     kept = first.read_bytes()
     first.write_bytes(second.read_bytes())
@@ -242,10 +263,16 @@ def test_end_to_end(options, tmp_path):
     first.write_bytes(kept)
     assert (code, lines) == (2, [])
     assert err.startswith("solo-rekd: error: images='48 + 24, sha256 ")
-    # another budget is another comparison
+    # another budget is too
     code, lines, err = compare(*options, "--epochs", "2", "--methods", "disco")
     assert (code, lines) == (2, [])
     assert err.startswith("solo-rekd: error: epochs=2 differs from 1 in ")
+    assert err.count("\n") == 1
+    # and another teacher
+    (out / TEACHER_FOLDER / "result.json").unlink()
+    code, lines, err = compare(*options, "--methods", "disco")
+    assert (code, lines) == (2, [])
+    assert "runs/disco/seed-0 learned from another teacher than" in err
     assert err.count("\n") == 1
 
 
