@@ -24,15 +24,17 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from solo_rekd.bars import bar_interval
-from solo_rekd.errors import refuse
+from solo_rekd.errors import UserError, refuse
 from solo_rekd.files import user_cache
 from solo_rekd.fingerprint import fingerprint
 from solo_rekd.teachers import FrozenTeacher
+from solo_rekd.versions import versions
 
 _log = logging.getLogger("solo_rekd")
 
 FORMAT = "2"  # of the cache: a change of what is found or kept makes the old files useless
 QUERIES, ENTRIES = 16384, 4096  # similarities at a time: 256 MiB
+PACKAGES = ("torch", "torchvision", "timm", "pillow")  # that decide pixels and features
 PATIENCE = datetime.timedelta(days=1)  # of the processes that wait for the first one
 
 
@@ -96,7 +98,13 @@ def cache_folder(given: str | None) -> Path:
 
 
 def describe(teacher: FrozenTeacher, stem: str, dataset: Any, size: int) -> dict[str, str]:
-    """All that the bags depend on; the path of the teacher's checkpoint is not among it."""
+    """All that the bags depend on; the path of the teacher's checkpoint is not among it.
+
+    Raises:
+        UserError: the images cannot be told from others, or cannot be read.
+    """
+    if hasattr(dataset, "h5_path"):
+        raise UserError("bags are found in image folders, CIFAR and STL-10: give the data as one")
     return {
         "format": FORMAT,
         "bag_size": str(size),
@@ -105,6 +113,9 @@ def describe(teacher: FrozenTeacher, stem: str, dataset: Any, size: int) -> dict
         "teacher": str(teacher.identity["name"]),
         "teacher_sha256": str(teacher.identity["sha256"]),
         "teacher_stem": stem,
+        "dtype": str(teacher.dtype),
+        "device": teacher.device.type,
+        **versions(PACKAGES),
     }
 
 

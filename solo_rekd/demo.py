@@ -5,9 +5,11 @@ epochs by the host's MoCo v2+ and SimCLR and by ReKD, and judged untrained too, 
 `solo-rekd compare` does it.
 """
 
+import tempfile
 from pathlib import Path
 
-from solo_rekd.errors import OneLineParser, at_least
+from solo_rekd.errors import OneLineParser, UserError, at_least
+from solo_rekd.files import UNFINISHED
 
 IMAGE_SIZE = 32
 # the longest run first, beside which the others fit
@@ -32,19 +34,27 @@ def write_digits(folder: Path) -> None:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    unfinished = folder.with_name(f"{folder.name}.unfinished")
     images, labels = load_digits(return_X_y=True)
     pixels = (images.reshape(-1, 8, 8) * (255 / 16)).round().astype("uint8")
     indexes = range(len(labels))
     splits = train_test_split(indexes, test_size=0.2, stratify=labels, random_state=0)
-    for name, members in zip(("train", "val"), splits, strict=True):
-        for index in members:
-            path = unfinished / name / str(labels[index]) / f"{index:04d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            size = (IMAGE_SIZE, IMAGE_SIZE)
-            image = Image.fromarray(pixels[index]).resize(size, Image.Resampling.BICUBIC)
-            image.convert("RGB").save(path)
-    unfinished.rename(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # of its own: another demo may be at work on the same folder
+    with tempfile.TemporaryDirectory(
+        prefix=f"{folder.name}.", suffix=UNFINISHED, dir=folder.parent
+    ) as unfinished:
+        for name, members in zip(("train", "val"), splits, strict=True):
+            for index in members:
+                path = Path(unfinished) / "digits" / name / str(labels[index]) / f"{index:04d}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                size = (IMAGE_SIZE, IMAGE_SIZE)
+                image = Image.fromarray(pixels[index]).resize(size, Image.Resampling.BICUBIC)
+                image.convert("RGB").save(path)
+        try:
+            (Path(unfinished) / "digits").rename(folder)
+        except OSError:
+            if not folder.is_dir():  # which the other has written meanwhile
+                raise
 
 
 def main(argv: list[str]) -> None:
@@ -54,7 +64,10 @@ def main(argv: list[str]) -> None:
     add("--out", type=Path, default=Path("runs/demo"), help="data and results")
     add("--epochs", type=at_least(int, 1), default=4, help="of pretraining, a method")
     args = parser.parse_args(argv)
-    write_digits(args.out / "digits")
+    try:
+        write_digits(args.out / "digits")
+    except OSError as error:
+        raise UserError(f"--out {args.out} cannot be written: {error.strerror}") from None
 
     from solo_rekd.compare.main import main as compare
     from solo_rekd.cores import cores

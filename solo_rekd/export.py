@@ -89,6 +89,10 @@ def export(checkpoint: Path, target: Path, trained: Mapping[str, Any]) -> dict[s
         refuse_missing(ONNX_PACKAGES, "onnx")
     if not checkpoint.is_file():
         raise refuse("checkpoint", str(checkpoint), "a file that exists")
+    if target.exists() and target.samefile(checkpoint):
+        raise refuse(
+            "target", str(target), "another file than the checkpoint, which it would replace"
+        )
     for name in ("encoder", "crop_size"):
         if name not in trained:
             raise UserError(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,17 +13,22 @@ from PIL import Image
 
 from solo_rekd.errors import UserError
 
+BLOCK = 1 << 20  # bytes that are read at once
+UNFINISHED = ".unfinished"  # ends the name of every file and folder that is being written
+
 
 @contextmanager
 def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     """Gives a path beside `path`, and puts what was written there in its place at the end.
+
+    Two that write one file at once do not see each other's: the last to end has its file there.
 
     Args:
         path: the file to write or to replace; it stays as it was where the block raises.
         sync: whether the content is to be on the disk first, for else a power cut may leave the
             name without it; a network's disk may take its time.
     """
-    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
         yield unfinished
         if sync:
@@ -47,24 +53,12 @@ def decoding(path: str | Path) -> Iterator[None]:
         raise UserError(f"{path} cannot be decoded: {error}") from None
 
 
-def digest_files(paths: Iterable[str], *facts: str, root: str | Path | None = None) -> str:
-    """SHA-256 of the names of files and of facts of their status, such as `st_size`.
-
-    Args:
-        paths: the files.
-        facts: names of the facts.
-        root: what the names are relative to; None: they are the paths as given.
-
-    Raises:
-        UserError: a file cannot be looked at.
-    """
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file's content in hexadecimal digits; a gigabyte takes about a second."""
     digest = hashlib.sha256()
-    for path in paths:
-        with decoding(path):
-            status = os.stat(path)
-        told = "".join(f"\0{getattr(status, fact)}" for fact in facts)
-        name = os.path.relpath(path, root) if root is not None else path
-        digest.update(f"{name}{told}\n".encode(errors="surrogateescape"))
+    with open(path, "rb", buffering=0) as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
     return digest.hexdigest()
 
 

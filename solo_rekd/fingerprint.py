@@ -22,12 +22,11 @@ from tqdm import tqdm
 from solo_rekd.bars import bar_interval
 from solo_rekd.cores import cores
 from solo_rekd.errors import UserError
-from solo_rekd.files import replacing, user_cache
+from solo_rekd.files import BLOCK, replacing, user_cache
 
 _log = logging.getLogger("solo_rekd")
 
 SETTLED = 2_000_000_000  # ns without a change, after which a file's times tell the next change
-BLOCK = 1 << 20  # bytes that are read at once
 ROOTS = 64  # folders whose digests are kept, at most
 SHOWN = 2.0  # seconds after which a progress bar appears
 
@@ -58,8 +57,8 @@ def fingerprint(dataset: Any) -> str:
         UserError: the data set is of another kind, or a file cannot be read.
     """
     if hasattr(dataset, "samples"):
-        paths, labels = zip(*dataset.samples, strict=True) if dataset.samples else ((), ())
-        return fingerprint_files([str(path) for path in paths], dataset.root, labels)
+        labels: Any = [label for _, label in dataset.samples]
+        return fingerprint_files([str(path) for path, _ in dataset.samples], dataset.root, labels)
     if hasattr(dataset, "images"):
         paths = [os.path.join(dataset.root, name) for name in dataset.images]
         return fingerprint_files(paths, dataset.root)
@@ -204,7 +203,7 @@ def write_cache(
             continue
         if same:
             kept[name] = known[name]
-    arrays = {
+    arrays: dict[str, Any] = {
         "root": _bytes(root),
         "names": _bytes("\0".join(kept)),
         "statuses": np.array([each.status for each in kept.values()], np.int64),

@@ -4,6 +4,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -264,6 +265,35 @@ def test_another_image_size_has_other_bags_and_another_path_of_the_teacher_has_n
     assert describe(make_teacher(seed=1), "auto", dataset, 3) == first
     dataset.transform = transforms.Compose([transforms.Resize(16), transforms.ToTensor()])
     assert describe(make_teacher(), "auto", dataset, 3) != first
+
+
+def test_images_of_equal_length_have_other_bags(
+    root: Path, make: Make, tmp_path: Path, computed: list[int]
+) -> None:
+    first, second = (root / "classes" / "0" / f"{name}.png" for name in ("00", "02"))
+    find(make("classes"), tmp_path / "cache")
+    one, other = first.read_bytes(), second.read_bytes()
+    first.write_bytes(other)
+    second.write_bytes(one)
+    find(make("classes"), tmp_path / "cache")
+    assert len(computed) == 2
+
+
+def test_another_precision_or_version_has_other_bags(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = make("classes")
+    first = describe(make_teacher(), "auto", dataset, 3)
+    assert describe(make_teacher().bfloat16(), "auto", dataset, 3) != first
+    assert first["device"] == "cpu"
+    monkeypatch.setattr(bags, "versions", lambda names: dict.fromkeys(names, "0.1"))
+    assert describe(make_teacher(), "auto", dataset, 3) != first
+
+
+def test_an_h5_file_has_no_bags(root: Path) -> None:
+    dataset = SimpleNamespace(h5_path=str(root / "images.h5"), transform=None)
+    with pytest.raises(UserError, match=r"^bags are found in image folders, CIFAR and STL-10"):
+        describe(make_teacher(), "auto", dataset, 3)
 
 
 def truncate(path: Path) -> None:

@@ -1,9 +1,12 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from solo_rekd import demo
+from solo_rekd.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,20 @@ def test_a_second_call_writes_nothing(digits):
     before = {path: path.stat().st_mtime_ns for path in digits.glob("*/*/*.png")}
     demo.write_digits(digits)
     assert before == {path: path.stat().st_mtime_ns for path in digits.glob("*/*/*.png")}
-    assert not digits.with_name("digits.unfinished").exists()
+    assert list(digits.parent.iterdir()) == [digits]
+
+
+def test_two_demos_at_once_write_one_set_of_digits(tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(demo.write_digits, [tmp_path / "digits"] * 2))
+    assert len(list(tmp_path.glob("digits/*/*/*.png"))) == 1797
+    assert [path.name for path in tmp_path.iterdir()] == ["digits"]
+
+
+def test_a_folder_that_cannot_be_is_a_mistake(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"--out .*file/out cannot be written: Not a directory"):
+        demo.main(["--out", str(tmp_path / "file" / "out")])
 
 
 @pytest.mark.slow

@@ -186,6 +186,19 @@ def test_a_checkpoint_that_is_not_there_is_missed_first(tmp_path: Path) -> None:
         export(tmp_path / "no.ckpt", tmp_path / "student.onnx", {})
 
 
+@pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to"])
+def test_the_checkpoint_itself_is_no_target(link: str | None, tmp_path: Path) -> None:
+    checkpoint = save(tmp_path / "whole.safetensors", build("resnet18", 32))
+    target, before = checkpoint, checkpoint.read_bytes()
+    if link is not None:
+        target = tmp_path / "link.safetensors"
+        getattr(target, link)(checkpoint)
+    for one, other in ((checkpoint, target), (target, checkpoint)):
+        with pytest.raises(UserError, match=r"^target=.* expected another file than the check"):
+            export(one, other, {"encoder": "resnet18", "crop_size": 32})
+    assert checkpoint.read_bytes() == before
+
+
 def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"onnx, onnxscript, onnxruntime missing: pip install"):

@@ -1,4 +1,3 @@
-import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -9,8 +8,8 @@ from PIL import Image
 
 from solo_rekd.errors import UserError
 from solo_rekd.files import (
+    UNFINISHED,
     decoding,
-    digest_files,
     read_json,
     read_json_lines,
     replacing,
@@ -83,14 +82,14 @@ def test_a_file_that_is_not_there_or_half_there_is_nothing(tmp_path: Path) -> No
     assert read_json(tmp_path / "half.json") is None
 
 
-def test_a_digest_takes_any_name_of_a_file(tmp_path: Path) -> None:
-    names = [os.fsdecode(b"\xe9.png"), "\u00e9.png"]  # the first is not UTF-8
-    for name in names:
-        (tmp_path / name).touch()
-    digests = {digest_files([str(tmp_path / name)], "st_size") for name in names}
-    assert len(digests) == 2
-    moved = tmp_path / "moved"
-    moved.mkdir()
-    (moved / names[1]).touch()
-    roots = (tmp_path, moved)
-    assert len({digest_files([str(root / names[1])], "st_size", root=root) for root in roots}) == 1
+def test_two_that_write_one_file_do_not_tear_each_others(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with replacing(path) as first:
+        first.write_text("the first's")
+        with replacing(path) as second:
+            second.write_text("the second's, which is longer")
+            assert first.read_text() == "the first's"
+        assert path.read_text() == "the second's, which is longer"
+    assert path.read_text() == "the first's"
+    assert first.name.endswith(UNFINISHED)
+    assert list(tmp_path.iterdir()) == [path]

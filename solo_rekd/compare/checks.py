@@ -48,7 +48,7 @@ def make_plan(options: Namespace, extra: tuple[str, ...], images: Images) -> Pla
             "queue_size": options.queue_size
             or default_queue_size(len(images.train), options.batch_size),
             "extra": extra,
-            "images": fingerprint(images),
+            "images": fingerprint(images, options.data),
         }
     )
     refuse_settings(plan)

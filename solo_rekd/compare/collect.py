@@ -1,6 +1,5 @@
 """From the folder of a comparison to the one dictionary that its report is made from."""
 
-import importlib.metadata
 import os
 import platform
 from collections.abc import Mapping
@@ -11,10 +10,11 @@ import torch
 
 from solo_rekd.compare.plan import TEACHER_FOLDER, Plan
 from solo_rekd.files import read_json, read_json_lines
+from solo_rekd.versions import versions
 
 PACKAGES = (
-    "solo-rekd solo-learn pytorch-lightning torch torchvision timm numpy scikit-learn".split()
-)
+    "solo-rekd solo-learn pytorch-lightning torch torchvision timm pillow numpy scikit-learn"
+).split()
 
 
 def collect(
@@ -104,10 +104,4 @@ def cpu_model() -> str:
 
 def describe_versions() -> dict[str, str]:
     """The version of every package that has a part in the figures."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed as a package"
-    return versions
+    return versions(PACKAGES)

@@ -8,7 +8,8 @@ from torchvision.datasets import ImageFolder
 
 from solo_rekd.backbones import SMALL_IMAGE
 from solo_rekd.errors import UserError
-from solo_rekd.files import decoding, digest_files
+from solo_rekd.files import decoding
+from solo_rekd.fingerprint import fingerprint_files
 from solo_rekd.hosts.evaluation import refuse_other_classes
 
 LARGE_CROP = 224  # px, of images larger than `SMALL_IMAGE`
@@ -57,13 +58,17 @@ def find_images(data: Path, train_dir: str, val_dir: str) -> Images:
     return Images(train.classes, *([path for path, _ in split.samples] for split in splits))
 
 
-def fingerprint(images: Images) -> str:
-    """Says how many images there are, and changes with their names and sizes.
+def fingerprint(images: Images, root: Path) -> str:
+    """Says how many images there are, and changes with their names, content and order.
+
+    Args:
+        images: the images.
+        root: the folder that the names are relative to.
 
     Raises:
         UserError: one cannot be read.
     """
-    digest = digest_files((*images.train, *images.val), "st_size")
+    digest = fingerprint_files([*images.train, *images.val], root)
     return f"{len(images.train)} + {len(images.val)}, sha256 {digest[:12]}"
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from solo_rekd.compare import pixels
 from solo_rekd.compare.checks import make_plan, refuse_flags, settle_teachers
-from solo_rekd.compare.collect import collect, describe_machine, describe_versions
+from solo_rekd.compare.collect import collect, cpu_model, describe_machine, describe_versions
+from solo_rekd.compare.conditions import differences
 from solo_rekd.compare.flags import (
     TEACHER_SEED,
     knn_flags,
@@ -20,7 +21,7 @@ from solo_rekd.compare.flags import (
     pretrain_flags,
     teacher_flags,
 )
-from solo_rekd.compare.images import Images, find_images
+from solo_rekd.compare.images import Images, find_images, fingerprint
 from solo_rekd.compare.options import read_options
 from solo_rekd.compare.plan import TEACHER_FOLDER, Plan, Run, check_same
 from solo_rekd.compare.protocol import describe_protocol
@@ -58,7 +59,8 @@ def main(argv: Sequence[str]) -> None:
         print_line("stopped: the same command goes on from the last whole epoch of every run")
         sys.exit(130)
     written = [str(out / name) for name in ("report.html", "results.csv", "comparison.json")]
-    print_line("\n".join(["", *table_lines(comparison), *written]))
+    lines = [*table_lines(comparison), *comparison["differences"], *written]
+    print_line("\n".join(["", *lines]))
     if comparison["failed"]:
         sys.exit(1)
 
@@ -98,6 +100,7 @@ def compare(
     Returns:
         What the report is made from.
     """
+    refuse_other_teacher(plan, out)
     decoded = out / "pixels"
     pixels_there = decode(images, decoded)
     write_json(out / "plan.json", plan.to_json())  # from here on another plan is refused
@@ -114,13 +117,29 @@ def compare(
     def report(schedule: Schedule) -> dict[str, Any]:
         failed = {str(path.relative_to(out)): why for path, why in schedule.failed.items()}
         comparison = collect(plan, out, failed, context)
+        judged = [comparison["teacher"]] if comparison["teacher"] else []
+        comparison["differences"] = differences([*judged, *comparison["runs"]])
         write_report(comparison, out)
         return comparison
 
     schedule = Schedule(tasks, jobs, report, lock=lock)
     print_line(f"{len(tasks)} runs in {out}, {len(schedule.results)} of them finished")
     schedule.run()
+    refuse_changed_images(plan, images)
     return report(schedule)
+
+
+def refuse_changed_images(plan: Plan, images: Images) -> None:
+    """Refuses a report of runs that may have seen different images.
+
+    Raises:
+        UserError: an image is not what it was when the comparison began.
+    """
+    if fingerprint(images, Path(plan.data)) != plan.images:
+        raise UserError(
+            f"the images in {plan.data} changed while the runs were at work: put them back and "
+            "give another --out"
+        )
 
 
 def list_tasks(plan: Plan, out: Path, decoded: Path | None) -> list[Task]:
@@ -140,18 +159,22 @@ def list_tasks(plan: Plan, out: Path, decoded: Path | None) -> list[Task]:
             "checkpoint": plan.teacher_checkpoint,
             "linear": linear_flags(plan, TEACHER_SEED, of_teacher=True),
             "knn": knn_flags(plan, of_teacher=True),
+            "teacher_sha256": plan.teacher_sha256,
             **common,
         }
 
     def job(run: Run) -> dict[str, Any]:
-        checkpoint = plan.teacher_checkpoint
-        if run.arm.shares_teacher and checkpoint is None:
-            checkpoint = str(teacher / (read_json(teacher / RESULT) or {})["checkpoint"])
+        checkpoint, digest = plan.teacher_checkpoint, plan.arm_sha256.get(run.arm.name)
+        if run.arm.shares_teacher:
+            digest = teacher_digest(plan, out)
+            if checkpoint is None:
+                checkpoint = str(teacher / (read_json(teacher / RESULT) or {})["checkpoint"])
         return {
             "pretrain": pretrain_flags(plan, run, checkpoint),
             "checkpoint": None,
             "linear": linear_flags(plan, run.seed),
             "knn": knn_flags(plan),
+            "teacher_sha256": digest,
             **common,
         }
 
@@ -166,8 +189,32 @@ def list_tasks(plan: Plan, out: Path, decoded: Path | None) -> list[Task]:
     return tasks
 
 
+def teacher_digest(plan: Plan, out: Path) -> str | None:
+    """SHA-256 of the frozen teacher's file; None: it is yet to be trained."""
+    if plan.teacher_checkpoint is not None:
+        return plan.teacher_sha256
+    return (read_json(out / TEACHER_FOLDER / RESULT) or {}).get("checkpoint_sha256")
+
+
+def refuse_other_teacher(plan: Plan, out: Path) -> None:
+    """Refuses finished runs that learned from another teacher than those to come.
+
+    Raises:
+        UserError: there is such a run, or its teacher is gone.
+    """
+    expected = teacher_digest(plan, out)
+    for run in plan.runs:
+        result = read_json(out / run.folder / RESULT)
+        if result and run.arm.shares_teacher and result.get("teacher_sha256") != expected:
+            raise UserError(
+                f"{out / run.folder} learned from another teacher than "
+                f"{plan.teacher_checkpoint or out / TEACHER_FOLDER}: remove that run, or give "
+                "another --out"
+            )
+
+
 def measure_networks(plan: Plan, path: Path) -> dict[str, Any]:
-    """Measures student and teacher, or reads what an earlier call measured.
+    """Measures student and teacher, or reads what an earlier call measured of the same ones.
 
     Args:
         plan: the comparison.
@@ -177,10 +224,14 @@ def measure_networks(plan: Plan, path: Path) -> dict[str, Any]:
     sides = {"student": (plan.student, plan.stem)}
     if plan.distils:
         sides["teacher"] = (plan.teacher, plan.teacher_stem)
-    networks = {"teacher": None} | {
-        side: known.get(side) or measure(name, plan.crop_size, stem)
-        for side, (name, stem) in sides.items()
-    }
+    networks: dict[str, Any] = {"teacher": None}
+    for side, (name, stem) in sides.items():
+        key = {"name": name, "stem": stem, "crop_size": plan.crop_size}
+        key |= {"protocol": LATENCY_PROTOCOL, "CPU": cpu_model(), **describe_versions()}
+        earlier = known.get(side) or {}
+        if earlier.get("of") != key:
+            earlier = measure(name, plan.crop_size, stem) | {"of": key}
+        networks[side] = earlier
     networks |= {"latency_protocol": LATENCY_PROTOCOL, "input_size": plan.crop_size}
     write_json(path, networks)
     return networks

@@ -5,6 +5,7 @@ The folder holds `pixels.bin`, the RGB bytes of every image one after the other,
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Sequence
 from itertools import chain
@@ -12,15 +13,18 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+import PIL
+from PIL import Image, features
 from torchvision.datasets import folder as image_folder
 from tqdm import tqdm
 
 from solo_rekd.cores import cores
 from solo_rekd.errors import UserError
-from solo_rekd.files import decoding, digest_files, read_json, replacing
+from solo_rekd.files import decoding, read_json, replacing, sha256
+from solo_rekd.fingerprint import fingerprint_files
 
 PART = 128  # images that are in memory at once
+DECODERS = ("libjpeg_turbo", "webp", "jpg_2000")  # of Pillow, whose pixels a version may change
 SAMPLE = 256  # images whose headers tell the size of all
 
 # modes of more than 8 bits a colour, which torchvision makes white where they exceed 255
@@ -43,8 +47,7 @@ def write(paths: Sequence[str], out: Path, limit_bytes: int) -> bool:
     Raises:
         UserError: an image cannot be decoded.
     """
-    # changes when a file is added, renamed, or written again
-    identity = digest_files(paths, "st_size", "st_mtime_ns")
+    identity = identify(paths)
     if _holds(out, identity):
         return True
     estimate = estimate_bytes(paths)
@@ -57,8 +60,11 @@ def write(paths: Sequence[str], out: Path, limit_bytes: int) -> bool:
     unfinished.mkdir(parents=True)
     try:
         places = _write_pixels(paths, unfinished / "pixels.bin")
-        size = (unfinished / "pixels.bin").stat().st_size
-        index = {"identity": identity, "size": size, "places": places}
+        index = {
+            "identity": identity,
+            "sha256": sha256(unfinished / "pixels.bin"),
+            "places": places,
+        }
         with replacing(unfinished / "index.json") as file:
             file.write_text(json.dumps(index))
         shutil.rmtree(out, ignore_errors=True)
@@ -66,6 +72,17 @@ def write(paths: Sequence[str], out: Path, limit_bytes: int) -> bool:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return True
+
+
+def identify(paths: Sequence[str]) -> dict[str, str]:
+    """All that decoded images depend on: the images, where they are, and what decodes them."""
+    root = os.path.commonpath(paths)
+    return {
+        "root": root,  # by their paths the runs look them up
+        "images": fingerprint_files(paths, root),
+        "Pillow": PIL.__version__,
+        **{name: str(features.version(name)) for name in DECODERS},
+    }
 
 
 def install(out: str | Path) -> None:
@@ -131,7 +148,9 @@ def _pixels(path: str) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def _holds(out: Path, identity: str) -> bool:
+def _holds(out: Path, identity: dict[str, str]) -> bool:
+    """Whether the images are there, every byte as it was written: a second for a gigabyte."""
     index, pixels = read_json(out / "index.json") or {}, out / "pixels.bin"
-    same = index.get("identity") == identity
-    return same and pixels.exists() and pixels.stat().st_size == index.get("size")
+    if index.get("identity") != identity or not pixels.is_file():
+        return False
+    return sha256(pixels) == index.get("sha256")

@@ -51,7 +51,7 @@ class Plan:
         knn_temperature: of the neighbours' votes.
         num_workers: processes that load images, of each run.
         extra: flags of the host for every pretraining.
-        images: how many there are, and a digest of their names and sizes.
+        images: how many there are, and a digest of their names and content.
         teacher_sha256: of the given teacher's file, which may not change along the way.
         arm_sha256: by name of an arm with a teacher's file of its own, of that file: likewise.
     """

@@ -23,7 +23,7 @@ from solo_rekd.compare.progress import (
     running_cost,
 )
 from solo_rekd.cores import cores
-from solo_rekd.files import read_json, write_json
+from solo_rekd.files import UNFINISHED, read_json, write_json
 
 # not by -m, which looks for modules in the current folder first
 START = "import sys; sys.path = [p for p in sys.path if p]; from solo_rekd.compare import worker; "
@@ -136,6 +136,7 @@ class Schedule:
 
     def _launch(self, task: Task) -> Process:
         task.folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(task.folder)
         write_json(task.folder / "job.json", task.job())
         earlier = read_json(task.folder / PROGRESS) or {"done": 0.0}
         (task.folder / PROGRESS).unlink(missing_ok=True)
@@ -210,11 +211,16 @@ class Schedule:
                 with suppress(subprocess.TimeoutExpired):
                     popen.wait(max(0, deadline - time.monotonic()))
         for folder in self.processes:
-            for path in folder.rglob("*.unfinished"):  # what they were writing
-                path.unlink()
+            remove_unfinished(folder)
         self.processes.clear()
         for number, handler in zip(again, previous, strict=True):
             signal.signal(number, handler)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what a process was writing in a run's folder when it was ended."""
+    for path in folder.rglob(f"*{UNFINISHED}"):
+        path.unlink()
 
 
 def threads(jobs: int) -> int:

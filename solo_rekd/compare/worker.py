@@ -1,7 +1,7 @@
 """One run of a comparison, in a process of its own: `python -m solo_rekd.compare.worker FOLDER`.
 
-It reads `job.json` in the folder and writes there the checkpoints, `history.jsonl`,
-`progress.json`, `embeddings.npz` and, last of all, `result.json`.
+It reads `job.json` in the folder and writes there `conditions.json`, the checkpoints,
+`history.jsonl`, `progress.json`, `embeddings.npz` and, last of all, `result.json`.
 """
 
 import argparse
@@ -20,14 +20,17 @@ from threading import Thread
 from typing import Any
 
 import numpy as np
+import torch
 from torch.nn.functional import normalize
 
 from solo_rekd import hosts
 from solo_rekd.compare import pixels
+from solo_rekd.compare.conditions import begin
 from solo_rekd.errors import UserError, report
-from solo_rekd.files import read_json_lines, replacing, write_json
+from solo_rekd.files import UNFINISHED, read_json_lines, replacing, write_json
 from solo_rekd.hosts.saved import epoch_of, newest_whole
 from solo_rekd.probe import linear_probe
+from solo_rekd.teachers import read_checkpoint
 
 POLL = 2.0  # seconds
 EMBEDDED = 2000  # images in embeddings.npz at most
@@ -86,10 +89,12 @@ def work(folder: Path) -> None:
 
     Args:
         folder: holds `job.json`: `pretrain`, flags or null; `checkpoint`, what to evaluate where
-            nothing is pretrained; `linear` and `knn`, flags; `pixels`, decoded images or null.
+            nothing is pretrained; `teacher_sha256`, of the given or shared teacher's file, or
+            null; `linear` and `knn`, flags; `pixels`, decoded images or null.
 
     Raises:
-        UserError: a flag of the job is wrong.
+        UserError: a flag of the job is wrong, the teacher is another file, or the run began with
+            other settings.
     """
     job = json.loads((folder / "job.json").read_text())
     host = hosts.commands()
@@ -105,9 +110,14 @@ def work(folder: Path) -> None:
         "done": 0,
     }
     progress = Progress(folder / "progress.json", weights)
+    refuse_other_teacher(job)
+    settings = vars(host.parse_pretrain(job["pretrain"])) if job["pretrain"] else None
+    goes_on = newest_whole((folder / "pretrain").glob(CHECKPOINTS)) is not None
+    conditions = begin(folder, settings, goes_on, torch.get_num_threads())
     checkpoint, pretrained = job["checkpoint"], None
     if job["pretrain"]:
         checkpoint, pretrained = pretrain(folder, job["pretrain"], pretrain_epochs, progress)
+    content, digest = read_checkpoint(checkpoint)
     judged = ["--pretrained_feature_extractor", str(checkpoint)]
     on_features = evaluate_features(folder, [*job["knn"], *judged], progress.of("features"))
     on_images = evaluate_images([*job["linear"], *judged], progress.of("linear"))
@@ -117,9 +127,30 @@ def work(folder: Path) -> None:
         **on_features,
         # a comparison may be moved as a whole
         "checkpoint": str(checkpoint.relative_to(folder) if job["pretrain"] else checkpoint),
+        "checkpoint_sha256": digest,
+        "teacher_sha256": teacher_of(content) if job["pretrain"] else None,
+        "conditions": conditions,
     }
     progress.of("done")
     write_json(folder / "result.json", result)
+
+
+def refuse_other_teacher(job: Mapping[str, Any]) -> None:
+    """Refuses a teacher's file that was replaced after the comparison began.
+
+    Raises:
+        UserError: it was, or it is gone.
+    """
+    if expected := job.get("teacher_sha256"):
+        own = job["pretrain"] and hosts.commands().flag(job["pretrain"], "teacher_checkpoint")
+        path = own or job["checkpoint"]
+        if read_checkpoint(path)[1] != expected:
+            raise UserError(f"{path} is another file than when its comparison began: put that back")
+
+
+def teacher_of(checkpoint: Mapping[str, Any]) -> str | None:
+    """SHA-256 of the teacher's file that a student learned from, by what its checkpoint says."""
+    return checkpoint.get("solo_rekd", {}).get("teacher", {}).get("sha256")
 
 
 def pretrain(
@@ -149,7 +180,7 @@ def pretrain(
     if newest is None:
         raise UserError(f"{checkpoints} holds no checkpoint after the pretraining")
     # of earlier parts, and what a kill left of one
-    for path in (*checkpoints.glob(CHECKPOINTS), *checkpoints.glob(f"{CHECKPOINTS}.unfinished")):
+    for path in (*checkpoints.glob(CHECKPOINTS), *checkpoints.glob(f"{CHECKPOINTS}.*{UNFINISHED}")):
         if path != newest:
             path.unlink()
     lines = read_json_lines(history)

@@ -13,7 +13,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import pytorch_lightning as pl
 from solo.args import dataset, setup, utils
@@ -43,6 +43,9 @@ from solo_rekd.knn import weighted_knn
 from solo_rekd.teachers.checkpoint import read_checkpoint
 
 SEEDS = 2**32  # how many there are
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @contextmanager
@@ -81,11 +84,11 @@ def number(text: str) -> float:
     return int(text) if text.lstrip("+-").isdecimal() else float(text)
 
 
-def path_errors_in_one_line(job: Callable[..., dict]) -> Callable[..., dict]:
+def path_errors_in_one_line(job: Callable[P, T]) -> Callable[P, T]:
     """Makes a path that is not there, or not the user's to write, the mistake that it is."""
 
     @functools.wraps(job)
-    def run(*args: Any, **kwargs: Any) -> dict[str, Any]:
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return job(*args, **kwargs)
         except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
@@ -116,6 +119,7 @@ def parse(
     return args
 
 
+@path_errors_in_one_line
 def parse_pretrain(argv: list[str]) -> Namespace:
     """Parses the flags of `pretrain`.
 

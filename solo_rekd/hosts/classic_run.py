@@ -12,7 +12,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 
-from solo_rekd.errors import UserError
+from solo_rekd.files import sha256
 from solo_rekd.fingerprint import fingerprint
 from solo_rekd.hosts import classic_help
 from solo_rekd.hosts.classic_loaders import pretrain_images
@@ -20,7 +20,6 @@ from solo_rekd.hosts.evaluation import FOLDERS
 from solo_rekd.hosts.resume import Rule, find_resumable
 from solo_rekd.hosts.run_callback import RunCallback, WholeCheckpoints
 from solo_rekd.hosts.run_record import KEY
-from solo_rekd.teachers.checkpoint import sha256
 
 # what the host's own script does, without a flag for it
 HOSTS_OWN = {"seed": classic_help.HOST_SEED, "stem": "auto"}
@@ -85,8 +84,8 @@ def note_run(args: Namespace) -> None:
             noted["images"] = fingerprint(pretrain_images(args, None))
         for name in WEIGHTS:
             if told.get(name):
-                with suppress(UserError):  # what cannot be read is refused by who loads it
-                    noted[name] = sha256(Path(told[name]))
+                with suppress(OSError):  # what cannot be read is refused by who loads it
+                    noted[name] = sha256(told[name])
     told[KEY] = noted
 
 

@@ -14,13 +14,12 @@ from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 from solo.utils.misc import omegaconf_select
 
-from solo_rekd.errors import UserError
+from solo_rekd.files import sha256
 from solo_rekd.fingerprint import fingerprint
 from solo_rekd.hosts.evaluation import FOLDERS
 from solo_rekd.hosts.resume import Rule, find_resumable
 from solo_rekd.hosts.run_callback import RunCallback, WholeCheckpoints
 from solo_rekd.hosts.run_record import KEY, read_settings
-from solo_rekd.teachers.checkpoint import sha256
 
 # what decides nothing of a training: places, how it is watched and saved, and on which devices;
 # images and weights are compared by their content, the devices by their number
@@ -79,8 +78,8 @@ def note_run(cfg: DictConfig) -> None:
             noted["images"] = fingerprint(training_set(cfg))
         for key in WEIGHTS:
             if path := omegaconf_select(cfg, key, None):
-                with suppress(UserError):  # what cannot be read is refused by who loads it
-                    noted[key.rpartition(".")[2]] = sha256(Path(path))
+                with suppress(OSError):  # what cannot be read is refused by who loads it
+                    noted[key.rpartition(".")[2]] = sha256(path)
     cfg[KEY] = noted
 
 

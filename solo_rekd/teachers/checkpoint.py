@@ -1,7 +1,6 @@
 """Reading a file of weights as what it is: untrusted input, from which nothing is ever run."""
 
 import argparse
-import hashlib
 import pickle
 import re
 import warnings
@@ -14,8 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from solo_rekd.errors import UserError
-
-_BLOCK = 1 << 20  # bytes: a checkpoint may be larger than the memory left
+from solo_rekd.files import sha256
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], str]:
@@ -31,31 +29,22 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], str]:
         UserError: the file is missing, is no checkpoint, is truncated or holds pickled code.
     """
     path = Path(path)
-    digest = sha256(path)
+    digest = _sha256(path)
     raw = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     if not isinstance(raw, dict):
         raise UserError(f"checkpoint {path} holds a {type(raw).__name__}, not a dictionary")
     return raw, digest
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file of weights, in hexadecimal.
-
-    Raises:
-        UserError: the file is missing, is a directory or cannot be read.
-    """
+def _sha256(path: Path) -> str:
     if path.is_dir():
         raise UserError(f"checkpoint {path} is a directory: give the file itself")
     try:
-        with path.open("rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(_BLOCK):
-                digest.update(block)
+        return sha256(path)
     except FileNotFoundError:
         raise UserError(f"checkpoint {path} does not exist") from None
     except OSError as error:
         raise UserError(f"checkpoint {path} cannot be read: {error.strerror}") from None
-    return digest.hexdigest()
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:

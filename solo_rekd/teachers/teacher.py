@@ -133,6 +133,11 @@ class FrozenTeacher(nn.Module):
         """Of its weights, and so of the images that it takes."""
         return next(self._networks[0].parameters()).dtype
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self._networks[0].parameters()).device
+
     @torch.no_grad()
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled features (B, num_features), their embedding (B, d), L2-normalised; both finite."""

@@ -38,7 +38,7 @@ def test_a_fingerprint_changes_with_the_images(data, tmp_path):
     shutil.copytree(data, folder)
 
     def look():
-        return fingerprint(find_images(folder, "train", "val"))
+        return fingerprint(find_images(folder, "train", "val"), folder)
 
     first = look()
     assert first.startswith("48 + 24, sha256 ")
@@ -47,9 +47,14 @@ def test_a_fingerprint_changes_with_the_images(data, tmp_path):
     (folder / "train" / "a" / "00.png").rename(folder / "train" / "a" / "new.png")
     renamed = look()
     Image.new("RGB", (32, 32)).save(folder / "train" / "a" / "new.png")
-    assert len({first, renamed, look()}) == 3
+    other = look()
+    swapped = [folder / "val" / "a" / name for name in ("00.png", "01.png")]
+    one, two = (path.read_bytes() for path in swapped)
+    swapped[0].write_bytes(two)
+    swapped[1].write_bytes(one)
+    assert len({first, renamed, other, look()}) == 4
     (folder / "val" / "b" / "link.png").symlink_to("nowhere.png")
-    with pytest.raises(UserError, match=r"link.png cannot be decoded: .* No such file"):
+    with pytest.raises(UserError, match=r"link.png cannot be read: .*No such file"):
         look()
 
 

@@ -1,9 +1,11 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,61 @@ def test_networks_are_measured_once(plan, tmp_path):
     assert second["teacher"]["name"] == "timm:resnet10t"
     assert second["input_size"] == 32
     assert module.measure_networks(made, path) == second == json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("change", ["student", "stem", "crop_size", "version", "damage"])
+def test_other_networks_are_measured_anew(change, plan, tmp_path, monkeypatch):
+    path = tmp_path / "networks.json"
+    measured = []
+
+    def measure(name, size, stem):
+        measured.append((name, size, stem))
+        return {"name": name}
+
+    monkeypatch.setattr(module, "measure", measure)
+    module.measure_networks(plan(arms="simclr"), path)
+    changes = {"student": "resnet18", "stem": "small", "crop_size": 64}
+    if change == "version":
+        monkeypatch.setattr(module, "describe_versions", lambda: {"torch": "0.1"})
+    elif change == "damage":
+        path.write_text(path.read_text()[:-20])
+    made = {change: changes[change]} if change in changes else {}
+    module.measure_networks(plan(arms="simclr", **made), path)
+    assert len(measured) == 2
+
+
+def write_result(out, folder, **content):
+    (out / folder).mkdir(parents=True, exist_ok=True)
+    (out / folder / "result.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["trained", "given"])
+@pytest.mark.parametrize("learned_from", ["2", None], ids=["another", "unknown"])
+def test_runs_of_two_teachers_are_not_mixed(learned_from, given, plan, tmp_path):
+    own = {"teacher_checkpoint": "/t.pt", "teacher_sha256": "1"} if given else {}
+    made = plan(arms="simclr,disco", seeds=2, **own)
+    write_result(tmp_path, TEACHER_FOLDER, checkpoint="a.ckpt", checkpoint_sha256="1")
+    write_result(tmp_path, "runs/simclr/seed-0", teacher_sha256=None)
+    write_result(tmp_path, "runs/disco/seed-0", teacher_sha256="1")
+    module.refuse_other_teacher(made, tmp_path)
+    write_result(tmp_path, "runs/disco/seed-1", teacher_sha256=learned_from)
+    with pytest.raises(UserError, match="runs/disco/seed-1 learned from another teacher than"):
+        module.refuse_other_teacher(made, tmp_path)
+
+
+def test_a_teacher_that_is_gone_is_not_trained_anew_beside_its_students(plan, tmp_path):
+    write_result(tmp_path, "runs/disco/seed-0", teacher_sha256="1")
+    with pytest.raises(UserError, match=r"another teacher than .*runs/teacher/seed-0: remove"):
+        module.refuse_other_teacher(plan(arms="disco"), tmp_path)
+
+
+def test_a_job_names_the_teacher_that_it_expects(plan, tmp_path):
+    own = "disco+teacher=resnet18+teacher_checkpoint=/own.pt"
+    made = plan(arms=f"simclr,disco,{own}", seeds=1, arm_sha256={own: "2"})
+    write_result(tmp_path, TEACHER_FOLDER, checkpoint="a.ckpt", checkpoint_sha256="1")
+    jobs = {task.arm: task.job() for task in module.list_tasks(made, tmp_path, None)}
+    digests = {arm: job["teacher_sha256"] for arm, job in jobs.items()}
+    assert digests == {"teacher": None, "simclr": None, "disco": "1", own: "2"}
 
 
 def test_a_folder_is_for_one_comparison_at_a_time(tmp_path):
@@ -131,6 +188,16 @@ def test_every_run_finds_the_decoded_images(link, options, data, tmp_path, monke
         assert used == set(places)
 
 
+def test_images_that_change_on_the_way_are_noticed(options, data, tmp_path, monkeypatch):
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    monkeypatch.setattr(module.Schedule, "run", lambda schedule: changed.write_bytes(other))
+    changed = copy / "train" / "a" / "00.png"
+    other = (copy / "train" / "a" / "01.png").read_bytes()
+    with pytest.raises(UserError, match="changed while the runs were at work"):
+        module.run([*options, "--data", str(copy), "--methods", "simclr"])
+
+
 def command(*options: str) -> list[str]:
     return [str(Path(sys.executable).with_name("solo-rekd")), "compare", *options]
 
@@ -172,10 +239,40 @@ def test_end_to_end(options, tmp_path):
     assert lines[0] == f"3 runs in {out}, 3 of them finished"
     assert not any(" seed 0: " in line for line in lines)
     assert results == {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/*.json")}
-    # another budget is another comparison
+    for run in comparison["runs"]:
+        assert run["conditions"]["parts"][0]["torch"] == version("torch")
+    assert comparison["differences"] == []
+    assert comparison["runs"][0]["teacher_sha256"] is None
+    taught = comparison["runs"][1]["teacher_sha256"]
+    assert taught == comparison["teacher"]["checkpoint_sha256"]
+    # a run of another version is kept, but reported
+    result = out / "runs" / "disco" / "seed-0" / "result.json"
+    content = result.read_text()
+    result.write_text(content.replace(f'"torch": "{version("torch")}"', '"torch": "0.1"'))
+    code, lines, _ = compare(*options, "--methods", "disco,mocov2plus")
+    difference = (
+        f"torch differs between runs: {version('torch')} (teacher seed 0, mocov2plus seed 0)"
+    )
+    assert f"{difference}; 0.1 (disco seed 0)" in lines
+    assert "0.1 (disco seed 0)" in (out / "report.html").read_text()
+    # other images of the same length are another comparison
+    first, second = sorted(Path(options[1]).glob("train/*/*.png"))[:2]
+    kept = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    code, lines, err = compare(*options, "--methods", "disco,mocov2plus", "--seeds", "2")
+    first.write_bytes(kept)
+    assert (code, lines) == (2, [])
+    assert err.startswith("solo-rekd: error: images='48 + 24, sha256 ")
+    # another budget is too
     code, lines, err = compare(*options, "--epochs", "2", "--methods", "disco")
     assert (code, lines) == (2, [])
     assert err.startswith("solo-rekd: error: epochs=2 differs from 1 in ")
+    assert err.count("\n") == 1
+    # and another teacher
+    (out / TEACHER_FOLDER / "result.json").unlink()
+    code, lines, err = compare(*options, "--methods", "disco")
+    assert (code, lines) == (2, [])
+    assert "runs/disco/seed-0 learned from another teacher than" in err
     assert err.count("\n") == 1
 
 

@@ -97,12 +97,46 @@ def test_a_changed_image_is_decoded_again(images, tmp_path):
     assert not (tmp_path / "pixels.unfinished").exists()
 
 
+def test_images_that_changed_places_are_decoded_again(images, tmp_path):
+    """Of equal length and times, as after a copy that keeps them."""
+    paths = [str(tmp_path / "images" / f"{number}.bmp") for number in range(2)]
+    for path, colour in zip(paths, ("red", "blue"), strict=True):
+        Image.new("RGB", (4, 4), colour).save(path)
+    pixels.write(paths, tmp_path / "pixels", LIMIT)
+    times = [os.stat(path).st_mtime_ns for path in paths]
+    one, other = (Path(path).read_bytes() for path in paths)
+    for path, content, time in zip(paths, (other, one), times, strict=True):
+        Path(path).write_bytes(content)
+        os.utime(path, ns=(time, time))
+    pixels.write(paths, tmp_path / "pixels", LIMIT)
+    pixels.install(tmp_path / "pixels")
+    forget(paths)
+    assert image_folder.default_loader(paths[0]).getpixel((0, 0)) == (0, 0, 255)
+
+
+def test_another_decoder_decodes_again(images, tmp_path, monkeypatch):
+    pixels.write(images, tmp_path / "pixels", LIMIT)
+    before = (tmp_path / "pixels" / "index.json").read_text()
+    monkeypatch.setattr(pixels.features, "version", lambda name: "0.1")
+    pixels.write(images, tmp_path / "pixels", LIMIT)
+    assert (tmp_path / "pixels" / "index.json").read_text() != before
+
+
+def shorten(content: bytes) -> bytes:
+    return content[:-7]
+
+
+def zero(content: bytes) -> bytes:
+    return bytes(len(content))
+
+
 @pytest.mark.parametrize("damaged", ["index.json", "pixels.bin"])
-def test_a_damaged_folder_is_written_anew(damaged, images, tmp_path):
+@pytest.mark.parametrize("damage", [shorten, zero])
+def test_a_damaged_folder_is_written_anew(damage, damaged, images, tmp_path):
     pixels.write(images, tmp_path / "pixels", LIMIT)
     whole = {path: path.read_bytes() for path in (tmp_path / "pixels").iterdir()}
     file = tmp_path / "pixels" / damaged
-    file.write_bytes(whole[file][:-7])
+    file.write_bytes(damage(whole[file]))
     pixels.write(images, tmp_path / "pixels", LIMIT)
     assert {path: path.read_bytes() for path in (tmp_path / "pixels").iterdir()} == whole
 

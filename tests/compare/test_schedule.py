@@ -167,7 +167,7 @@ def test_the_share_done_counts_a_run_that_was_stopped(tmp_path):
 FAMILY = """
 import os, pathlib, subprocess, sys, time
 loader = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-(pathlib.Path(sys.argv[1]) / "last.ckpt.unfinished").touch()
+(pathlib.Path(sys.argv[1]) / "last.ckpt.0a1b.unfinished").touch()
 (pathlib.Path(sys.argv[1]) / "pids").write_text(f"{os.getpid()} {loader.pid} ")
 time.sleep(60)
 """

@@ -15,7 +15,9 @@ import pytest
 from processes import is_alive
 
 from solo_rekd.compare.worker import CHECKPOINTS, Progress, main, reason, work
+from solo_rekd.errors import UserError
 from solo_rekd.hosts.saved import newest_whole
+from solo_rekd.teachers import read_checkpoint
 
 Flags = Callable[..., list[str]]
 Job = Callable[..., Path]
@@ -111,10 +113,18 @@ def test_a_seed_decides_every_figure(job: Job) -> None:
     assert figures(runs[0]) == figures(runs[1])
 
 
+def lengthen(run: Path) -> None:
+    """Makes of a run of one epoch one of two that was interrupted after the first."""
+    conditions = read(run, "conditions.json")
+    conditions["settings"]["max_epochs"] = 2
+    (run / "conditions.json").write_text(json.dumps(conditions))
+
+
 def test_unfinished_pretraining_goes_on_and_a_finished_one_is_kept(job: Job) -> None:
     run = job("mocov2plus")
     work(run)
     (line,) = history(run)
+    lengthen(run)
     job("mocov2plus", max_epochs=2)
     work(run)
     first, second = history(run)
@@ -132,15 +142,65 @@ def test_unfinished_pretraining_goes_on_and_a_finished_one_is_kept(job: Job) -> 
     assert figures(run) == found
 
 
+def test_a_run_does_not_go_on_with_other_settings(job: Job) -> None:
+    run = job("rekd", seed=3)
+    work(run)
+    job("rekd", seed=3, num_workers=1)  # which it may
+    work(run)
+    conditions = read(run, "result.json")["conditions"]
+    assert [part["num_workers"] for part in conditions["parts"]] == ["0", "1"]
+    assert conditions["settings"]["seed"] == 3
+    (run / "result.json").unlink()
+    job("rekd", seed=3, own_weight=0.25)
+    with pytest.raises(UserError, match=r"own_weight=0.25 differs from .*, with which .* began"):
+        work(run)
+    (run / "conditions.json").unlink()
+    with pytest.raises(UserError, match=r"conditions.json does not say what they were made with"):
+        work(run)
+    assert not (run / "result.json").exists()
+
+
+def test_a_default_that_changed_is_another_setting(job: Job) -> None:
+    run = job("rekd")
+    work(run)
+    conditions = read(run, "conditions.json")
+    assert "--own_weight" not in read(run, "job.json")["pretrain"]
+    conditions["settings"]["own_weight"] += 0.125
+    (run / "conditions.json").write_text(json.dumps(conditions))
+    with pytest.raises(UserError, match=r"own_weight=.* differs from"):
+        work(run)
+
+
+def test_a_teacher_that_was_replaced_is_refused(
+    job: Job, online: dict[str, Any], tmp_path: Path
+) -> None:
+    teacher = tmp_path / "teacher.ckpt"
+    shutil.copy(online["checkpoint"], teacher)
+    run = job(None)
+    content = read(run, "job.json") | {"checkpoint": str(teacher)}
+    digest = read_checkpoint(teacher)[1]
+    (run / "job.json").write_text(json.dumps(content | {"teacher_sha256": digest}))
+    work(run)
+    result = read(run, "result.json")
+    assert (result["checkpoint_sha256"], result["teacher_sha256"]) == (digest, None)
+    (run / "job.json").write_text(json.dumps(content | {"teacher_sha256": "0" * 64}))
+    with pytest.raises(UserError, match=r"teacher.ckpt is another file than when its comparison"):
+        work(run)
+    teacher.unlink()
+    with pytest.raises(UserError, match=r"teacher.ckpt does not exist"):
+        work(run)
+
+
 def test_a_half_written_checkpoint_is_passed_over(job: Job) -> None:
     run = job("simclr")
     work(run)
     (line,) = history(run)
     whole = newest_whole((run / "pretrain").glob(CHECKPOINTS))
-    whole.with_name(f"{whole.name}.unfinished").touch()  # by a kill
+    whole.with_name(f"{whole.name}.0a1b.unfinished").touch()  # by a kill
     half = whole.with_name(whole.name.replace("-ep=0", "-ep=1"))
     half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     assert newest_whole((run / "pretrain").glob(CHECKPOINTS)) == whole
+    lengthen(run)
     job("simclr", max_epochs=2)
     work(run)
     assert history(run)[0] == line

@@ -132,6 +132,7 @@ def make_comparison(
         "seeds": list(seeds),
         "runs": runs,
         "teacher": make_run("teacher", 0, 78, epochs),
+        "differences": [],
         "failed": [],
         "unfinished": [],
     }

@@ -1,0 +1,128 @@
+"""What a run was made with: settings, versions and machine, and where runs differ in them."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from solo_rekd.compare.collect import describe_machine, describe_versions
+from solo_rekd.errors import UserError
+from solo_rekd.files import read_json, write_json
+
+FILE = "conditions.json"
+# They change no figure, or are paths of what is told by its content.
+FREE = (
+    "num_workers checkpoint_dir checkpoint_frequency resume_from_checkpoint teacher_checkpoint "
+    "save_checkpoint enable_progress_bar"
+).split()
+MACHINE = ("CPU", "GPU", "torch threads", "Python")  # what may change a figure
+NAMED = 3  # runs of one condition that are named
+
+Settings = Mapping[str, Any]
+
+
+def begin(folder: Path, settings: Settings | None, goes_on: bool, threads: int) -> dict[str, Any]:
+    """Notes what a part of a run is made with, and refuses to mix two settings in one run.
+
+    Args:
+        folder: of the run, which gets `conditions.json`.
+        settings: all that the host read from the flags; None: nothing is pretrained.
+        goes_on: whether the run goes on from an earlier part.
+        threads: of torch.
+
+    Returns:
+        `settings` without those in `FREE`, and `parts`: versions and machine of every part of the
+        run, in their order; one that equals the part before is left out.
+
+    Raises:
+        UserError: the run goes on, and began with other settings or does not say with which.
+    """
+    part = {**describe_versions(), **describe_machine(threads)}
+    if settings is not None:
+        part["num_workers"] = str(settings["num_workers"])
+    plain = _plain({} if settings is None else settings)
+    conditions: dict[str, Any] = {"settings": plain, "parts": []}
+    if goes_on:
+        conditions = read_json(folder / FILE) or {}
+        if not {"settings", "parts"} <= conditions.keys():
+            raise UserError(
+                f"{folder} holds checkpoints, but {FILE} does not say what they were made with: "
+                "remove that folder, or give another --out"
+            )
+        for name in sorted(plain.keys() | conditions["settings"].keys()):
+            now, before = plain.get(name), conditions["settings"].get(name)
+            if now != before:
+                raise UserError(
+                    f"{name}={now!r} differs from {before!r}, with which {folder} began: remove "
+                    "that folder, or give another --out"
+                )
+    if conditions["parts"][-1:] != [part]:
+        conditions["parts"].append(part)
+    write_json(folder / FILE, conditions)
+    return conditions
+
+
+def differences(runs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Says where runs of one report differ in what they were made with.
+
+    Args:
+        runs: each with `arm`, `seed` and, of its result, `conditions` and `teacher_sha256`.
+
+    Returns:
+        A line for every version and every fact of the machine that differs between any runs, and
+        for every setting and teacher that differs between runs of one arm, who are averaged.
+    """
+    runs = list(runs)
+    names = list({name: None for run in runs for part in _parts(run) for name in part})
+    lines = [
+        _line(name, [(_joined(run, name), f"{run['arm']} seed {run['seed']}") for run in runs])
+        for name in names
+        if name in (*describe_versions(), *MACHINE, "num_workers")
+    ]
+    arms: dict[str, list[Mapping[str, Any]]] = {}
+    for run in runs:
+        arms.setdefault(run["arm"], []).append(run)
+    for arm, members in arms.items():
+        facts = [_decided(run) for run in members]
+        for name in dict.fromkeys(name for each in facts for name in each):
+            values = [
+                (str(each.get(name, "not recorded")), f"seed {run['seed']}")
+                for each, run in zip(facts, members, strict=True)
+            ]
+            lines.append(_line(f"{arm}: {name}", values))
+    return [line for line in lines if line]
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    """What is left of settings after they were written and read."""
+    kept = {name: value for name, value in settings.items() if name not in FREE}
+    return json.loads(json.dumps(kept, default=str))
+
+
+def _parts(run: Mapping[str, Any]) -> list[dict[str, str]]:
+    return run.get("conditions", {}).get("parts", [])
+
+
+def _joined(run: Mapping[str, Any], name: str) -> str:
+    values = dict.fromkeys(part.get(name, "not recorded") for part in _parts(run))
+    return ", then ".join(values) or "not recorded"
+
+
+def _decided(run: Mapping[str, Any]) -> dict[str, Any]:
+    settings = run.get("conditions", {}).get("settings", {})
+    facts = {name: value for name, value in settings.items() if name != "seed"}
+    return facts | {"SHA-256 of the teacher": run.get("teacher_sha256")}
+
+
+def _line(what: str, values: Sequence[tuple[str, str]]) -> str:
+    """Says which runs have which value; nothing where all have the same."""
+    owners: dict[str, list[str]] = {}
+    for value, run in values:
+        owners.setdefault(value, []).append(run)
+    if len(owners) < 2:
+        return ""
+    said = []
+    for value, members in owners.items():
+        more = f" and {len(members) - NAMED} more" if len(members) > NAMED else ""
+        said.append(f"{value} ({', '.join(members[:NAMED])}{more})")
+    return f"{what} differs between runs: {'; '.join(said)}"

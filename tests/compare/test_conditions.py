@@ -1,0 +1,91 @@
+"""What runs were made with, and where they differ in it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from solo_rekd.compare import conditions as module
+from solo_rekd.compare.conditions import FILE, begin, differences
+from solo_rekd.errors import UserError
+
+SETTINGS = {"lr": 0.1, "crop_size": [32, 32], "num_workers": 0, "checkpoint_dir": "/a"}
+
+
+def test_a_run_keeps_what_each_part_was_made_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = begin(tmp_path, SETTINGS, goes_on=False, threads=1)
+    assert first["settings"] == {"lr": 0.1, "crop_size": [32, 32]}
+    assert begin(tmp_path, SETTINGS, goes_on=True, threads=1) == first
+    moved = SETTINGS | {"checkpoint_dir": "/b", "crop_size": (32, 32)}
+    assert begin(tmp_path, moved, goes_on=True, threads=1) == first
+    monkeypatch.setattr(module, "describe_versions", lambda: {"torch": "0.1"})
+    parts = begin(tmp_path, SETTINGS, goes_on=True, threads=1)["parts"]
+    assert parts[0] == first["parts"][0]
+    assert parts[1]["torch"] == "0.1"
+    assert json.loads((tmp_path / FILE).read_text())["parts"] == parts
+    # what begins anew has no earlier part
+    assert begin(tmp_path, SETTINGS, goes_on=False, threads=1)["parts"] == parts[1:]
+
+
+@pytest.mark.parametrize(
+    ("now", "message"),
+    [
+        (SETTINGS | {"lr": 0.2}, "lr=0.2 differs from 0.1"),
+        (SETTINGS | {"crop_size": [64, 64]}, r"crop_size=\[64, 64\] differs from \[32, 32\]"),
+        (SETTINGS | {"new": 1}, "new=1 differs from None"),
+        ({"crop_size": [32, 32], "num_workers": 0}, "lr=None differs from 0.1"),
+    ],
+)
+def test_other_settings_are_refused(now: dict[str, Any], message: str, tmp_path: Path) -> None:
+    begin(tmp_path, SETTINGS, goes_on=False, threads=1)
+    before = (tmp_path / FILE).read_text()
+    with pytest.raises(UserError, match=message):
+        begin(tmp_path, now, goes_on=True, threads=1)
+    assert (tmp_path / FILE).read_text() == before
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"settings": {}}'])
+def test_settings_that_are_unknown_are_refused(content: str | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / FILE).write_text(content)
+    with pytest.raises(UserError, match="does not say what they were made with"):
+        begin(tmp_path, SETTINGS, goes_on=True, threads=1)
+
+
+def run(arm: str, seed: int, *parts: dict[str, str], **facts: Any) -> dict[str, Any]:
+    settings = {"seed": seed, "lr": 0.1} | facts.pop("settings", {})
+    made = {"parts": parts or [{"torch": "2.11"}], "settings": settings}
+    return {"arm": arm, "seed": seed, "conditions": made} | facts
+
+
+def test_runs_that_were_made_alike_do_not_differ() -> None:
+    runs = [run("simclr", 0), run("simclr", 1), run("rekd", 0, settings={"lr": 0.2})]
+    assert differences(runs) == differences([]) == []
+
+
+def test_another_version_or_machine_is_told() -> None:
+    runs = [run("rekd", seed) for seed in range(4)]
+    (line,) = differences([*runs, run("simclr", 0, {"torch": "2.11"}, {"torch": "2.12"})])
+    assert line == (
+        "torch differs between runs: 2.11 (rekd seed 0, rekd seed 1, rekd seed 2 and 1 more); "
+        "2.11, then 2.12 (simclr seed 0)"
+    )
+    (line,) = differences([run("rekd", 0, {"GPU": "A"}), run("rekd", 1, {"GPU": "B"})])
+    assert line.startswith("GPU differs between runs: A (rekd seed 0); B")
+    assert not differences([run("rekd", 0, {"memory": "1"}), run("rekd", 1, {"memory": "2"})])
+
+
+def test_what_an_older_version_left_unsaid_is_told() -> None:
+    (line,) = differences([run("rekd", 0), {"arm": "simclr", "seed": 0}])
+    assert line == "torch differs between runs: 2.11 (rekd seed 0); not recorded (simclr seed 0)"
+
+
+def test_runs_of_one_arm_with_other_settings_or_teachers_are_told() -> None:
+    runs = [run("rekd", 0, teacher_sha256="1"), run("rekd", 1, teacher_sha256="2")]
+    (line,) = differences([*runs, run("simclr", 0)])
+    assert line == "rekd: SHA-256 of the teacher differs between runs: 1 (seed 0); 2 (seed 1)"
+    (line,) = differences([run("rekd", 0), run("rekd", 1, settings={"lr": 0.2})])
+    assert line == "rekd: lr differs between runs: 0.1 (seed 0); 0.2 (seed 1)"
