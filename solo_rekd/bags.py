@@ -32,7 +32,7 @@ from solo_rekd.teachers import FrozenTeacher
 
 _log = logging.getLogger("solo_rekd")
 
-FORMAT = "1"  # of the cache: a change of what is found or kept makes the old files useless
+FORMAT = "2"  # of the cache: a change of what is found or kept makes the old files useless
 QUERIES, ENTRIES = 16384, 4096  # similarities at a time: 256 MiB
 PATIENCE = datetime.timedelta(days=1)  # of the processes that wait for the first one
 

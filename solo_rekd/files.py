@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from solo_rekd.errors import UserError
 
 
@@ -34,17 +32,16 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
-def decoding(path: str | Path) -> Iterator[None]:
-    """Names the image that a block could not decode, which its decoder often does not.
+def reading(path: str | Path) -> Iterator[None]:
+    """Names the file or folder that the system does not let a block read, and the system's reason.
 
     Raises:
-        UserError: the block could not.
+        UserError: the block raised an OSError.
     """
     try:
         yield
-    # of a damaged file Pillow raises any of these
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} cannot be decoded: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def digest_files(paths: Iterable[str], *facts: str, root: str | Path | None = None) -> str:
@@ -60,7 +57,7 @@ def digest_files(paths: Iterable[str], *facts: str, root: str | Path | None = No
     """
     digest = hashlib.sha256()
     for path in paths:
-        with decoding(path):
+        with reading(path):
             status = os.stat(path)
         told = "".join(f"\0{getattr(status, fact)}" for fact in facts)
         name = os.path.relpath(path, root) if root is not None else path

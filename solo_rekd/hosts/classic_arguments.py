@@ -5,6 +5,7 @@ import functools
 import logging
 from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from solo import methods
@@ -13,7 +14,9 @@ from solo.utils.auto_resumer import AutoResumer
 from torch import nn
 
 from solo_rekd.errors import UserError, refuse
+from solo_rekd.files import read_json
 from solo_rekd.hosts import classic_backbones, classic_help
+from solo_rekd.hosts.classic_images import read_images
 from solo_rekd.hosts.evaluation import FIXED_SIDES, before_crop, evaluation_pipeline
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.student import load_student
@@ -88,10 +91,10 @@ def finish_pretrain(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
         for name, value in HOSTS_OWN.items():
             vars(args).setdefault(name, value)  # our commands have flags for these
         prepare_dali(args)
-        if args.method in OBJECTIVES or classic_backbones.is_ours(args.encoder):
+        ours = args.method in OBJECTIVES or classic_backbones.is_ours(args.encoder)
+        if ours:
             honour_crop_size(args)
-        if args.method in OBJECTIVES and args.no_labels:
-            args.num_classes = 1  # the host counts the files of the folder
+        read_images(ours, args)
         tell_runs_apart(args)
         return args
 
@@ -109,6 +112,10 @@ def finish_linear(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
     def parse_linear() -> Namespace:
         args = complete_linear(parse())
         load_encoder(args, only=CLASSIC_HOST)
+        run = read_json(Path(args.pretrained_feature_extractor).with_name("args.json")) or {}
+        read_images(
+            run.get("method") in OBJECTIVES or classic_backbones.is_ours(args.encoder), args
+        )
         return args
 
     return parse_linear

@@ -29,6 +29,7 @@ from solo_rekd.hosts import classic_arguments, classic_backbones
 from solo_rekd.hosts.classic_checkpoints import WholeCheckpointer
 from solo_rekd.hosts.classic_features import Features, extract_features
 from solo_rekd.hosts.classic_help import own_flags
+from solo_rekd.hosts.classic_images import read_images
 from solo_rekd.hosts.classic_loaders import (
     DataOrder,
     classification_loaders,
@@ -109,6 +110,7 @@ def parse(
     with command_line(rest):
         args = host_parser()
     args.seed = ours.seed
+    read_images(True, args)
     classic_backbones.choose_stem(args, ours.stem)
     classic_arguments.honour_crop_size(args)
     return args

@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from solo.args import knn
+from solo.data import classification_dataloader, pretrain_dataloader
 
 from solo_rekd.errors import refuse, refuse_beyond
-from solo_rekd.hosts.current_evaluation import evaluate_at, read_run, trained_view
+from solo_rekd.hosts import data_sets
+from solo_rekd.hosts.current_evaluation import belongs_to_us, evaluate_at, read_run, trained_view
 from solo_rekd.hosts.evaluation import FOLDERS, refuse_folders
 from solo_rekd.hosts.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
 
@@ -45,6 +47,7 @@ def finish_knn(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
             keys = ("train_data_path", "val_data_path")
             refuse_folders({key: getattr(args, key) for key in keys})
         evaluate_at(args.dataset, {}, trained_view(run))
+        data_sets.choose(belongs_to_us(run), pretrain_dataloader, classification_dataloader)
         if not torch.cuda.is_available():
             stay_on_cpu()
         return args

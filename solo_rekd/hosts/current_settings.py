@@ -22,7 +22,8 @@ from torch import nn
 from solo_rekd.backbones import build_backbone, refuse_unknown
 from solo_rekd.errors import UserError, refuse, refuse_beyond
 from solo_rekd.hosts.current_backbones import is_ours
-from solo_rekd.hosts.current_evaluation import evaluate_at, read_run, trained_view
+from solo_rekd.hosts.current_evaluation import belongs_to_us, evaluate_at, read_run, trained_view
+from solo_rekd.hosts.current_images import read_images
 from solo_rekd.hosts.current_machine import fit_devices
 from solo_rekd.hosts.distilled import refuse_empty_epoch
 from solo_rekd.hosts.evaluation import FOLDERS, refuse_folders
@@ -100,6 +101,7 @@ def prepare_pretrain(cfg: DictConfig) -> None:
         OmegaConf.update(cfg, "backbone.kwargs.img_size", view.crop_size)
     given = omegaconf_select(cfg, "data.augmentations", {})
     evaluate_at(cfg.data.dataset, given, trained_view(cfg))
+    read_images(belongs_to_us(cfg), pretrain, cfg.data)
     # The host compares few settings, none of a method: not the teacher, not the dictionary.
     ours = ("method_kwargs", "seed") if cfg.method in OBJECTIVES else ()
     AutoResumer.SHOULD_MATCH = [*HOST_RUN_SETTINGS, *ours]
@@ -125,6 +127,8 @@ def prepare_probe(cfg: DictConfig, path: str | None) -> None:
     run = read_run(Path(path).parent)
     given = omegaconf_select(cfg, "data.augmentations", {})
     side = evaluate_at(cfg.data.dataset, given, trained_view(run))
+    ours = is_ours(cfg.backbone.name) or (run is not None and belongs_to_us(run))
+    read_images(ours, linear, cfg.data)
     if is_ours(cfg.backbone.name):
         # the stem is the one that was trained, whatever the size of evaluation
         trained = run and omegaconf_select(run, "backbone.kwargs.img_size", None)
