@@ -14,18 +14,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from torchvision.datasets import ImageFolder
-from torchvision.datasets import folder as image_folder
-
 from solo_rekd import hosts
 from solo_rekd.compare import pixels
 from solo_rekd.compare.flags import AUGMENTATION, blur
+from solo_rekd.image_sets import ClassFolders
+from solo_rekd.images import load_rgb
 
 TURNS = 5
 IMAGES = 1000  # a turn
 
 
-def speed(images: ImageFolder) -> float:
+def speed(images: ClassFolders) -> float:
     """Reads about `IMAGES` images, evenly spaced, and returns how many a second."""
     indexes = range(0, len(images), max(1, len(images) // IMAGES))
     started = time.perf_counter()
@@ -51,21 +50,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    plain = ImageFolder(str(folder))
+    plain = ClassFolders(folder)
     side = max(plain[0][0].size)
-    decoding = image_folder.pil_loader
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "pixels"
         pixels.write([path for path, _ in plain.samples], out, 1 << 40)
-        pixels.install(out)
-        mapped = image_folder.pil_loader
-        augmented = ImageFolder(str(folder), two_crops(side))
+        mapped = pixels.DecodedImages(out)
+        augmented = ClassFolders(folder, two_crops(side))
         for name, images in (("reading", plain), ("reading and two crops", augmented)):
-            speeds: dict[Callable, list[float]] = {decoding: [], mapped: []}
-            for loader in TURNS * (decoding, mapped):
-                image_folder.pil_loader = loader
+            speeds: dict[Callable, list[float]] = {load_rgb: [], mapped: []}
+            for loader in TURNS * (load_rgb, mapped):
+                images.loader = loader
                 speeds[loader].append(speed(images))
-            slow, fast = (statistics.median(speeds[loader]) for loader in (decoding, mapped))
+            slow, fast = (statistics.median(speeds[loader]) for loader in (load_rgb, mapped))
             print(f"{name}: {slow:.0f} and {fast:.0f} images/s, ratio {fast / slow:.2f}")
 
 

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from solo_rekd.errors import UserError
 
 BLOCK = 1 << 20  # bytes that are read at once
@@ -40,17 +38,16 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
-def decoding(path: str | Path) -> Iterator[None]:
-    """Names the image that a block could not decode, which its decoder often does not.
+def reading(path: str | Path) -> Iterator[None]:
+    """Names the file or folder that the system does not let a block read, and the system's reason.
 
     Raises:
-        UserError: the block could not.
+        UserError: the block raised an OSError.
     """
     try:
         yield
-    # of a damaged file Pillow raises any of these
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} cannot be decoded: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def sha256(path: str | Path) -> str:

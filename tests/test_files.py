@@ -1,17 +1,13 @@
-import struct
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from solo_rekd.errors import UserError
 from solo_rekd.files import (
     UNFINISHED,
-    decoding,
     read_json,
     read_json_lines,
+    reading,
     replacing,
     write_json,
     write_json_lines,
@@ -38,28 +34,12 @@ def test_an_error_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path: Path
     assert list(tmp_path.iterdir()) == [path]
 
 
-def damaged_text(path: Path) -> None:
-    """A PNG whose compressed text says that it is compressed in an unknown way."""
-    text = b"zTXtkey\0\1"
-    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
-    Image.new("RGB", (4, 4)).save(path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:33] + chunk + whole[33:])
-
-
-def enormous(path: Path) -> None:
-    """A PNG that claims to be of 50,000 x 50,000 px."""
-    Image.new("RGB", (4, 4)).save(path)
-    whole = path.read_bytes()
-    header = b"IHDR" + struct.pack(">II", 50_000, 50_000) + whole[24:29]
-    path.write_bytes(whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:])
-
-
-@pytest.mark.parametrize("damage", [damaged_text, enormous])
-def test_a_damaged_image_is_named(damage: Callable[[Path], None], tmp_path: Path) -> None:
-    damage(path := tmp_path / "image.png")
-    with pytest.raises(UserError, match=r"image.png cannot be decoded: "), decoding(path):
-        Image.open(path).convert("RGB")
+def test_what_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere.png"
+    message = r"nowhere\.png cannot be read: No such file"
+    with pytest.raises(UserError, match=message) as caught, reading(path):
+        path.read_bytes()
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
 
 
 def test_json_is_not_begun_where_a_value_is_none_of_it(tmp_path: Path) -> None:

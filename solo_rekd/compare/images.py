@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-from torchvision.datasets import ImageFolder
-
 from solo_rekd.backbones import SMALL_IMAGE
 from solo_rekd.errors import UserError
-from solo_rekd.files import decoding
 from solo_rekd.fingerprint import fingerprint_files
 from solo_rekd.hosts.evaluation import refuse_other_classes
+from solo_rekd.image_sets import ClassFolders
+from solo_rekd.images import opened
 
 LARGE_CROP = 224  # px, of images larger than `SMALL_IMAGE`
 
@@ -46,11 +44,7 @@ def find_images(data: Path, train_dir: str, val_dir: str) -> Images:
         raise UserError(f"--data {data} is not a folder")
     splits = []
     for name in (train_dir, val_dir):
-        try:
-            splits.append(ImageFolder(str(data / name)))
-        except OSError as error:
-            reason = error.strerror or error
-            raise UserError(f"{data / name} is no folder of class folders: {reason}") from None
+        splits.append(ClassFolders(data / name))
     train, val = splits
     refuse_other_classes(train.classes, val.classes, (train_dir, val_dir))
     if len(train.classes) < 2:
@@ -81,6 +75,6 @@ def default_crop_size(path: str) -> int:
     Raises:
         UserError: it cannot be read.
     """
-    with decoding(path), Image.open(path) as image:
+    with opened(path) as image:
         side = max(image.size)
     return side if side <= SMALL_IMAGE else LARGE_CROP

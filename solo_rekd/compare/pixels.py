@@ -15,20 +15,18 @@ from pathlib import Path
 import numpy as np
 import PIL
 from PIL import Image, features
-from torchvision.datasets import folder as image_folder
 from tqdm import tqdm
 
 from solo_rekd.cores import cores
-from solo_rekd.errors import UserError
-from solo_rekd.files import decoding, read_json, replacing, sha256
+from solo_rekd.files import read_json, replacing, sha256
 from solo_rekd.fingerprint import fingerprint_files
+from solo_rekd.image_sets import read_with
+from solo_rekd.images import load_rgb, opened
 
+READER = "2"  # of `load_rgb`: a change of the pixels it gives makes older folders useless
 PART = 128  # images that are in memory at once
 DECODERS = ("libjpeg_turbo", "webp", "jpg_2000")  # of Pillow, whose pixels a version may change
 SAMPLE = 256  # images whose headers tell the size of all
-
-# modes of more than 8 bits a colour, which torchvision makes white where they exceed 255
-DEEP = ("I", "I;16", "I;16L", "I;16B", "F")
 
 _log = logging.getLogger("solo_rekd")
 
@@ -78,6 +76,7 @@ def identify(paths: Sequence[str]) -> dict[str, str]:
     """All that decoded images depend on: the images, where they are, and what decodes them."""
     root = os.path.commonpath(paths)
     return {
+        "reader": READER,
         "root": root,  # by their paths the runs look them up
         "images": fingerprint_files(paths, root),
         "Pillow": PIL.__version__,
@@ -85,26 +84,39 @@ def identify(paths: Sequence[str]) -> dict[str, str]:
     }
 
 
-def install(out: str | Path) -> None:
-    """Makes torchvision's ImageFolder read the decoded images, in this process and its forks.
+class DecodedImages:
+    """Reads images from a folder that `write` wrote; an image that is not among them is decoded.
 
-    An image that is not among them is decoded as ever.
+    A copy in another process, even a spawned one, maps the same file into memory.
+
+    Args:
+        out: the folder.
+    """
+
+    def __init__(self, out: str | Path) -> None:
+        self.out = Path(out)
+        self.places = json.loads((self.out / "index.json").read_text())["places"]
+        self.pixels = np.memmap(self.out / "pixels.bin", dtype=np.uint8, mode="r")
+
+    def __call__(self, path: str) -> Image.Image:
+        """Returns the image of a path, mode RGB."""
+        if path not in self.places:
+            return load_rgb(path)
+        offset, height, width = self.places[path]
+        block = self.pixels[offset : offset + 3 * height * width]
+        return Image.frombytes("RGB", (width, height), block)
+
+    def __reduce__(self) -> tuple:
+        return DecodedImages, (self.out,)
+
+
+def install(out: str | Path) -> None:
+    """Makes the data sets of this process read decoded images.
 
     Args:
         out: the folder that `write` wrote.
     """
-    out, decode = Path(out), image_folder.pil_loader
-    places = json.loads((out / "index.json").read_text())["places"]
-    pixels = np.memmap(out / "pixels.bin", dtype=np.uint8, mode="r")
-
-    def load(path: str) -> Image.Image:
-        if path not in places:
-            return decode(path)
-        offset, height, width = places[path]
-        block = pixels[offset : offset + 3 * height * width]
-        return Image.frombytes("RGB", (width, height), block)
-
-    image_folder.pil_loader = load
+    read_with(DecodedImages(out))
 
 
 def estimate_bytes(paths: Sequence[str]) -> int:
@@ -116,8 +128,7 @@ def estimate_bytes(paths: Sequence[str]) -> int:
     sample = paths[:: max(1, len(paths) // SAMPLE)]
     sizes = []
     for path in sample:
-        with decoding(path), Image.open(path) as image:
-            _refuse_deep(path, image)
+        with opened(path) as image:
             sizes.append(3 * image.width * image.height)
     return round(sum(sizes) / len(sizes) * len(paths))
 
@@ -137,15 +148,8 @@ def _write_pixels(paths: Sequence[str], out: Path) -> dict[str, tuple[int, int, 
     return places
 
 
-def _refuse_deep(path: str, image: Image.Image) -> None:
-    if image.mode in DEEP:
-        raise UserError(f"{path} has {image.mode} pixels: give images of 8 bits a colour")
-
-
 def _pixels(path: str) -> np.ndarray:
-    with decoding(path), Image.open(path) as image:
-        _refuse_deep(path, image)
-        return np.asarray(image.convert("RGB"))
+    return np.asarray(load_rgb(path))
 
 
 def _holds(out: Path, identity: dict[str, str]) -> bool:

@@ -9,7 +9,7 @@ from solo.args import setup
 from solo.methods import METHODS
 from solo.methods.base import BaseMomentumMethod
 from solo.utils.auto_resumer import AutoResumer
-from solo.utils.pretrain_dataloader import CustomDatasetWithoutLabels, prepare_transform
+from solo.utils.pretrain_dataloader import prepare_transform
 from torch.utils.data import DataLoader
 
 from solo_rekd import errors
@@ -43,10 +43,7 @@ class ClassicMethod(Distilled, BaseMomentumMethod):
         from solo_rekd.hosts.classic_loaders import pretrain_loader
 
         args = Namespace(**self.extra_args, batch_size=self.batch_size)
-        loader = pretrain_loader(args)
-        if args.no_labels:
-            loader.dataset.images.sort()
-        return loader
+        return pretrain_loader(args)
 
     @classmethod
     def add_model_specific_args(cls, parent_parser: ArgumentParser) -> ArgumentParser:
@@ -88,7 +85,7 @@ def activate() -> None:
     if is_registered(METHODS):
         return
     errors.install_excepthook()
-    mends.apply(CustomDatasetWithoutLabels)
+    mends.apply()
     classic_mends.apply()
     if classic_arguments.has_dali():
         from solo_rekd.hosts import classic_dali

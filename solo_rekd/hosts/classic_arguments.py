@@ -14,8 +14,10 @@ from torch import nn
 
 from solo_rekd.errors import UserError, refuse
 from solo_rekd.hosts import classic_backbones, classic_help
+from solo_rekd.hosts.classic_images import read_images
 from solo_rekd.hosts.classic_run import HOSTS_OWN, note_run
 from solo_rekd.hosts.evaluation import FIXED_SIDES, before_crop, evaluation_pipeline, needs_size
+from solo_rekd.hosts.run_record import read_settings
 from solo_rekd.hosts.run_settings import read_student
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.student import load_student
@@ -113,11 +115,12 @@ def finish_pretrain(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
         for name, value in HOSTS_OWN.items():
             vars(args).setdefault(name, value)  # our commands have flags for these
         prepare_dali(args)
-        if args.method in OBJECTIVES or classic_backbones.is_ours(args.encoder):
+        ours = args.method in OBJECTIVES or classic_backbones.is_ours(args.encoder)
+        if ours:
             honour_crop_size(args)
+        read_images(ours, args)
+        if ours:
             note_run(args)
-        if args.method in OBJECTIVES and args.no_labels:
-            args.num_classes = 1  # the host counts the files of the folder
         return args
 
     return parse_pretrain
@@ -136,6 +139,8 @@ def finish_linear(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
         fill_in_training(args, sys.argv[1:])
         args = complete_linear(args)
         load_encoder(args, only=CLASSIC_HOST)
+        method = read_settings(Path(args.pretrained_feature_extractor)).get("method")
+        read_images(method in OBJECTIVES or classic_backbones.is_ours(args.encoder), args)
         return args
 
     return parse_linear

@@ -27,6 +27,7 @@ from solo_rekd.errors import OneLineParser, UserError, refuse, refuse_beyond
 from solo_rekd.hosts import classic, classic_arguments, classic_backbones
 from solo_rekd.hosts.classic_features import Features, extract_features
 from solo_rekd.hosts.classic_help import own_flags
+from solo_rekd.hosts.classic_images import read_images
 from solo_rekd.hosts.classic_loaders import (
     DataOrder,
     classification_loaders,
@@ -114,6 +115,7 @@ def parse(
         args = host_parser()
     args.seed = ours.seed
     trained = classic_arguments.fill_in_training(args, argv)
+    read_images(True, args)
     classic_backbones.choose_stem(args, trained if ours.stem == "auto" else ours.stem)
     classic_arguments.honour_crop_size(args)
     return args

@@ -13,11 +13,13 @@ from nvidia.dali import ops
 from nvidia.dali.pipeline import Pipeline
 from solo.methods import dali
 from solo.utils import dali_dataloader
-from torchvision.datasets import ImageFolder
 
 from solo_rekd.errors import refuse
 from solo_rekd.hosts.dali import AnySize, fit_machine
 from solo_rekd.hosts.evaluation import MEAN, STD
+from solo_rekd.image_sets import ClassFolders, FlatFolder
+
+_Host: Any = object  # mypy: the host's class, which stands behind this one
 
 
 class AnyMachine(Pipeline):
@@ -30,19 +32,53 @@ class AnyMachine(Pipeline):
         super().__init__(batch_size, *fit_machine(num_threads, seed))
 
 
-class ImagenetPipeline(dali_dataloader.NormalPipeline, AnyMachine):
-    """The host's pipeline of classification, on any machine."""
-
-
-class EvaluationPipeline(AnySize, dali_dataloader.CustomNormalPipeline, AnyMachine):
-    """The host's pipeline for image folders, at any size and on any machine."""
-
-
 def list_images(folder: Path, no_labels: bool) -> list[tuple[str, int]]:
     """Lists images with their labels, -1 where `no_labels`, as the host does without DALI."""
     if no_labels:
-        return [(str(path), -1) for path in sorted(folder.iterdir())]
-    return ImageFolder(str(folder)).samples
+        flat = FlatFolder(folder)
+        return [(str(flat.root / name), -1) for name in flat.images]
+    return ClassFolders(folder).samples
+
+
+class ListedImages(_Host):
+    """Reads the images that are read without DALI, which takes hidden folders for classes.
+
+    To be put in front of the host's pipelines of classification.
+
+    Args:
+        data_path: path of the image folder.
+        validation: whether the images are read in their order.
+        shard_id: which part of the images to read.
+        num_shards: number of parts.
+        kwargs: the host's.
+    """
+
+    def __init__(
+        self,
+        data_path: Any,
+        *,
+        validation: bool = False,
+        shard_id: int = 0,
+        num_shards: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(data_path, validation=validation, **kwargs)
+        files, labels = zip(*list_images(Path(data_path), no_labels=False), strict=True)
+        self.reader = ops.readers.File(
+            files=list(files),
+            labels=list(labels),
+            shard_id=shard_id,
+            num_shards=num_shards,
+            shuffle_after_epoch=not validation,
+        )
+
+
+class ImagenetPipeline(ListedImages, dali_dataloader.NormalPipeline, AnyMachine):
+    """The host's pipeline of classification, on any machine."""
+
+
+class EvaluationPipeline(ListedImages, AnySize, dali_dataloader.CustomNormalPipeline, AnyMachine):
+    """The host's pipeline for image folders, at any size and on any machine."""
 
 
 class IndexedPipeline(dali_dataloader.PretrainPipeline, AnyMachine):

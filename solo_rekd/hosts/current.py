@@ -6,7 +6,6 @@ from typing import Any
 import lightning.pytorch as pl
 from omegaconf import DictConfig
 from solo.data.pretrain_dataloader import (
-    CustomDatasetWithoutLabels,
     build_transform_pipeline,
     prepare_dataloader,
     prepare_datasets,
@@ -84,8 +83,6 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
         dataset = prepare_datasets(
             data.dataset, transform, train_data_path=data.train_path, no_labels=data.no_labels
         )
-        if data.no_labels:
-            dataset.images.sort()
         listed = self.trainer.train_dataloader.dataset_size
         if listed != len(dataset):
             raise UserError(
@@ -168,7 +165,7 @@ def activate() -> None:
         return
     errors.install_excepthook()
     current_errors.apply()
-    mends.apply(CustomDatasetWithoutLabels)
+    mends.apply()
     if has_dali():
         from solo_rekd.hosts import current_dali
 

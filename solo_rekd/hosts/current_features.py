@@ -18,11 +18,12 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from solo.args import umap
-from solo.data import classification_dataloader
+from solo.data import classification_dataloader, pretrain_dataloader
 from solo.methods import METHODS
 from torch.utils.data import DataLoader, Dataset
 
 from solo_rekd.errors import UserError
+from solo_rekd.hosts import data_sets
 from solo_rekd.hosts.current_evaluation import (
     belongs_to_us,
     evaluate_at,
@@ -103,7 +104,9 @@ def judge_newest(args: Namespace) -> DictConfig | None:
     folder = args.pretrained_checkpoint_dir
     chosen = newest_whole(Path(folder).glob(f"*{ENDING}")) if folder else None
     run = read_run(chosen) if chosen else None
-    if chosen is not None and run is not None and belongs_to_us(run):
+    ours = chosen is not None and run is not None and belongs_to_us(run)
+    data_sets.choose(ours, pretrain_dataloader, classification_dataloader)
+    if chosen is not None and run is not None and ours:
         args.pretrained_checkpoint_dir = hand_over(chosen, run)
         judge_whole(run)
         print(f"the checkpoint that is judged: {chosen}")

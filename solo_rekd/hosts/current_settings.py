@@ -27,6 +27,7 @@ from solo_rekd.hosts.current_evaluation import (
     read_run,
     trained_view,
 )
+from solo_rekd.hosts.current_images import read_images
 from solo_rekd.hosts.current_machine import fit_devices
 from solo_rekd.hosts.current_run import note_run
 from solo_rekd.hosts.evaluation import FOLDERS, needs_size, refuse_folders
@@ -103,7 +104,8 @@ def prepare_pretrain(cfg: DictConfig) -> None:
         OmegaConf.update(cfg, "backbone.kwargs.img_size", view.crop_size)
     given = omegaconf_select(cfg, "data.augmentations", {})
     evaluate_at(cfg.data.dataset, given, trained_view(cfg))
-    if cfg.method in OBJECTIVES or is_ours(cfg.backbone.name):
+    read_images(belongs_to_us(cfg), pretrain, cfg.data)
+    if belongs_to_us(cfg):
         note_run(cfg)
 
 
@@ -134,6 +136,7 @@ def prepare_probe(cfg: DictConfig, path: str | None) -> None:
             f"give +{key}=N, the side in px of the images that the student was trained on"
         )
     side = evaluate_at(cfg.data.dataset, given, trained_view(run))
+    read_images(ours or (run is not None and belongs_to_us(run)), linear, cfg.data)
     if ours:
         # the stem is the one that was trained, whatever the size of evaluation
         trained = run and omegaconf_select(run, "backbone.kwargs.img_size", None)

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torchvision import transforms
-from torchvision.datasets.folder import find_classes
 
 from solo_rekd.backbones import SMALL_IMAGE
 from solo_rekd.errors import UserError, refuse
+from solo_rekd.image_files import list_classes
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.228, 0.224, 0.225)  # the classic host's of ImageNet
 FOLDERS = ("custom", "imagenet", "imagenet100")  # data sets that are there already, as folders
@@ -56,10 +56,9 @@ def refuse_folders(paths: Mapping[str, str | None]) -> None:
     classes = {}
     for key, path in paths.items():
         if path is not None and Path(path).is_dir():
-            try:
-                classes[key], _ = find_classes(path)
-            except FileNotFoundError:
-                raise refuse(key, str(path), "a folder of class folders") from None
+            classes[key] = list_classes(path)
+            if not classes[key]:
+                raise refuse(key, str(path), "a folder of class folders")
     if len(classes) == 2:
         (first, train), (second, val) = classes.items()
         refuse_other_classes(train, val, (first, second))

@@ -1,8 +1,10 @@
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from solo_rekd import image_files
 from solo_rekd.compare.images import default_crop_size, find_images, fingerprint
 from solo_rekd.errors import UserError
 
@@ -18,10 +20,10 @@ def test_images_are_found_as_the_host_finds_them(data):
     ("names", "message"),
     [
         (("train", "two/val"), "train and two/val hold different classes: only one of them has c"),
-        (("train", "nowhere"), "nowhere is no folder of class folders: No such file or directory"),
-        (("flat", "val"), "flat is no folder of class folders: Couldn't find any class folder"),
+        (("train", "nowhere"), "nowhere cannot be read: No such file or directory"),
+        (("flat", "val"), "flat has no class folders"),
         (("one", "one"), "one has one class: an evaluation needs two or more"),
-        (("empty", "val"), "empty is no folder of class folders: Found no valid file for the cla"),
+        (("empty", "val"), "empty has no image in the class folders a"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(names, message, data, tmp_path):
@@ -54,7 +56,7 @@ def test_a_fingerprint_changes_with_the_images(data, tmp_path):
     swapped[1].write_bytes(one)
     assert len({first, renamed, other, look()}) == 4
     (folder / "val" / "b" / "link.png").symlink_to("nowhere.png")
-    with pytest.raises(UserError, match=r"link.png cannot be read: .*No such file"):
+    with pytest.raises(UserError, match=r"link.png cannot be read: No such file"):
         look()
 
 
@@ -73,3 +75,27 @@ def test_what_is_no_image_is_refused(tmp_path):
     (tmp_path / "image.png").write_text("text")
     with pytest.raises(UserError, match=r"image.png cannot be decoded"):
         default_crop_size(str(tmp_path / "image.png"))
+
+
+def test_hidden_folders_are_no_classes_and_what_is_left_out_is_said(
+    data, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(image_files, "_reported", set())
+    shutil.copytree(data, tmp_path / "data")
+    for split in ("train", "val"):
+        shutil.copytree(tmp_path / "data" / split / "a", tmp_path / "data" / split / ".hidden")
+    Image.new("RGB", (32, 32)).save(tmp_path / "data" / "train" / "b" / "more.gif")
+    images = find_images(tmp_path / "data", "train", "val")
+    assert images.classes == ["a", "b", "c"]
+    assert (len(images.train), len(images.val)) == (48, 24)
+    train, val = caplog.messages
+    assert "2 of 50 files are left out" in train and "1 .gif" in train and "1 hidden" in train
+    assert "1 of 25 files are left out" in val
+
+
+def test_deep_images_are_refused(data, tmp_path):
+    shutil.copytree(data, tmp_path / "data")
+    for path in (tmp_path / "data").glob("*/*/*.png"):
+        Image.fromarray(np.full((32, 32), 30_000, np.uint16)).save(path)
+    with pytest.raises(UserError, match=r"00\.png has .* pixels: .* 8 bits"):
+        find_images(tmp_path / "data", "train", "val")

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from torch.utils.data import DataLoader
-from torchvision.datasets import ImageFolder
-from torchvision.datasets import folder as image_folder
 from torchvision.transforms.functional import pil_to_tensor
 
+from solo_rekd import image_sets
 from solo_rekd.compare import pixels
 from solo_rekd.errors import UserError
+from solo_rekd.image_sets import ClassFolders
+from solo_rekd.images import load_rgb
 
 LIMIT = 1 << 20
 MODES = {"rgb.png": "RGB", "l.png": "L", "p.gif": "P", "rgba.png": "RGBA", "cmyk.jpg": "CMYK"}
@@ -19,10 +20,14 @@ MODES = {"rgb.png": "RGB", "l.png": "L", "p.gif": "P", "rgba.png": "RGBA", "cmyk
 
 @pytest.fixture(autouse=True)
 def loader() -> Iterator[None]:
-    """Gives torchvision its own reader of images back."""
-    kept = image_folder.pil_loader
+    """Gives the data sets their own reader of images back."""
     yield
-    image_folder.pil_loader = kept
+    image_sets.read_with(load_rgb)
+
+
+def read(path: str) -> Image.Image:
+    """Reads an image as a data set that is built now reads it."""
+    return image_sets._loader(path)
 
 
 @pytest.fixture
@@ -55,19 +60,25 @@ def test_images_are_the_same_pixel_by_pixel(images, tmp_path):
     pixels.install(tmp_path / "pixels")
     forget(images)
     for path, array in zip(images, expected, strict=True):
-        image = image_folder.default_loader(path)
+        image = read(path)
         assert image.mode == "RGB"
         np.testing.assert_array_equal(np.asarray(image), array)
 
 
-def test_the_workers_of_a_loader_read_them(images, tmp_path):
-    dataset = ImageFolder(str(tmp_path / "images"), pil_to_tensor)
-    paths = [path for path, _ in dataset.samples]
-    expected = [decoded(path) for path in paths]
-    pixels.write(paths, tmp_path / "pixels", LIMIT)
+@pytest.mark.parametrize("start", ["fork", "spawn", "forkserver"])
+def test_the_workers_of_a_loader_read_them(start, images, tmp_path):
+    (gif,) = (path for path in images if path.endswith(".gif"))  # of no ending that is read
+    os.remove(gif)
+    images.remove(gif)
+    listed = [path for path, _ in ClassFolders(tmp_path / "images").samples]
+    assert sorted(listed) == sorted(images)
+    expected = [decoded(path) for path in listed]
+    pixels.write(listed, tmp_path / "pixels", LIMIT)
     pixels.install(tmp_path / "pixels")
-    forget(paths)
-    read = [batch[0][0].permute(1, 2, 0) for batch in DataLoader(dataset, num_workers=2)]
+    dataset = ClassFolders(tmp_path / "images", pil_to_tensor)
+    forget(listed)
+    loader = DataLoader(dataset, num_workers=1, multiprocessing_context=start)
+    read = [batch[0][0].permute(1, 2, 0) for batch in loader]
     for array, image in zip(expected, read, strict=True):
         np.testing.assert_array_equal(image.numpy(), array)
 
@@ -75,7 +86,7 @@ def test_the_workers_of_a_loader_read_them(images, tmp_path):
 def test_an_image_that_is_not_among_them_is_decoded(images, tmp_path):
     pixels.write(images[1:], tmp_path / "pixels", LIMIT)
     pixels.install(tmp_path / "pixels")
-    image = image_folder.default_loader(images[0])
+    image = read(images[0])
     np.testing.assert_array_equal(np.asarray(image), decoded(images[0]))
 
 
@@ -93,7 +104,7 @@ def test_a_changed_image_is_decoded_again(images, tmp_path):
     pixels.write(images, tmp_path / "pixels", LIMIT)
     pixels.install(tmp_path / "pixels")
     os.remove(images[0])
-    assert np.asarray(image_folder.default_loader(images[0])).shape == (4, 4, 3)
+    assert np.asarray(read(images[0])).shape == (4, 4, 3)
     assert not (tmp_path / "pixels.unfinished").exists()
 
 
@@ -111,7 +122,7 @@ def test_images_that_changed_places_are_decoded_again(images, tmp_path):
     pixels.write(paths, tmp_path / "pixels", LIMIT)
     pixels.install(tmp_path / "pixels")
     forget(paths)
-    assert image_folder.default_loader(paths[0]).getpixel((0, 0)) == (0, 0, 255)
+    assert read(paths[0]).getpixel((0, 0)) == (0, 0, 255)
 
 
 def test_another_decoder_decodes_again(images, tmp_path, monkeypatch):
@@ -149,7 +160,7 @@ def test_more_than_a_part_of_the_images(tmp_path, monkeypatch):
     pixels.write(paths, tmp_path / "pixels", LIMIT)
     pixels.install(tmp_path / "pixels")
     forget(paths)
-    reds = [image_folder.default_loader(path).getpixel((0, 0))[0] for path in paths]
+    reds = [read(path).getpixel((0, 0))[0] for path in paths]
     assert reds == list(range(8))
 
 
@@ -169,7 +180,7 @@ def test_a_further_image_is_decoded_too(images, tmp_path):
     pixels.install(tmp_path / "pixels")
     expected = decoded(images[0])
     os.remove(images[0])
-    np.testing.assert_array_equal(np.asarray(image_folder.default_loader(images[0])), expected)
+    np.testing.assert_array_equal(np.asarray(read(images[0])), expected)
 
 
 def test_too_many_bytes_are_left_undecoded(images, tmp_path, caplog):

@@ -172,3 +172,28 @@ def test_linear_script_refuses_a_missing_checkpoint(
 ) -> None:
     with pytest.raises(UserError, match=message):
         parse("linear", flags("linear", pretrained_feature_extractor=checkpoint))
+
+
+def test_the_scripts_read_images_by_our_rules_for_our_runs_alone(
+    parse: Callable[..., Any], flags: Flags, moco: dict[str, Any], train: Callable[..., Any]
+) -> None:
+    from solo.utils import classification_dataloader, pretrain_dataloader
+    from torchvision.datasets import ImageFolder
+
+    from solo_rekd.image_sets import ClassFolders
+
+    def read() -> set[type]:
+        return {pretrain_dataloader.ImageFolder, classification_dataloader.ImageFolder}
+
+    for method, encoder, folder in (
+        ("rekd", "resnet18", ClassFolders),
+        ("simclr", "resnet18", ImageFolder),
+        ("simclr", "alexnet", ClassFolders),
+    ):
+        parse("pretrain", flags("pretrain", method=method, encoder=encoder))
+        assert read() == {folder}
+    short = {"encoder": "resnet18", "limit_train_batches": 2, "limit_val_batches": 0}
+    for run, folder in ((moco, ImageFolder), (train("seed", **short), ClassFolders)):
+        checkpoint = {"pretrained_feature_extractor": run["checkpoint"]}
+        parse("linear", flags("linear", encoder="resnet18", **checkpoint))
+        assert read() == {folder}

@@ -152,8 +152,7 @@ def test_every_image_meets_its_own_embedding(
     assert bag < 1 - 1e-3
     (path,) = kept(tmp_path)
     if folder:
-        names = sorted(os.listdir(data / "flat")) if dali else os.listdir(data / "flat")
-        files = [str(data / "flat" / name) for name in names]
+        files = [str(data / "flat" / name) for name in sorted(os.listdir(data / "flat"))]
     else:
         files = [file for file, _ in ImageFolder(str(data / "train")).samples]
     assert_bags(path, files, frozen_teacher, size=3)

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from solo_rekd.errors import UserError
 
 commands = hosts.commands()
 dali = importlib.import_module("solo.methods.dali")
+classic_dali = importlib.import_module("solo_rekd.hosts.classic_dali")
 
 BATCH = 8
 SHARED = f"--dataset custom --batch_size {BATCH} --optimizer sgd --lr 0.1 --scheduler none --dali"
@@ -111,6 +113,31 @@ def statistics(batches: list[torch.Tensor]) -> torch.Tensor:
     """Mean and standard deviation of each channel, shape (2, 3)."""
     images = torch.cat(batches)
     return torch.stack([images.mean(dim=(0, 2, 3)), images.std(dim=(0, 2, 3))])
+
+
+def test_classification_lists_what_is_listed_without_dali(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(data / "train", tmp_path / "train")
+    shutil.copytree(data / "val", tmp_path / "val")
+    for name in (".hidden", "9/deeper"):
+        shutil.copytree(data / "train" / "10", tmp_path / "train" / name)
+    shutil.copy(data / "train" / "9" / "00.jpg", tmp_path / "train" / "9" / "._00.jpg")
+    args = linear_args(tmp_path, "--crop_size 32", monkeypatch=monkeypatch)
+    assert args.num_classes == 3
+    loader = dali.ClassificationABC.train_dataloader(model(args))
+    labels = torch.cat([targets for _, targets in loader]).bincount(minlength=3)
+    listed = torch.tensor(ImageFolder(str(data / "train")).targets).bincount()
+    listed[ImageFolder(str(data / "train")).class_to_idx["9"]] += 12  # `deeper`
+    assert (labels - listed).abs().sum() <= BATCH  # the last batch is filled or dropped
+
+
+def test_unlabelled_images_are_listed_without_what_is_none(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data / "flat", tmp_path / "flat")
+    for name in ("Thumbs.db", ".DS_Store", "._00.jpg"):
+        (tmp_path / "flat" / name).touch()
+    files = [Path(file).name for file, _ in classic_dali.list_images(tmp_path / "flat", True)]
+    assert files == sorted(path.name for path in (data / "flat").iterdir())
 
 
 def test_pretraining_batches_have_the_indexes_and_labels_of_the_image_folder(data: Path) -> None:

@@ -21,9 +21,8 @@ Flags = Callable[..., list[str]]
 THREE_STEPS = {"limit_train_batches": 3, "limit_val_batches": 1}
 BARE_HOST = """
 import json, sys
-from solo.utils.pretrain_dataloader import CustomDatasetWithoutLabels
 from solo_rekd.hosts import classic_mends, mends
-mends.apply(CustomDatasetWithoutLabels)
+mends.apply()
 classic_mends.apply()
 from solo_rekd.hosts import classic_commands
 metrics = classic_commands.pretrain(sys.argv[1:])["metrics"]
