@@ -60,13 +60,13 @@ def wanted(teacher: Identity) -> Colours | None:
         teacher: what a checkpoint records of it.
 
     Returns:
-        Those of the run whose folder its file lies in, or else those of the weights published under
+        Those of the run that wrote its file, or else those of the weights published under
         its name; None for a teacher from scratch, and where neither is known.
     """
     name, checkpoint = teacher["name"], teacher["checkpoint"]
     if name is None or checkpoint is None:
         return None
-    run = read_student(Path(checkpoint).parent)
+    run = read_student(Path(checkpoint))
     if run.get("encoder") == name:
         return make(run["mean"], run["std"]) if "mean" in run else None
     if not name.startswith(TIMM):
