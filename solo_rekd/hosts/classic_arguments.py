@@ -67,7 +67,8 @@ def fill_in_training(args: Namespace, argv: Sequence[str]) -> str:
         if name in trained and name not in given:
             value = trained[name]
             setattr(args, name, value if isinstance(value, list) else [value])
-    if "crop_size" not in {*trained, *given} and classic_backbones.is_ours(args.encoder):
+    known = "crop_size" in {*trained, *given} or not Path(path).is_file()
+    if not known and classic_backbones.is_ours(args.encoder):
         raise UserError(
             f"--crop_size is missing: neither {path} nor an args.json beside it tells it: "
             "give --crop_size N, the side in px of the images that the student was trained on"

@@ -1,6 +1,7 @@
 """Adapter to the current host: solo-learn's main branch (Hydra, lightning 2.x)."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -21,7 +22,6 @@ from torch.utils.data import DataLoader
 
 from solo_rekd import errors
 from solo_rekd.config import from_settings, refuse_unknown
-from solo_rekd.errors import UserError, refuse
 from solo_rekd.hosts import (
     current_backbones,
     current_errors,
@@ -46,11 +46,7 @@ from solo_rekd.objectives import HostRun
 
 
 class CurrentMethod(Distilled, BaseMomentumMethod):
-    """The current host's momentum method with one of our objectives.
-
-    Raises:
-        UserError: the objective has to know which image is which, and the host makes that up.
-    """
+    """The current host's momentum method with one of our objectives."""
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(cfg)
@@ -59,10 +55,6 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
         colours = colours_of(build_transform_pipeline(cfg.data.dataset, cfg.augmentations[0]))
         run = HostRun(self.features_dim, self.num_classes, img_size, self.max_epochs, *colours)
         self.objective = self.objective_class(config, run)
-        needs = self.objective.needs_indexes
-        if needs and cfg.data.format == "dali" and not cfg.dali.encode_indexes_into_labels:
-            limit = f"True with {needs}, which has to know which image is which"
-            raise refuse("dali.encode_indexes_into_labels", False, limit)
 
     def on_train_batch_end(self, *args: Any) -> None:
         """The host's momentum update; and a training that diverged ends with its epoch."""
@@ -71,24 +63,17 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
             refuse_divergence(self)
 
     def loader_without_dali(self) -> DataLoader:
-        """The host's other loader, of the same images; its data set is in DALI's order.
-
-        Raises:
-            UserError: DALI does not load the same images.
-        """
+        """The host's other loader, of the same images in DALI's order."""
         data = self.cfg.data
-        if data.fraction > 0:
-            raise refuse("data.fraction", data.fraction, f"-1 with {self.name} and DALI")
         transform = build_transform_pipeline(data.dataset, self.cfg.augmentations[0])
         dataset = prepare_datasets(
             data.dataset, transform, train_data_path=data.train_path, no_labels=data.no_labels
         )
-        listed = self.trainer.train_dataloader.dataset_size
-        if listed != len(dataset):
-            raise UserError(
-                f"data.train_path={str(data.train_path)!r} has {len(dataset)} images in class "
-                f"folders, but DALI counts {listed} files: leave nothing but images there"
-            )
+        images = self.trainer.train_dataloader.images
+        if data.no_labels:
+            dataset.images = [Path(path).name for path, _ in images]
+        else:
+            dataset.samples = images
         return prepare_dataloader(dataset, self.batch_size, data.num_workers)
 
     @classmethod
@@ -156,7 +141,12 @@ def is_ours(model: Any) -> bool:
 
 def callbacks() -> list[pl.Callback]:
     """What the plug-in adds to every trainer of this host; each acts on runs of ours alone."""
-    return [CurrentRun(), OnlineKnn(is_ours), LinearAccuracy()]
+    ours: list[pl.Callback] = [CurrentRun(), OnlineKnn(is_ours), LinearAccuracy()]
+    if has_dali():
+        from solo_rekd.hosts import current_dali
+
+        ours.append(current_dali.WithoutValidation())
+    return ours
 
 
 def activate() -> None:

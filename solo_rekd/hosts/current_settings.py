@@ -129,7 +129,8 @@ def prepare_probe(cfg: DictConfig, path: str | None) -> None:
     run = read_run(Path(path))
     given = omegaconf_select(cfg, "data.augmentations", {})
     ours = is_ours(cfg.backbone.name)
-    if ours and run is None and "crop_size" not in given and needs_size(cfg.data.dataset):
+    known = run is not None or "crop_size" in given or not Path(path).is_file()
+    if ours and not known and needs_size(cfg.data.dataset):
         key = "data.augmentations.crop_size"
         raise UserError(
             f"{key} is missing: neither {path} nor an args.json beside it tells it: "

@@ -28,7 +28,6 @@ class BINGO(DistillationObjective):
 
     config_class = BingoConfig
     config: BingoConfig
-    needs_indexes = "bingo"
     teacher: FrozenTeacher
     bags: Bags  # no buffer: DDP would broadcast it at every step, and every checkpoint hold it
 

@@ -82,7 +82,6 @@ class DistillationObjective(nn.Module):
         momentum_projector: its momentum twin.
         teacher: online or frozen.
         queues: one a view, made by the subclass; none where nothing is contrasted with a queue.
-        needs_indexes: what has to know which image is which, by `Batch.indexes`; empty: nothing.
         needs_labels: what cannot do without labels; empty: nothing.
     """
 
@@ -90,7 +89,6 @@ class DistillationObjective(nn.Module):
     projector: nn.Module
     momentum_projector: nn.Module
     queues: "list[KeyQueue]"
-    needs_indexes: str = ""
     needs_labels: str = ""
 
     def __init__(self, config: DistillationConfig, run: HostRun) -> None:

@@ -16,7 +16,6 @@ from solo.data import dali_dataloader
 from solo.data.classification_dataloader import prepare_data
 from solo.data.pretrain_dataloader import FullTransformPipeline, NCropAugmentation
 
-from solo_rekd.errors import UserError
 from solo_rekd.hosts.current_evaluation import evaluate_at
 
 ONE_PROCESS = SimpleNamespace(local_rank=0, global_rank=0, world_size=1)
@@ -70,13 +69,6 @@ def test_two_seeds_crop_differently(compose: Callable[..., Any]) -> None:
         seen.append(pretraining_batches(cfg)[0][1][0])
     assert torch.equal(seen[0], seen[2])
     assert not torch.equal(seen[0], seen[1])
-
-
-def test_groups_by_chance_need_to_know_the_images(pretraining: Callable[..., Any]) -> None:
-    changes = {"data.format": "dali", "method_kwargs.relation": "random"}
-    with pytest.raises(UserError, match=r"^dali.encode_indexes_into_labels=False .* relation=rand"):
-        pretraining("rekd", **changes)
-    pretraining("rekd", **changes, **{"+dali.encode_indexes_into_labels": True})
 
 
 def test_evaluation_images_are_those_of_torchvision(data: Path) -> None:
