@@ -24,8 +24,7 @@ from solo_rekd.errors import UserError
 
 commands = hosts.commands()
 dali = importlib.import_module("solo.methods.dali")
-classic_dali = importlib.import_module("solo_rekd.hosts.classic_dali")
-dali = importlib.import_module("solo_rekd.hosts.dali")
+shared = importlib.import_module("solo_rekd.hosts.dali")
 
 BATCH = 8
 SHARED = f"--dataset custom --batch_size {BATCH} --optimizer sgd --lr 0.1 --scheduler none --dali"
@@ -137,7 +136,7 @@ def test_unlabelled_images_are_listed_without_what_is_none(data: Path, tmp_path:
     shutil.copytree(data / "flat", tmp_path / "flat")
     for name in ("Thumbs.db", ".DS_Store", "._00.jpg"):
         (tmp_path / "flat" / name).touch()
-    files = [Path(file).name for file, _ in dali.list_images(tmp_path / "flat", True)]
+    files = [Path(file).name for file, _ in shared.list_images(tmp_path / "flat", True)]
     assert files == sorted(path.name for path in (data / "flat").iterdir())
 
 
