@@ -278,6 +278,58 @@ def test_pretrains_and_evaluates(
     assert batches["Wrapper"] == 2 * (36 // BATCH)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", ["", "--no_labels --train_dir flat", "--val_dir val"])
+def test_trains_and_resumes_with_validation_images_or_without(
+    flags: str, data: Path, tmp_path: Path
+) -> None:
+    shared = f"{SHARED} {STRONG} {METHOD} {NORMALISATION} --train_dir train --num_workers 0 {flags}"
+    shared = f"{shared} --encoder alexnet --crop_size 32 --data_dir {data} --save_checkpoint"
+    trained = commands.pretrain(
+        f"{shared} --max_epochs 2 --name first --checkpoint_dir {tmp_path}".split()
+    )
+    assert ("val_acc1" in trained["metrics"]) == ("--val_dir" in flags)
+    resumed = commands.pretrain(
+        f"{shared} --max_epochs 3 --name second --checkpoint_dir {tmp_path}/resumed "
+        f"--resume_from_checkpoint {trained['checkpoint']}".split()
+    )
+    assert "ep=2" in resumed["checkpoint"]
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_names_a_damaged_image(
+    linear: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split in ("train", "val"):
+        shutil.copytree(data / split, tmp_path / split)
+    damaged = tmp_path / "train" / "10" / "07.jpg"
+    damaged.write_bytes(damaged.read_bytes()[:300])
+    with pytest.raises(UserError, match=r"train/10/07.jpg cannot be decoded by DALI"):
+        if linear:
+            args = linear_args(tmp_path, "--crop_size 32", monkeypatch=monkeypatch)
+            for _ in range(2):
+                list(dali.ClassificationABC.train_dataloader(model(args)))
+        else:
+            for _ in range(2):
+                list(pretrain_batches(parse(tmp_path, STRONG, "--encoder alexnet --crop_size 32")))
+
+
+def test_classification_reads_nested_folders_and_no_others(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split in ("train", "val"):
+        for folder in (data / split).iterdir():
+            shutil.copytree(folder, tmp_path / split / folder.name / "part")
+    (tmp_path / "val" / "9" / "Thumbs.db").write_bytes(bytes(600))
+    args = linear_args(tmp_path, "--crop_size 32 --batch_size 4", monkeypatch=monkeypatch)
+    labels = [label for _, label in ImageFolder(str(tmp_path / "val")).samples]
+    loader = dali.ClassificationABC.val_dataloader(model(args))
+    assert torch.cat([batch for _, batch in loader]).tolist() == labels
+    assert (
+        sum(len(batch) for _, batch in dali.ClassificationABC.train_dataloader(model(args))) == 36
+    )
+
+
 def test_falls_back_to_the_cpu(
     data: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,6 +1,7 @@
 """BINGO in the current host: in its scripts, unmodified, and with each of its loaders."""
 
 import functools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ PLAIN = {
         for name in ("color_jitter", "grayscale", "gaussian_blur", "horizontal_flip")
     },
 }
-DALI = {"data.format": "dali", "+dali.encode_indexes_into_labels": True}
+DALI = {"data.format": "dali"}
 
 pytestmark = pytest.mark.slow
 
@@ -181,11 +182,18 @@ def test_every_image_meets_its_own_embedding(
     assert (kept["members"] != torch.arange(48)[:, None]).all()
 
 
+@pytest.mark.parametrize("dali", [False, True], ids=["torchvision", "dali"])
 def test_a_share_of_the_data(
-    compose: Callable[..., Any], settings: dict[str, Any], data: Path
+    dali: bool, compose: Callable[..., Any], settings: dict[str, Any], data: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("sklearn", reason="the host takes a share of the data by scikit-learn")
     changes = settings | PLAIN | {"data.val_path": "null", "+data.fraction": 0.5}
+    if dali:
+        pytest.importorskip("nvidia.dali", reason="NVIDIA DALI is not installed: solo-rekd[dali]")
+        copy = tmp_path / "train"  # with a file that is no image
+        shutil.copytree(data / "train", copy)
+        (copy / "a" / "notes.txt").write_text("no image")
+        changes |= DALI | {"data.train_path": copy}
     model = fit(compose("bingo", **changes))
     assert model.objective.bags.members.shape == (24, 3)
     own = model.trainer.callback_metrics["train_own_similarity_epoch"]
@@ -214,37 +222,6 @@ def test_cifar_arrays(
     assert float(own) == pytest.approx(1, abs=1e-5)
     units = model.objective.bags.embeddings
     torch.testing.assert_close(units, normalize(units, dim=1))
-
-
-def test_dali_without_indexes_is_refused(
-    run_script: Script, arguments: Arguments, settings: dict[str, Any], tmp_path: Path
-) -> None:
-    pytest.importorskip("nvidia.dali", reason="NVIDIA DALI is not installed: solo-rekd[dali]")
-    changes = settings | {"data.format": "dali"}
-    shown = run_script("main_pretrain.py", *arguments("bingo", **changes), code=2)
-    assert shown.splitlines()[-1] == (
-        "solo-rekd: error: dali.encode_indexes_into_labels=False is not allowed: expected True "
-        "with bingo, which has to know which image is which"
-    )
-    assert not (tmp_path / "bags").exists()
-
-
-def test_dali_with_other_files_or_a_share_of_them_is_refused(
-    compose: Callable[..., Any], settings: dict[str, Any], data: Path, tmp_path: Path
-) -> None:
-    pytest.importorskip("nvidia.dali", reason="NVIDIA DALI is not installed: solo-rekd[dali]")
-    pytest.importorskip("sklearn", reason="the host takes a share of the data by scikit-learn")
-    changes = settings | DALI | {"data.val_path": "null"}
-    with pytest.raises(UserError, match=r"^data.fraction=0.5 .* expected -1 with bingo and DALI$"):
-        fit(compose("bingo", **changes, **{"+data.fraction": 0.5}))
-    for file in (data / "train").glob("*/*.png"):
-        copy = tmp_path / "more" / file.relative_to(data / "train")
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.symlink_to(file)
-    (tmp_path / "more" / "a" / "notes.txt").write_text("no image")
-    changes |= {"data.train_path": tmp_path / "more"}
-    with pytest.raises(UserError, match=r"has 48 images in class folders, but DALI counts 49 file"):
-        fit(compose("bingo", **changes))
 
 
 @pytest.mark.parametrize(
