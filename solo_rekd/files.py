@@ -44,7 +44,7 @@ def decoding(path: str | Path) -> Iterator[None]:
         yield
     # of a damaged file Pillow raises any of these
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} cannot be decoded: {error}") from None
+        raise UserError(f"{path} cannot be decoded: {error}") from error
 
 
 def digest_files(paths: Iterable[str], *facts: str, root: str | Path | None = None) -> str:

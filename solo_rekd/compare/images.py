@@ -49,7 +49,7 @@ def find_images(data: Path, train_dir: str, val_dir: str) -> Images:
             splits.append(ImageFolder(str(data / name)))
         except OSError as error:
             reason = error.strerror or error
-            raise UserError(f"{data / name} is no folder of class folders: {reason}") from None
+            raise UserError(f"{data / name} is no folder of class folders: {reason}") from error
     train, val = splits
     refuse_other_classes(train.classes, val.classes, (train_dir, val_dir))
     if len(train.classes) < 2:

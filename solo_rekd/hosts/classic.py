@@ -15,6 +15,7 @@ from solo_rekd.config import add_flags, from_settings
 from solo_rekd.errors import refuse
 from solo_rekd.hosts import classic_arguments, classic_backbones, classic_mends, mends
 from solo_rekd.hosts.distilled import Distilled, is_registered, register
+from solo_rekd.hosts.refused import RemoveRefused
 from solo_rekd.objectives import HostRun
 
 
@@ -48,9 +49,13 @@ class ClassicMethod(Distilled, BaseMomentumMethod):
         return parser
 
 
+class RemoveRefusedRun(RemoveRefused, pl.Callback):
+    """Removes what a refused run has written, in a trainer of this host."""
+
+
 def callbacks() -> list[pl.Callback]:
     """What the plug-in adds to every trainer of this host; each acts on runs of ours alone."""
-    return []
+    return [RemoveRefusedRun()]
 
 
 def activate() -> None:

@@ -26,6 +26,12 @@ from torch.nn.functional import normalize
 
 from solo_rekd.errors import OneLineParser, UserError, refuse, refuse_beyond
 from solo_rekd.hosts import classic_arguments, classic_backbones
+from solo_rekd.hosts.checks import (
+    refuse_missing_gpu,
+    refuse_no_training,
+    refuse_unwritable,
+    refuse_wandb,
+)
 from solo_rekd.hosts.classic_checkpoints import WholeCheckpointer
 from solo_rekd.hosts.classic_features import Features, extract_features
 from solo_rekd.hosts.classic_help import own_flags
@@ -38,7 +44,9 @@ from solo_rekd.hosts.classic_loaders import (
 )
 from solo_rekd.hosts.classic_progress import BatchCount, History, ShareDone, TotalProgress
 from solo_rekd.hosts.distilled import refuse_empty_epoch, refuse_other_method
+from solo_rekd.hosts.evaluation import FOLDERS, refuse_folders
 from solo_rekd.hosts.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE, LIMITS, Limits
+from solo_rekd.hosts.mistakes import as_mistake
 from solo_rekd.teachers.checkpoint import read_checkpoint
 
 SEEDS = 2**32  # how many there are
@@ -80,17 +88,36 @@ def number(text: str) -> float:
     return int(text) if text.lstrip("+-").isdecimal() else float(text)
 
 
-def path_errors_in_one_line(job: Callable[..., dict]) -> Callable[..., dict]:
-    """Makes a path that is not there, or not the user's to write, the mistake that it is."""
+def mistakes_in_one_line(job: Callable[..., dict]) -> Callable[..., dict]:
+    """Makes a UserError of a failure inside the host that is the user's mistake."""
 
     @functools.wraps(job)
     def run(*args: Any, **kwargs: Any) -> dict[str, Any]:
         try:
             return job(*args, **kwargs)
-        except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-            raise UserError(str(error)) from None
+        except UserError:
+            raise
+        except Exception as error:
+            mistake = as_mistake(error)
+            if mistake is None:
+                raise
+            raise mistake from error
 
     return run
+
+
+def refuse_mistakes(args: Namespace) -> None:
+    """Raises a UserError for a setting that would stop a run with a traceback, or late."""
+    refuse_missing_gpu("accelerator", getattr(args, "accelerator", None))
+    refuse_no_training("limit_train_batches", getattr(args, "limit_train_batches", None))
+    refuse_wandb(getattr(args, "wandb", False))
+    if getattr(args, "save_checkpoint", False):
+        refuse_unwritable("checkpoint_dir", args.checkpoint_dir)
+    if args.dataset in FOLDERS and not getattr(args, "no_labels", False):
+        names = {name: getattr(args, name) for name in ("train_dir", "val_dir")}
+        refuse_folders(
+            {name: str(Path(args.data_dir) / folder) for name, folder in names.items() if folder}
+        )
 
 
 def parse(
@@ -109,6 +136,7 @@ def parse(
     with command_line(rest):
         args = host_parser()
     args.seed = ours.seed
+    refuse_mistakes(args)
     classic_backbones.choose_stem(args, ours.stem)
     classic_arguments.honour_crop_size(args)
     return args
@@ -177,7 +205,7 @@ def fit(trainer: pl.Trainer, model: Any, train_loader: Any, val_loader: Any) -> 
     refuse_empty_epoch(model)
 
 
-@path_errors_in_one_line
+@mistakes_in_one_line
 def pretrain(
     argv: list[str],
     history: Path | None = None,
@@ -232,7 +260,7 @@ def pretrain(
     }
 
 
-@path_errors_in_one_line
+@mistakes_in_one_line
 def linear(argv: list[str], progress: Callable[[float], None] | None = None) -> dict[str, Any]:
     """Evaluates a checkpoint by a linear classifier on its frozen features: `main_linear.py`.
 
@@ -273,7 +301,7 @@ def linear(argv: list[str], progress: Callable[[float], None] | None = None) -> 
     }
 
 
-@path_errors_in_one_line
+@mistakes_in_one_line
 def features(
     argv: list[str], progress: Callable[[float], None] = lambda share: None
 ) -> dict[str, Features]:

@@ -30,6 +30,7 @@ from solo_rekd.hosts import (
 )
 from solo_rekd.hosts.current_evaluation import has_dali
 from solo_rekd.hosts.distilled import Distilled, is_registered, refuse_divergence, register
+from solo_rekd.hosts.refused import RemoveRefused
 from solo_rekd.objectives import HostRun
 
 
@@ -103,9 +104,13 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
         return out
 
 
+class RemoveRefusedRun(RemoveRefused, pl.Callback):
+    """Removes what a refused run has written, in a trainer of this host."""
+
+
 def callbacks() -> list[pl.Callback]:
     """What the plug-in adds to every trainer of this host; each acts on runs of ours alone."""
-    return []
+    return [RemoveRefusedRun()]
 
 
 def activate() -> None:

@@ -22,6 +22,12 @@ from torch import nn
 from solo_rekd.backbones import build_backbone, refuse_unknown
 from solo_rekd.errors import UserError, refuse, refuse_beyond
 from solo_rekd.hosts.current_backbones import is_ours
+from solo_rekd.hosts.current_checks import (
+    is_our_run,
+    refuse_augmentations,
+    refuse_incomplete,
+    refuse_mistakes,
+)
 from solo_rekd.hosts.current_evaluation import evaluate_at, read_run, trained_view
 from solo_rekd.hosts.current_machine import fit_devices
 from solo_rekd.hosts.distilled import refuse_empty_epoch
@@ -49,6 +55,12 @@ NUMBERS = {  # and their names in `LIMITS`
     "data.augmentations.crop_size": "crop_size",
     "data.augmentations.mean": "mean",
     "data.augmentations.std": "std",
+    "limit_train_batches": "limit_train_batches",
+    "limit_val_batches": "limit_val_batches",
+    "accumulate_grad_batches": "accumulate_grad_batches",
+    "check_val_every_n_epoch": "check_val_every_n_epoch",
+    "gradient_clip_val": "gradient_clip_val",
+    "num_nodes": "num_nodes",
 }
 NUMBERS_OF_A_VIEW = {
     "crop_size": "crop_size",
@@ -82,8 +94,9 @@ def prepare_pretrain(cfg: DictConfig) -> None:
     Raises:
         UserError: a setting is missing or not allowed.
     """
-    if cfg.method not in METHODS:
-        raise refuse("method", cfg.method, METHODS)
+    if cfg.get("method") not in METHODS:
+        raise refuse("method", cfg.get("method"), METHODS)
+    refuse_augmentations(cfg)
     prepare(cfg, SCHEDULERS, required=("train_path",))
     for crop in cfg.augmentations:
         refuse_numbers(crop, NUMBERS_OF_A_VIEW)
@@ -100,6 +113,8 @@ def prepare_pretrain(cfg: DictConfig) -> None:
         OmegaConf.update(cfg, "backbone.kwargs.img_size", view.crop_size)
     given = omegaconf_select(cfg, "data.augmentations", {})
     evaluate_at(cfg.data.dataset, given, trained_view(cfg))
+    if is_our_run(cfg):
+        refuse_mistakes(cfg, view.crop_size)
     # The host compares few settings, none of a method: not the teacher, not the dictionary.
     ours = ("method_kwargs", "seed") if cfg.method in OBJECTIVES else ()
     AutoResumer.SHOULD_MATCH = [*HOST_RUN_SETTINGS, *ours]
@@ -135,6 +150,8 @@ def prepare_probe(cfg: DictConfig, path: str | None) -> None:
     if not omegaconf_select(cfg, "finetune", False):
         # the script loads without looking at what matched
         load_student(path, cfg.backbone.name, build_like_linear(cfg), only=CURRENT_HOST)
+    if is_our_run(cfg):
+        refuse_mistakes(cfg, side)
 
 
 def show_accuracy(model: LinearModel, side: int) -> None:
@@ -151,6 +168,7 @@ def show_accuracy(model: LinearModel, side: int) -> None:
 
 def prepare(cfg: DictConfig, schedulers: Collection[str], required: tuple[str, ...]) -> None:
     """Does what both scripts need: paths, names, numbers, devices, DALI's device."""
+    refuse_incomplete(cfg)
     for key in ("train_path", "val_path"):
         value = None if OmegaConf.is_missing(cfg.data, key) else cfg.data.get(key)
         if value is None and key in required:

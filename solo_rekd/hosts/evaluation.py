@@ -1,10 +1,15 @@
 """Evaluation on an image folder, at any size: both hosts fix its transforms at 224 px."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torchvision import transforms
-from torchvision.datasets.folder import find_classes
+from torchvision.datasets.folder import (
+    IMG_EXTENSIONS,
+    find_classes,
+    has_file_allowed_extension,
+)
 
 from solo_rekd.backbones import SMALL_IMAGE
 from solo_rekd.errors import UserError, refuse
@@ -39,6 +44,30 @@ def refuse_other_classes(train: Sequence[str], val: Sequence[str], names: tuple[
         )
 
 
+def refuse_empty_classes(key: str, path: str, classes: Sequence[str]) -> None:
+    """Raises a UserError that names the classes without an image.
+
+    Args:
+        key: name of the setting.
+        path: the folder of class folders.
+        classes: their names.
+    """
+    empty = [
+        name
+        for name in classes
+        if not any(
+            has_file_allowed_extension(file, IMG_EXTENSIONS)
+            for _, _, files in os.walk(os.path.join(path, name), followlinks=True)
+            for file in files
+        )
+    ]
+    if empty:
+        raise UserError(
+            f"{key}={str(path)!r}: no image in the class folders {', '.join(empty[:5])}: remove "
+            f"them, or put images there ({', '.join(IMG_EXTENSIONS)})"
+        )
+
+
 def refuse_folders(paths: Mapping[str, str | None]) -> None:
     """Looks at the classes of the training and validation folder, where both are folders.
 
@@ -46,15 +75,17 @@ def refuse_folders(paths: Mapping[str, str | None]) -> None:
         paths: of the training and of the validation images, by the name of the setting.
 
     Raises:
-        UserError: one has no class folders, or they hold different classes.
+        UserError: one has no class folders, or a class without images, or they hold different
+            classes.
     """
     classes = {}
     for key, path in paths.items():
         if path is not None and Path(path).is_dir():
             try:
                 classes[key], _ = find_classes(path)
-            except FileNotFoundError:
-                raise refuse(key, str(path), "a folder of class folders") from None
+            except FileNotFoundError as error:
+                raise refuse(key, str(path), "a folder of class folders") from error
+            refuse_empty_classes(key, path, classes[key])
     if len(classes) == 2:
         (first, train), (second, val) = classes.items()
         refuse_other_classes(train, val, (first, second))

@@ -219,7 +219,14 @@ def test_the_hosts_own_backbones_are_checked_as_it_builds_them(
     checkpoint = tmp_path / "last.ckpt"
     torch.save({"state_dict": METHODS["mocov2plus"](cfg).state_dict()}, checkpoint)
     (tmp_path / "args.json").write_text(json.dumps(OmegaConf.to_container(cfg)))
-    parse("linear", pretrained_feature_extractor=checkpoint, **changes)
+    found = parse("linear", pretrained_feature_extractor=checkpoint, **changes)
+    assert (found.backbone.name, found.data.dataset) == (name, dataset)
+    # one tensor of another shape is enough to refuse it
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    key = next(key for key in state if key.startswith("backbone.") and state[key].ndim == 4)
+    torch.save({"state_dict": state | {key: state[key][:1]}}, checkpoint)
+    with pytest.raises(UserError, match=key.removeprefix("backbone.")):
+        parse("linear", pretrained_feature_extractor=checkpoint, **changes)
 
 
 @pytest.mark.parametrize("path", ["null", "None", "weights.safetensors"])
@@ -235,4 +242,7 @@ def test_a_checkpoint_that_is_not_there(parse: Callable[..., Any], tmp_path: Pat
 
 def test_fine_tuning_is_left_to_the_host(parse: Callable[..., Any], tmp_path: Path) -> None:
     checkpoint = save(tmp_path / "last.ckpt", build_backbone("resnet18", 32))
-    parse("linear", pretrained_feature_extractor=checkpoint, **{"+finetune": True})
+    changes = {"pretrained_feature_extractor": checkpoint, "backbone.name": "resnet34"}
+    assert parse("linear", **changes, **{"+finetune": True}).finetune is True
+    with pytest.raises(UserError, match=r"last\.ckpt"):
+        parse("linear", **changes)
