@@ -220,19 +220,43 @@ def write_bags(path: Path, bags: Bags, key: dict[str, str]) -> None:
 
 @contextmanager
 def first_process_first() -> Iterator[None]:
-    """Lets the other processes in when the first one is out, and none out before all are."""
+    """Lets the other processes in when the first one is out, and none out before all are.
+
+    Where the block raises in one process, all of them end at once.
+
+    Raises:
+        UserError: another process met a mistake of the user's.
+        RuntimeError: another process failed.
+    """
     if not (dist.is_available() and dist.is_initialized()):
         yield
         return
     # a group of its own: NCCL gives up on the others after ten minutes
     group = dist.new_group(backend="gloo", timeout=PATIENCE)
-    if dist.get_rank() != 0:
-        dist.barrier(group)
-    yield
-    if dist.get_rank() == 0:
-        dist.barrier(group)
-    dist.barrier(group)
-    dist.destroy_process_group(group)
+    try:
+        if dist.get_rank() != 0:
+            _exchange(None, group)
+        try:
+            yield
+        except BaseException as error:
+            _exchange(error, group)
+            raise
+        if dist.get_rank() == 0:
+            _exchange(None, group)
+        _exchange(None, group)
+    finally:
+        dist.destroy_process_group(group)
+
+
+def _exchange(error: BaseException | None, group: dist.ProcessGroup) -> None:
+    """Waits for all processes, and raises what another one met, unless this one has an error."""
+    mine = error and (isinstance(error, UserError), str(error) or type(error).__name__)
+    all_errors: list[tuple[bool, str] | None] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(all_errors, mine, group)
+    for rank, theirs in enumerate(all_errors):
+        if theirs is not None and error is None:
+            of_user, message = theirs
+            raise UserError(message) if of_user else RuntimeError(f"process {rank}: {message}")
 
 
 def _bar() -> dict[str, Any]:

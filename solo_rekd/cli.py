@@ -1,6 +1,5 @@
 """The command `solo-rekd`."""
 
-import errno
 import logging
 import os
 import runpy
@@ -8,7 +7,8 @@ import sys
 from collections.abc import Callable
 
 from solo_rekd import __version__, hosts
-from solo_rekd.errors import UserError, refuse, report
+from solo_rekd.errors import OneLineParser, UserError, nearest_first, refuse, report
+from solo_rekd.hosts.mistakes import as_mistake
 
 USAGE = """usage: solo-rekd COMMAND ...
 
@@ -24,11 +24,69 @@ USAGE = """usage: solo-rekd COMMAND ...
 `solo-rekd pretrain --method rekd --help` shows every flag of the method.
 """
 
-# what is wrong with a place that the user named, not with the program
-PLACES = (
-    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
-    *(errno.EACCES, errno.EROFS, errno.ENOSPC),
-)
+
+# what each command says of itself where it need not, or cannot, ask the host
+HELP = {
+    "pretrain": """usage: solo-rekd pretrain --method NAME FLAGS
+
+Pretrains with solo-learn 1.0.2: the flags are those of its main_pretrain.py, and --seed, --stem.
+`solo-rekd pretrain --method NAME --help` shows every flag of a method; `solo-rekd list` shows the
+names of methods, students and teachers.
+""",
+    "linear": """usage: solo-rekd linear --pretrained_feature_extractor FILE FLAGS
+
+Evaluates a checkpoint linearly with solo-learn 1.0.2: the flags are those of its main_linear.py,
+and --seed, --stem. With that solo-learn installed, this help shows every flag.
+""",
+    "knn": """usage: solo-rekd knn --pretrained_feature_extractor FILE --encoder NAME FLAGS
+
+Evaluates a checkpoint by its nearest neighbours, with the data flags of solo-learn 1.0.2, --k and
+--temperature. With that solo-learn installed, this help shows every flag.
+""",
+    "run": """usage: solo-rekd run SCRIPT ...
+
+Runs a script of solo-learn, such as main_pretrain.py, as `python SCRIPT ...` does, with the plug-in
+active. What follows the script is its own: `solo-rekd run SCRIPT --help` shows the script's help.
+""",
+    "list": """usage: solo-rekd list
+
+Lists the names of methods, students, teachers and teacher checkpoints that the flags accept.
+""",
+}
+
+
+def wants_help(argv: list[str]) -> bool:
+    """Whether a command line asks for help."""
+    return not {"-h", "--help"}.isdisjoint(argv)
+
+
+def has_classic_host() -> bool:
+    """Whether the solo-learn that is installed has a help of its own for our commands."""
+    try:
+        return hosts.detect() == "classic"
+    except UserError:
+        return False
+
+
+def shows_help(command: str, argv: list[str]) -> bool:
+    """Prints the help of `command` if `argv` asks for it and neither host nor parser has one.
+
+    Args:
+        command: its name.
+        argv: what follows it.
+
+    Returns:
+        Whether it did, so that nothing is left to do.
+    """
+    if command not in HELP or not wants_help(argv):
+        return False
+    if command == "run" and not wants_help(argv[:1]):  # it is the script's
+        return False
+    of_method = command == "pretrain" and any(word.startswith("--method") for word in argv)
+    if (of_method or command in ("linear", "knn")) and has_classic_host():
+        return False
+    print(HELP[command], end="")
+    return True
 
 
 def demo(argv: list[str]) -> None:
@@ -93,6 +151,7 @@ def run(argv: list[str]) -> None:
 
 def show_lists(argv: list[str]) -> None:
     """Prints every name that the flags accept."""
+    OneLineParser(prog="solo-rekd list", add_help=False).parse_args(argv)
     from solo_rekd.backbones import HOST_NAMES, STUDENTS, TEACHERS
     from solo_rekd.objectives import OBJECTIVES
     from solo_rekd.teachers import FORMATS
@@ -132,13 +191,16 @@ def main() -> None:
         return
     try:
         if command not in COMMANDS:
-            raise refuse("command", command, COMMANDS)
-        COMMANDS[command](argv)
+            raise refuse("command", command, nearest_first(command, list(COMMANDS)))
+        if not shows_help(command, argv):
+            COMMANDS[command](argv)
     except UserError as error:
         sys.exit(report(error))
     except OSError as error:
-        if command == "run" or error.errno not in PLACES:  # a script's errors are its own
+        error.filename = error.filename or command
+        mistake = as_mistake(error)
+        if command == "run" or mistake is None:  # a script's errors are its own
             raise
-        sys.exit(report(UserError(f"{error.filename or command}: {error.strerror}")))
+        sys.exit(report(mistake))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -368,6 +368,6 @@ def _of_type(option: dataclasses.Field, value: Any) -> Any:
     parse = option.metadata["parse"]
     try:
         return parse(str(value))
-    except ValueError:
+    except ValueError as error:
         kind = {int: "a whole number", float: "a number"}[parse]
-        raise refuse(option.name, value, kind) from None
+        raise refuse(option.name, value, kind) from error

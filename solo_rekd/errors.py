@@ -3,7 +3,9 @@
 import argparse
 import difflib
 import importlib.util
+import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from math import inf, isinf
 from types import TracebackType
@@ -72,11 +74,26 @@ def at_least(kind: Callable[[str], Any], minimum: float) -> Callable[[str], Any]
 
 
 def report(error: UserError) -> int:
-    """Prints `error` as one line on stderr and returns the exit code, 2."""
+    """Prints `error` as one line on stderr and returns the exit code, 2.
+
+    With the environment variable `SOLO_REKD_TRACEBACK=1`, its traceback comes before that line,
+    and those of its causes.
+    """
+    _end_progress_bars()
+    if os.environ.get("SOLO_REKD_TRACEBACK") == "1":
+        traceback.print_exception(error)
     # a loader's process sends its traceback along, which ends with the error's name and line
     name = f"{UserError.__module__}.{UserError.__qualname__}: "
-    print(f"solo-rekd: error: {str(error).rpartition(name)[2].strip()}", file=sys.stderr)
+    message = " ".join(str(error).rpartition(name)[2].split("\n")).strip()
+    print(f"solo-rekd: error: {message}", file=sys.stderr)
     return 2
+
+
+def _end_progress_bars() -> None:
+    # a bar leaves its line open, on stdout or stderr, until it is closed
+    std = sys.modules.get("tqdm.std")
+    for bar in tuple(getattr(std.tqdm, "_instances", ())) if std is not None else ():
+        bar.close()
 
 
 def install_excepthook() -> None:
@@ -85,12 +102,10 @@ def install_excepthook() -> None:
     if getattr(previous, "handles_user_error", False):
         return
 
-    def hook(
-        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-    ) -> None:
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if isinstance(error, UserError):
             sys.exit(report(error))
-        previous(kind, error, traceback)
+        previous(kind, error, trace)
 
     hook.handles_user_error = True  # type: ignore[attr-defined]
     sys.excepthook = hook

@@ -118,7 +118,7 @@ def export(checkpoint: Path, target: Path, trained: Mapping[str, Any]) -> dict[s
         with replacing(target) as unfinished:
             write(student.backbone.eval(), crop_size, facts, unfinished)
     except OSError as error:
-        raise UserError(f"{target} cannot be written: {error.strerror or error}") from None
+        raise UserError(f"{target} cannot be written: {error.strerror or error}") from error
     return facts
 
 
@@ -138,7 +138,8 @@ def write_network(network: nn.Module, crop_size: int, facts: dict[str, str], pat
     images = torch.randn(2, 3, crop_size, crop_size)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's, about its own insides
+            # torch calls what torch has deprecated
+            warnings.filterwarnings("ignore", ".*deprecated", FutureWarning)
             program = torch.onnx.export(
                 network,
                 (images,),
@@ -152,7 +153,7 @@ def write_network(network: nn.Module, crop_size: int, facts: dict[str, str], pat
         cause = str(error).strip().partition("\n")[0]
         raise UserError(
             f"{facts['encoder']} cannot be ONNX: {cause}; TARGET.safetensors can hold it"
-        ) from None
+        ) from error
     assert program is not None  # it is, without a file's name
     program.model.metadata_props.update(facts)
     program.save(path, external_data=False)

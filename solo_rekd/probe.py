@@ -47,7 +47,7 @@ def linear_probe(
     classifier = LogisticRegression(C=c, max_iter=max_iterations, solver="lbfgs")
     pipeline = make_pipeline(StandardScaler(), classifier)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # told in the protocol
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the protocol says it
         pipeline.fit(train[0].astype(np.float64), train[1])
     probabilities = pipeline.predict_proba(val[0].astype(np.float64))
     ranked = classifier.classes_[np.argsort(-probabilities, axis=1, kind="stable")]

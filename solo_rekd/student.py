@@ -33,6 +33,6 @@ def load_student(path: str | Path, name: str, backbone: nn.Module, only: str | N
         # a host's script takes the names and sizes as they are
         matched = load_backbone(backbone, split.backbone, name, translate=only is None)
     except UserError as error:
-        raise UserError(f"pretrained_feature_extractor={str(path)!r}: {error}") from None
+        raise UserError(f"pretrained_feature_extractor={str(path)!r}: {error}") from error
     total = len(backbone.state_dict())
     _log.info("%s: matched %d of %d backbone weights of %s", name, matched, total, path)

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import torch.multiprocessing as mp
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny_bags import SIDE, Flat, find, find_in_process, loader, make_teacher
+from tiny_bags import SIDE, Flat, fail_in_process, find, find_in_process, loader, make_teacher
 from torch.nn.functional import normalize
 from torchvision import transforms
 from torchvision.datasets import CIFAR10, ImageFolder
@@ -417,3 +418,17 @@ def test_several_processes(
     assert [each["calls"] for each in found] == calls
     one, other = (each["members"] for each in found)
     assert torch.equal(NUMBER - 1 - other.flip(0) if reverse else other, one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("failing", [0, 1])
+@pytest.mark.parametrize("kind", ["user", "bug"])
+def test_where_one_process_fails_all_end_at_once(failing: int, kind: str, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    mp.spawn(fail_in_process, args=(failing, kind, tmp_path / "store", tmp_path), nprocs=2)
+    assert time.monotonic() - begun < 60  # the other one would wait for a day
+    own, others = ((tmp_path / f"{rank}.txt").read_text() for rank in (failing, 1 - failing))
+    if kind == "user":
+        assert (own, others) == ("UserError: a=1", "UserError: a=1")
+    else:
+        assert (own, others) == ("ValueError: bug", f"RuntimeError: process {failing}: bug")

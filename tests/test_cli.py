@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from solo_rekd import cli
+from solo_rekd import cli, hosts
+from solo_rekd.errors import UserError
 
 Flags = Callable[..., list[str]]
 Solo = Callable[..., tuple[int, str, str]]
@@ -62,8 +63,44 @@ def test_list_names_what_the_flags_accept(solo: Solo) -> None:
 def test_unknown_command_is_one_line(solo: Solo) -> None:
     code, out, err = solo("pretrian")
     assert (code, out) == (2, "")
-    assert err.startswith("solo-rekd: error: command='pretrian' is not allowed: expected demo, ")
+    assert err.startswith("solo-rekd: error: command='pretrian' is not allowed: expected pretrain,")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_shows_its_help(command: str, flag: str, solo: Solo) -> None:
+    code, out, err = solo(command, flag)
+    assert (code, err) == (0, "")
+    assert f"usage: solo-rekd {command}" in out
+
+
+@pytest.mark.parametrize("command", ["pretrain", "linear", "knn", "run", "list"])
+def test_help_needs_no_host(command: str, solo: Solo, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise UserError("solo-learn is not installed")
+
+    monkeypatch.setattr(hosts, "detect", none)
+    code, out, err = solo(command, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"usage: solo-rekd {command}")
+
+
+def test_help_of_a_method_shows_its_flags(solo: Solo) -> None:
+    code, out, _ = solo("pretrain", "--method", "rekd", "--help")
+    assert code == 0
+    assert "--num_prototypes" in out and "--seed" in out
+
+
+def test_help_after_a_script_is_the_scripts(solo: Solo, tmp_path: Path) -> None:
+    (script := tmp_path / "main.py").write_text("import sys; print('script', sys.argv[1:])")
+    code, out, _ = solo("run", str(script), "--help")
+    assert (code, out) == (0, "script ['--help']\n")
+
+
+def test_list_takes_nothing(solo: Solo) -> None:
+    code, _, err = solo("list", "teachers")
+    assert code == 2 and "teachers" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from solo_rekd import errors
 from solo_rekd.errors import UserError, install_excepthook, refuse, report
 
 RAISE = """
+from solo_rekd import errors
 from solo_rekd.errors import UserError, install_excepthook
 install_excepthook()
 raise {error}
@@ -56,3 +59,62 @@ def test_uncaught_bug_keeps_its_traceback() -> None:
     code, shown = raised("ValueError('bug')")
     assert code == 1
     assert shown.startswith("Traceback") and shown.endswith("ValueError: bug\n")
+
+
+BAR = """
+from {module} import {name}
+from solo_rekd.errors import UserError, report
+bar = {name}(range(5), {options})
+next(iter(bar))
+report(UserError("a=1"))
+"""
+
+
+@pytest.mark.parametrize("options", ["", "leave=False", "file=__import__('sys').stdout"])
+@pytest.mark.parametrize(("module", "name"), [("tqdm", "tqdm"), ("tqdm.auto", "tqdm")])
+def test_the_message_begins_a_line_under_a_progress_bar(
+    module: str, name: str, options: str
+) -> None:
+    code = BAR.format(module=module, name=name, options=options)
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert "solo-rekd: error: a=1" in done.stdout.replace("\r", "\n").splitlines()
+    # on a terminal a carriage return alone would leave what the bar had written further right
+    before = done.stdout[: done.stdout.index("solo-rekd: error")]
+    assert before[-1] == "\n" or (options == "leave=False" and before[-1] == "\r")
+
+
+@pytest.mark.parametrize(("asked", "shown"), [("1", True), ("0", False), (None, False)])
+def test_the_traceback_of_a_mistake_is_shown_where_it_is_asked_for(
+    asked: str | None,
+    shown: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("SOLO_REKD_TRACEBACK", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("SOLO_REKD_TRACEBACK", asked)
+    try:
+        try:
+            raise KeyError("the cause")
+        except KeyError as error:
+            raise UserError("a=1") from error
+    except UserError as error:
+        assert report(error) == 2
+    *before, last = capsys.readouterr().err.splitlines()
+    assert last == "solo-rekd: error: a=1"
+    assert bool(before) is shown
+    text = "\n".join(before)
+    assert ("KeyError: 'the cause'" in text, "direct cause" in text) == (shown, shown)
+
+
+def test_a_message_of_several_lines_becomes_one(capsys: pytest.CaptureFixture[str]) -> None:
+    report(UserError("a=1\nand more"))
+    assert capsys.readouterr().err == "solo-rekd: error: a=1 and more\n"
+
+
+def test_no_mistake_hides_its_cause() -> None:
+    package = Path(errors.__file__).parent
+    hidden = [path for path in package.rglob("*.py") if " from None" in path.read_text()]
+    assert hidden == []

@@ -102,7 +102,7 @@ def about(arm: Arm) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f"{arm.name}: {error}") from None
+        raise UserError(f"{arm.name}: {error}") from error
 
 
 def _setting_names(method: str) -> tuple[str, ...]:

@@ -101,8 +101,8 @@ def refuse_settings(plan: Plan) -> None:
     reserved = [*_judged(plan, of_teacher=False), *RESERVED]
     for word in plan.extra:
         name = word.removeprefix("--").partition("=")[0]
-        # argparse takes a flag's beginning for the flag
-        if word.startswith("--") and any(own.startswith(name) for own in reserved):
+        # argparse takes a flag's beginning for the flag; a bare -- begins none
+        if word.startswith("--") and name and any(own.startswith(name) for own in reserved):
             raise UserError(f"{word} after -- is set by the comparison: see compare --help")
     for arm in plan.arms:
         if not arm.distils:

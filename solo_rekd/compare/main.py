@@ -254,10 +254,10 @@ def locked(out: Path) -> Iterator[int]:
         out.mkdir(parents=True, exist_ok=True)
         file = (out / ".lock").open("w")
     except OSError as error:
-        raise UserError(f"--out {out} cannot be written: {error.strerror}") from None
+        raise UserError(f"--out {out} cannot be written: {error.strerror}") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another comparison is at work in {out}") from None
+        except BlockingIOError as error:
+            raise UserError(f"another comparison is at work in {out}") from error
         yield file.fileno()

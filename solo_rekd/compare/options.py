@@ -147,4 +147,6 @@ def read_options(argv: Sequence[str]) -> tuple[argparse.Namespace, tuple[str, ..
         UserError: an option is unknown or missing, or its value is not allowed.
     """
     cut = argv.index("--") if "--" in argv else len(argv)
-    return make_parser().parse_args(argv[:cut]), tuple(argv[cut + 1 :])
+    # another bare -- would make values of the flags that follow it
+    extra = tuple(word for word in argv[cut:] if word != "--")
+    return make_parser().parse_args(argv[:cut]), extra

@@ -164,8 +164,8 @@ def check_same(plan: Plan, path: Path) -> Plan:
         return plan
     try:
         earlier = Plan.from_json(json.loads(path.read_text()))
-    except (ValueError, TypeError, KeyError, AttributeError, UserError):
-        raise UserError(f"{path} is no plan of this version: choose another --out") from None
+    except (ValueError, TypeError, KeyError, AttributeError, UserError) as error:
+        raise UserError(f"{path} is no plan of this version: choose another --out") from error
     for option in dataclasses.fields(Plan):
         now, before = getattr(plan, option.name), getattr(earlier, option.name)
         if option.name not in MAY_CHANGE and now != before:

@@ -20,6 +20,7 @@ from solo_rekd.hosts.classic_run import ClassicRun, same_run_only
 from solo_rekd.hosts.distilled import Distilled, is_registered, register
 from solo_rekd.hosts.last_accuracy import LastAccuracyHooks
 from solo_rekd.hosts.online_knn import OnlineKnnHooks
+from solo_rekd.hosts.refused import RemoveRefused
 from solo_rekd.hosts.teacher_colours import Colours, colours_of
 from solo_rekd.objectives import HostRun
 
@@ -75,9 +76,13 @@ def is_ours(model: Any) -> bool:
     return isinstance(model, Distilled) or "plugin_encoder" in getattr(model, "backbone_args", ())
 
 
+class RemoveRefusedRun(RemoveRefused, pl.Callback):
+    """Removes what a refused run has written, in a trainer of this host."""
+
+
 def callbacks() -> list[pl.Callback]:
     """What the plug-in adds to every trainer of this host; each acts on runs of ours alone."""
-    return [ClassicRun(), OnlineKnn(is_ours)]
+    return [ClassicRun(), OnlineKnn(is_ours), RemoveRefusedRun()]
 
 
 def activate() -> None:

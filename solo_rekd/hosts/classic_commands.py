@@ -25,6 +25,12 @@ from solo.utils.checkpointer import Checkpointer
 
 from solo_rekd.errors import OneLineParser, UserError, refuse, refuse_beyond
 from solo_rekd.hosts import classic, classic_arguments, classic_backbones
+from solo_rekd.hosts.checks import (
+    refuse_missing_gpu,
+    refuse_no_training,
+    refuse_unwritable,
+    refuse_wandb,
+)
 from solo_rekd.hosts.classic_features import Features, extract_features
 from solo_rekd.hosts.classic_help import own_flags
 from solo_rekd.hosts.classic_images import read_images
@@ -38,7 +44,9 @@ from solo_rekd.hosts.classic_loaders import (
 from solo_rekd.hosts.classic_progress import BatchCount, History, ShareDone, TotalProgress
 from solo_rekd.hosts.classic_run import ClassicRun, note_run
 from solo_rekd.hosts.distilled import refuse_empty_epoch, refuse_other_method
+from solo_rekd.hosts.evaluation import FOLDERS, refuse_folders
 from solo_rekd.hosts.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE, LIMITS, Limits
+from solo_rekd.hosts.mistakes import as_mistake
 from solo_rekd.hosts.run_record import KEY
 from solo_rekd.knn import weighted_knn
 from solo_rekd.teachers.checkpoint import read_checkpoint
@@ -85,17 +93,36 @@ def number(text: str) -> float:
     return int(text) if text.lstrip("+-").isdecimal() else float(text)
 
 
-def path_errors_in_one_line(job: Callable[P, T]) -> Callable[P, T]:
-    """Makes a path that is not there, or not the user's to write, the mistake that it is."""
+def mistakes_in_one_line(job: Callable[P, T]) -> Callable[P, T]:
+    """Makes a UserError of a failure inside the host that is the user's mistake."""
 
     @functools.wraps(job)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return job(*args, **kwargs)
-        except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-            raise UserError(str(error)) from None
+        except UserError:
+            raise
+        except Exception as error:
+            mistake = as_mistake(error)
+            if mistake is None:
+                raise
+            raise mistake from error
 
     return run
+
+
+def refuse_mistakes(args: Namespace) -> None:
+    """Raises a UserError for a setting that would stop a run with a traceback, or late."""
+    refuse_missing_gpu("accelerator", getattr(args, "accelerator", None))
+    refuse_no_training("limit_train_batches", getattr(args, "limit_train_batches", None))
+    refuse_wandb(getattr(args, "wandb", False))
+    if getattr(args, "save_checkpoint", False):
+        refuse_unwritable("checkpoint_dir", args.checkpoint_dir)
+    if args.dataset in FOLDERS and not getattr(args, "no_labels", False):
+        names = {name: getattr(args, name) for name in ("train_dir", "val_dir")}
+        refuse_folders(
+            {name: str(Path(args.data_dir) / folder) for name, folder in names.items() if folder}
+        )
 
 
 def parse(
@@ -114,6 +141,7 @@ def parse(
     with command_line(rest):
         args = host_parser()
     args.seed = ours.seed
+    refuse_mistakes(args)
     trained = classic_arguments.fill_in_training(args, argv)
     read_images(True, args)
     classic_backbones.choose_stem(args, trained if ours.stem == "auto" else ours.stem)
@@ -121,7 +149,7 @@ def parse(
     return args
 
 
-@path_errors_in_one_line
+@mistakes_in_one_line
 def parse_pretrain(argv: list[str]) -> Namespace:
     """Parses the flags of `pretrain`.
 
@@ -192,7 +220,7 @@ def fit(trainer: pl.Trainer, model: Any, train_loader: Any, val_loader: Any) -> 
     refuse_empty_epoch(model)
 
 
-@path_errors_in_one_line
+@mistakes_in_one_line
 def pretrain(
     argv: list[str],
     history: Path | None = None,
@@ -247,7 +275,7 @@ def pretrain(
     }
 
 
-@path_errors_in_one_line
+@mistakes_in_one_line
 def linear(argv: list[str], progress: Callable[[float], None] | None = None) -> dict[str, Any]:
     """Evaluates a checkpoint by a linear classifier on its frozen features: `main_linear.py`.
 
@@ -290,7 +318,7 @@ def linear(argv: list[str], progress: Callable[[float], None] | None = None) -> 
     }
 
 
-@path_errors_in_one_line
+@mistakes_in_one_line
 def features(
     argv: list[str], progress: Callable[[float], None] = lambda share: None
 ) -> dict[str, Features]:

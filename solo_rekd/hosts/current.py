@@ -41,6 +41,7 @@ from solo_rekd.hosts.distilled import (
 )
 from solo_rekd.hosts.last_accuracy import LastAccuracyHooks
 from solo_rekd.hosts.online_knn import OnlineKnnHooks
+from solo_rekd.hosts.refused import RemoveRefused
 from solo_rekd.hosts.teacher_colours import colours_of
 from solo_rekd.objectives import HostRun
 
@@ -139,9 +140,18 @@ def is_ours(model: Any) -> bool:
     )
 
 
+class RemoveRefusedRun(RemoveRefused, pl.Callback):
+    """Removes what a refused run has written, in a trainer of this host."""
+
+
 def callbacks() -> list[pl.Callback]:
     """What the plug-in adds to every trainer of this host; each acts on runs of ours alone."""
-    ours: list[pl.Callback] = [CurrentRun(), OnlineKnn(is_ours), LinearAccuracy()]
+    ours: list[pl.Callback] = [
+        CurrentRun(),
+        OnlineKnn(is_ours),
+        LinearAccuracy(),
+        RemoveRefusedRun(),
+    ]
     if has_dali():
         from solo_rekd.hosts import current_dali
 

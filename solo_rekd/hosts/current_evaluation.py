@@ -14,10 +14,9 @@ from solo.args import pretrain
 from solo.data import classification_dataloader
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from solo_rekd.hosts.current_backbones import is_ours
+from solo_rekd.hosts.current_checks import is_our_run
 from solo_rekd.hosts.evaluation import FIXED_SIDES, before_crop, evaluation_pipeline
 from solo_rekd.hosts.run_record import read_settings
-from solo_rekd.objectives import OBJECTIVES
 
 DEFAULTS = {"crop_size": 224, "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
 
@@ -33,14 +32,9 @@ def read_run(checkpoint: Path) -> DictConfig | None:
     return OmegaConf.create(run) if run and "augmentations" in run else None
 
 
-def belongs_to_us(run: DictConfig) -> bool:
-    """Whether a run has a method or a backbone of the plug-in."""
-    return run.get("method") in OBJECTIVES or is_ours(run.backbone.name)
-
-
 def trained_view(run: DictConfig | None) -> Mapping[str, Any]:
     """The augmentation of a run's first view, if the run has to do with the plug-in."""
-    return run.augmentations[0] if run is not None and belongs_to_us(run) else {}
+    return run.augmentations[0] if run is not None and is_our_run(run) else {}
 
 
 def evaluate_at(dataset: str, given: Mapping[str, Any], trained: Mapping[str, Any]) -> int:

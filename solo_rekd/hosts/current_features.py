@@ -24,8 +24,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from solo_rekd.errors import UserError
 from solo_rekd.hosts import data_sets
+from solo_rekd.hosts.current_checks import is_our_run
 from solo_rekd.hosts.current_evaluation import (
-    belongs_to_us,
     evaluate_at,
     read_run,
     trained_view,
@@ -104,7 +104,7 @@ def judge_newest(args: Namespace) -> DictConfig | None:
     folder = args.pretrained_checkpoint_dir
     chosen = newest_whole(Path(folder).glob(f"*{ENDING}")) if folder else None
     run = read_run(chosen) if chosen else None
-    ours = chosen is not None and run is not None and belongs_to_us(run)
+    ours = is_our_run(run)
     data_sets.choose(ours, pretrain_dataloader, classification_dataloader)
     if chosen is not None and run is not None and ours:
         args.pretrained_checkpoint_dir = hand_over(chosen, run)
@@ -150,7 +150,7 @@ def finish_umap(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
     def parse_umap() -> Namespace:
         args = parse()
         run = judge_newest(args)
-        if run is not None and belongs_to_us(run):
+        if run is not None and is_our_run(run):
             evaluate_at(args.dataset, {}, trained_view(run))
         return args
 

@@ -21,12 +21,13 @@ from torch import nn
 from solo_rekd.backbones import build_backbone, refuse_unknown
 from solo_rekd.errors import UserError, refuse, refuse_beyond
 from solo_rekd.hosts.current_backbones import is_ours
-from solo_rekd.hosts.current_evaluation import (
-    belongs_to_us,
-    evaluate_at,
-    read_run,
-    trained_view,
+from solo_rekd.hosts.current_checks import (
+    is_our_run,
+    refuse_augmentations,
+    refuse_incomplete,
+    refuse_mistakes,
 )
+from solo_rekd.hosts.current_evaluation import evaluate_at, read_run, trained_view
 from solo_rekd.hosts.current_images import read_images
 from solo_rekd.hosts.current_machine import fit_devices
 from solo_rekd.hosts.current_run import note_run
@@ -53,6 +54,12 @@ NUMBERS = {  # and their names in `LIMITS`
     "data.augmentations.crop_size": "crop_size",
     "data.augmentations.mean": "mean",
     "data.augmentations.std": "std",
+    "limit_train_batches": "limit_train_batches",
+    "limit_val_batches": "limit_val_batches",
+    "accumulate_grad_batches": "accumulate_grad_batches",
+    "check_val_every_n_epoch": "check_val_every_n_epoch",
+    "gradient_clip_val": "gradient_clip_val",
+    "num_nodes": "num_nodes",
 }
 NUMBERS_OF_A_VIEW = {
     "crop_size": "crop_size",
@@ -86,8 +93,9 @@ def prepare_pretrain(cfg: DictConfig) -> None:
     Raises:
         UserError: a setting is missing or not allowed.
     """
-    if cfg.method not in METHODS:
-        raise refuse("method", cfg.method, METHODS)
+    if cfg.get("method") not in METHODS:
+        raise refuse("method", cfg.get("method"), METHODS)
+    refuse_augmentations(cfg)
     prepare(cfg, SCHEDULERS, required=("train_path",))
     for crop in cfg.augmentations:
         refuse_numbers(crop, NUMBERS_OF_A_VIEW)
@@ -104,8 +112,11 @@ def prepare_pretrain(cfg: DictConfig) -> None:
         OmegaConf.update(cfg, "backbone.kwargs.img_size", view.crop_size)
     given = omegaconf_select(cfg, "data.augmentations", {})
     evaluate_at(cfg.data.dataset, given, trained_view(cfg))
-    read_images(belongs_to_us(cfg), pretrain, cfg.data)
-    if belongs_to_us(cfg):
+    ours = is_our_run(cfg)
+    if ours:
+        refuse_mistakes(cfg, view.crop_size)
+    read_images(ours, pretrain, cfg.data)
+    if ours:
         note_run(cfg)
 
 
@@ -137,19 +148,23 @@ def prepare_probe(cfg: DictConfig, path: str | None) -> None:
             f"give +{key}=N, the side in px of the images that the student was trained on"
         )
     side = evaluate_at(cfg.data.dataset, given, trained_view(run))
-    read_images(ours or (run is not None and belongs_to_us(run)), linear, cfg.data)
+    judges_ours = is_our_run(cfg) or is_our_run(run)
+    read_images(judges_ours, linear, cfg.data)
     if ours:
         # the stem is the one that was trained, whatever the size of evaluation
         trained = run and omegaconf_select(run, "backbone.kwargs.img_size", None)
         OmegaConf.update(cfg, "backbone.kwargs.img_size", trained or side)
-    if ours or (run is not None and belongs_to_us(run)):
-        note_run(cfg)
     # the script loads without looking at what matched, for fine-tuning too
     load_student(path, cfg.backbone.name, build_like_linear(cfg), only=CURRENT_HOST)
+    if is_our_run(cfg):
+        refuse_mistakes(cfg, side)
+    if judges_ours:
+        note_run(cfg)
 
 
 def prepare(cfg: DictConfig, schedulers: Collection[str], required: tuple[str, ...]) -> None:
     """Does what both scripts need: paths, names, numbers, devices, DALI's device."""
+    refuse_incomplete(cfg)
     for key in ("train_path", "val_path"):
         value = None if OmegaConf.is_missing(cfg.data, key) else cfg.data.get(key)
         if value is None and key in required:

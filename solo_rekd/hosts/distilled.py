@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from solo_rekd.errors import UserError, refuse
+from solo_rekd.hosts.checks import refuse_no_training
 from solo_rekd.hosts.run_record import KEY, record_of
 from solo_rekd.hosts.teacher_colours import warn_of_colours
 from solo_rekd.hosts.training_images import training_images
@@ -156,8 +157,21 @@ def refuse_empty_epoch(model: Any) -> None:
     Args:
         model: the host's model at the end of its training, with `batch_size` and `trainer`.
     """
-    if model.trainer.num_training_batches == 0:
-        raise refuse("batch_size", model.batch_size, "at most the number of training images")
+    trainer = model.trainer
+    refuse_no_training("limit_train_batches", trainer.limit_train_batches)
+    if trainer.num_training_batches > 0:
+        return
+    if trainer.limit_train_batches != 1:
+        limit = "1 or more batches, or a larger share of them"
+        raise refuse("limit_train_batches", trainer.limit_train_batches, limit)
+    loader = trainer.train_dataloader
+    loader = getattr(loader, "loaders", loader)  # Lightning 1.9 wraps it
+    images = len(loader.dataset) if hasattr(loader, "dataset") else None
+    limit = "at most the number of training images"
+    if images is not None:
+        share = "" if trainer.world_size == 1 else f" in each of {trainer.world_size} processes"
+        limit += f", {images // trainer.world_size}{share}"
+    raise refuse("batch_size", model.batch_size, limit)
 
 
 def refuse_divergence(model: Any) -> None:

@@ -1,5 +1,6 @@
 """Evaluation on an image folder, at any size: both hosts fix its transforms at 224 px."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from torchvision import transforms
 
 from solo_rekd.backbones import SMALL_IMAGE
 from solo_rekd.errors import UserError, refuse
-from solo_rekd.image_files import list_classes
+from solo_rekd.image_files import ENDINGS, list_classes
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.228, 0.224, 0.225)  # the classic host's of ImageNet
 FOLDERS = ("custom", "imagenet", "imagenet100")  # data sets that are there already, as folders
@@ -44,6 +45,30 @@ def refuse_other_classes(train: Sequence[str], val: Sequence[str], names: tuple[
         )
 
 
+def refuse_empty_classes(key: str, path: str, classes: Sequence[str]) -> None:
+    """Raises a UserError that names the classes without an image.
+
+    Args:
+        key: name of the setting.
+        path: the folder of class folders.
+        classes: their names.
+    """
+    empty = [
+        name
+        for name in classes
+        if not any(
+            file.lower().endswith(ENDINGS)
+            for _, _, files in os.walk(os.path.join(path, name), followlinks=True)
+            for file in files
+        )
+    ]
+    if empty:
+        raise UserError(
+            f"{key}={str(path)!r}: no image in the class folders {', '.join(empty[:5])}: remove "
+            f"them, or put images there ({', '.join(ENDINGS)})"
+        )
+
+
 def refuse_folders(paths: Mapping[str, str | None]) -> None:
     """Looks at the classes of the training and validation folder, where both are folders.
 
@@ -51,7 +76,8 @@ def refuse_folders(paths: Mapping[str, str | None]) -> None:
         paths: of the training and of the validation images, by the name of the setting.
 
     Raises:
-        UserError: one has no class folders, or they hold different classes.
+        UserError: one has no class folders, or a class without images, or they hold different
+            classes.
     """
     classes = {}
     for key, path in paths.items():
@@ -59,6 +85,7 @@ def refuse_folders(paths: Mapping[str, str | None]) -> None:
             classes[key] = list_classes(path)
             if not classes[key]:
                 raise refuse(key, str(path), "a folder of class folders")
+            refuse_empty_classes(key, path, classes[key])
     if len(classes) == 2:
         (first, train), (second, val) = classes.items()
         refuse_other_classes(train, val, (first, second))

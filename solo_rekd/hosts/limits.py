@@ -7,7 +7,7 @@ Limits = dict[str, tuple[float, float]]
 LIMITS: Limits = {
     "batch_size": (1, inf),
     "max_epochs": (1, inf),
-    "num_workers": (0, inf),
+    "num_workers": (0, 1024),  # processes: more exhaust a machine before its first batch
     "lr": (0, inf),
     "classifier_lr": (0, inf),
     "weight_decay": (0, inf),
@@ -26,6 +26,12 @@ LIMITS: Limits = {
     "knn_k": (1, inf),
     "checkpoint_frequency": (1, inf),
     "temperature": (1e-4, inf),
+    "limit_train_batches": (0, inf),
+    "limit_val_batches": (0, inf),
+    "accumulate_grad_batches": (1, inf),
+    "check_val_every_n_epoch": (1, inf),
+    "gradient_clip_val": (0, inf),
+    "num_nodes": (1, inf),
 }
 KNN_K, KNN_TEMPERATURE = 20, 0.07  # unless told
 KNN_LIMITS = LIMITS | {

@@ -3,6 +3,7 @@
 import argparse
 import pickle
 import re
+import traceback
 import warnings
 import zipfile
 from pathlib import Path
@@ -51,18 +52,30 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise UserError(f"checkpoint {path} is truncated or not safetensors: {error}") from None
+        raise UserError(f"checkpoint {path} is truncated or not safetensors: {error}") from error
 
 
 def _read_torch(path: Path) -> Any:
-    try:
-        # Training scripts save their arguments along; a Namespace only ever holds attributes.
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
+    # Training scripts save their arguments along; a Namespace only ever holds attributes.
+    with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "TypedStorage is deprecated")  # torch's own use of it
+        # `_diagnose` says the same, and what to do
+        warnings.filterwarnings("ignore", ".*looks like a TorchScript archive")
+        try:
             return torch.load(path, map_location="cpu", weights_only=True)
-    # A damaged file makes torch raise nearly any type: the file itself tells what is wrong.
-    except Exception as error:
-        raise UserError(f"checkpoint {path} {_diagnose(path, error)}") from None
+        except (ImportError, MemoryError):
+            raise
+        # A damaged file makes torch raise nearly any type: the file itself tells what is wrong.
+        except Exception as error:
+            if isinstance(error, AttributeError) and not _raised_by_torch(error):
+                raise
+            raise UserError(f"checkpoint {path} {_diagnose(path, error)}") from error
+
+
+def _raised_by_torch(error: Exception) -> bool:
+    """Whether `error` arose inside torch, where a damaged pickle can cause any error."""
+    *_, last = traceback.walk_tb(error.__traceback__)
+    return Path(torch.__file__).parent in Path(last[0].f_code.co_filename).parents
 
 
 def _diagnose(path: Path, error: Exception) -> str:

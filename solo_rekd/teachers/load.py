@@ -58,12 +58,12 @@ def load_networks(
         if name.startswith("resnet"):
             stem = _stem(split.backbone, stem, role)
     except UserError as error:
-        raise _about(path, role, error) from None
+        raise _about(path, role, error) from error
     backbone = build_backbone(name, img_size, stem, role)
     try:
         matched = load_backbone(backbone, split.backbone, name)
     except UserError as error:
-        raise _about(path, role, error) from None
+        raise _about(path, role, error) from error
     projector = build_projector(split.head)
     if projector is not None and widths(projector)[0] != backbone.num_features:
         _log.warning("the projector is left out: it does not take %s's features", name)

@@ -92,7 +92,7 @@ def _layer(index: int, tensors: dict[str, Tensor]) -> nn.Module:
     try:
         layer.load_state_dict(tensors)
     except RuntimeError as error:
-        raise _CannotRebuild(f"layer {index}: {str(error).splitlines()[-1].strip()}") from None
+        raise _CannotRebuild(f"layer {index}: {str(error).splitlines()[-1].strip()}") from error
     return layer
 
 

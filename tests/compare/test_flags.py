@@ -263,6 +263,7 @@ def test_the_teacher_is_judged_as_a_student_is(plan):
         ("mocov2plus+queue_size=12", {}, "queue_size='12' is not allowed: expected a multiple of"),
         ("simclr", {"extra": ("--crop_size=64",)}, "--crop_size=64 after -- is set by the compari"),
         ("simclr", {"extra": ("--max_ep", "3")}, "--max_ep after -- is set by the comparison"),
+        ("simclr", {"extra": ("--se=3",)}, "--se=3 after -- is set by the comparison"),
         ("simclr", {"extra": ("--gpus", "0,1")}, "--gpus after -- is set by the comparison"),
         ("rekd", {"extra": ("--teacher_mode", "online")}, "--teacher_mode after -- is set by the"),
         ("simclr", {"extra": ("--auto_resume",)}, "--auto_resume after -- is set by the compari"),
@@ -276,7 +277,19 @@ def test_a_wrong_setting_is_found_before_any_training(arms, changes, message, pl
 
 def test_right_settings_pass(plan):
     extra = ("--precision", "16", "--limit_val_batches", "0", "--min_scale", "0.4")
-    refuse_settings(plan(arms=",".join([*METHODS, "mocov2plus+queue_size=16"]), extra=extra))
+    made = plan(arms=",".join([*METHODS, "mocov2plus+queue_size=16"]), extra=extra)
+    refuse_settings(made)
+    for run in made.runs:  # the host gets them all
+        words = pretrain_flags(made, run, "t.ckpt")
+        at = words.index("--precision")
+        assert tuple(words[at : at + len(extra)]) == extra
+
+
+@pytest.mark.parametrize("word", ["--", "--=3", "-x", "-"])
+def test_what_is_no_flag_is_left_to_the_host(word, plan):
+    assert refuse_settings(plan(extra=(word,))) is None
+    with pytest.raises(UserError, match="--seed after --"):
+        refuse_settings(plan(extra=(word, "--seed", "3")))
 
 
 @pytest.mark.parametrize("method", LEARNING)

@@ -7,10 +7,19 @@ NEEDED = ["--data", "d", "--out", "o"]
 
 
 def test_what_follows_two_dashes_is_the_hosts():
-    options, extra = read_options([*NEEDED, "--seeds", "3", "--", "--precision", "16", "--"])
+    options, extra = read_options([*NEEDED, "--seeds", "3", "--", "--precision", "16"])
     assert options.seeds == 3
-    assert extra == ("--precision", "16", "--")
+    assert extra == ("--precision", "16")
     assert read_options(NEEDED)[1] == ()
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["-- -- --precision 16", "-- --precision 16 --", "-- --precision -- 16"],
+)
+def test_a_bare_double_dash_among_the_hosts_flags_means_nothing(typed):
+    _, extra = read_options([*NEEDED, *typed.split()])
+    assert extra == ("--precision", "16")
 
 
 @pytest.mark.parametrize(

@@ -65,9 +65,12 @@ def write(plan, path):
 
 
 def test_arms_seeds_and_workers_may_change(plan, tmp_path):
-    check_same(plan(), tmp_path / "none.json")
+    first = plan()
+    assert check_same(first, tmp_path / "none.json") == first
     path = write(plan(arms="rekd", seeds=1), tmp_path / "plan.json")
-    check_same(plan(arms="simclr,rekd", seeds=3, num_workers=5, title="New"), path)
+    second = check_same(plan(arms="simclr,rekd", seeds=3, num_workers=5, title="New"), path)
+    assert [arm.name for arm in second.arms] == ["simclr", "rekd"]
+    assert (second.seeds, second.num_workers, second.title) == (3, 5, "New")
 
 
 @pytest.mark.parametrize(

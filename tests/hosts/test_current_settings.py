@@ -228,7 +228,14 @@ def test_the_hosts_own_backbones_are_checked_as_it_builds_them(
     checkpoint = tmp_path / "last.ckpt"
     torch.save({"state_dict": METHODS["mocov2plus"](cfg).state_dict()}, checkpoint)
     (tmp_path / "args.json").write_text(json.dumps(OmegaConf.to_container(cfg)))
-    parse("linear", pretrained_feature_extractor=checkpoint, **changes)
+    found = parse("linear", pretrained_feature_extractor=checkpoint, **changes)
+    assert (found.backbone.name, found.data.dataset) == (name, dataset)
+    # one tensor of another shape is enough to refuse it
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    key = next(key for key in state if key.startswith("backbone.") and state[key].ndim == 4)
+    torch.save({"state_dict": state | {key: state[key][:1]}}, checkpoint)
+    with pytest.raises(UserError, match=key.removeprefix("backbone.")):
+        parse("linear", pretrained_feature_extractor=checkpoint, **changes)
 
 
 @pytest.mark.parametrize("path", ["null", "None", "weights.safetensors"])

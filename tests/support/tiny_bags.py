@@ -13,6 +13,7 @@ from torchvision import transforms
 
 from solo_rekd import bags
 from solo_rekd.bags import Bags, find_bags
+from solo_rekd.errors import UserError
 from solo_rekd.teachers import FrozenTeacher
 from solo_rekd.teachers.teacher import make_identity
 
@@ -67,10 +68,8 @@ def find(
     return find_bags(teacher or make_teacher(), stem, loader(dataset), size, folder, device)
 
 
-def find_in_process(
-    rank: int, flat: Path, folders: list[Path], reverse: bool, store: Path, out: Path
-) -> None:
-    """Finds the bags of a flat folder in one of two processes, the second perhaps in reverse."""
+def join_group(rank: int, store: Path) -> None:
+    """Makes this process one of two."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         "gloo",
@@ -79,6 +78,13 @@ def find_in_process(
         world_size=2,
         timeout=datetime.timedelta(seconds=60),
     )
+
+
+def find_in_process(
+    rank: int, flat: Path, folders: list[Path], reverse: bool, store: Path, out: Path
+) -> None:
+    """Finds the bags of a flat folder in one of two processes, the second perhaps in reverse."""
+    join_group(rank, store)
     calls, compute = [], bags.compute_bags
 
     def count(*args: Any) -> Bags:
@@ -91,3 +97,14 @@ def find_in_process(
     found = find(dataset, folders[rank])
     torch.save({"members": found.members, "calls": len(calls)}, out / f"{rank}.pt")
     torch.distributed.destroy_process_group()
+
+
+def fail_in_process(rank: int, failing: int, kind: str, store: Path, out: Path) -> None:
+    """Fails in one of two processes under `first_process_first`, and writes what each one met."""
+    join_group(rank, store)
+    try:
+        with bags.first_process_first():
+            if rank == failing:
+                raise UserError("a=1") if kind == "user" else ValueError("bug")
+    except Exception as error:
+        (out / f"{rank}.txt").write_text(f"{type(error).__name__}: {error}")

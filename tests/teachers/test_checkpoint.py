@@ -3,6 +3,8 @@ import hashlib
 import io
 import os
 import pickle
+import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -122,3 +124,38 @@ def test_a_whole_module_is_refused(tmp_path):
 def test_a_torchscript_program_is_refused(tmp_path):
     torch.jit.script(nn.Linear(2, 2)).save(str(path := tmp_path / "t.pt"))
     assert "TorchScript" in refusal(path)
+
+
+@pytest.mark.parametrize("kind", [AttributeError, ImportError, MemoryError, KeyboardInterrupt])
+def test_what_is_not_the_files_fault_is_not_reported_as_damage(
+    kind: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"a": torch.zeros(1)}, path := tmp_path / "whole.pth")
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise kind("not the file's fault")
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(kind, match="not the file's fault"):
+        read_checkpoint(path)
+
+
+def test_a_torch_that_is_too_old_is_not_reported_as_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"a": torch.zeros(1)}, path := tmp_path / "whole.pth")
+    monkeypatch.delattr(torch.serialization, "safe_globals")
+    with pytest.raises(AttributeError, match="safe_globals"):
+        read_checkpoint(path)
+
+
+def test_damage_that_makes_torch_miss_an_attribute_is_damage(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1)}, path := tmp_path / "whole.pth")
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(tmp_path / "odd.pth", "w") as odd:
+        for name in whole.namelist():
+            # a storage of no type of storage
+            content = whole.read(name).replace(b"torch\nFloatStorage", b"collections\nOrderedDict")
+            odd.writestr(name, content)
+    with pytest.raises(UserError, match="is truncated or damaged") as caught:
+        read_checkpoint(tmp_path / "odd.pth")
+    assert isinstance(caught.value.__cause__, AttributeError)
