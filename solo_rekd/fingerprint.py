@@ -246,7 +246,8 @@ def _digest(known: Mapping[str, Known], file: tuple[str, str]) -> tuple[Known, b
                 digest.update(block)
             same = _status(os.fstat(opened.fileno())) == status
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} cannot be read: {reason}") from error
     # a change soon after another may leave the times as they are, which clocks round
     settled = same and now - max(status[1], status[2]) > SETTLED
     return Known(status if settled else None, digest.digest()), settled

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from solo_rekd import hosts
 from solo_rekd.backbones import build_backbone
@@ -219,12 +220,13 @@ def make_folders(root: Path) -> Path:
     for split in ("train", "val"):
         for name in ("cat", "dog"):
             (root / split / name).mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(root / split / name / "0.png")
     return root
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An image folder without an image: the hosts' parsers look for its classes only."""
+    """An image folder of one image a class: the hosts' parsers look at what is there."""
     return make_folders(tmp_path_factory.mktemp("data"))
 
 

@@ -103,7 +103,7 @@ def test_hidden_folders_are_no_classes(
     state = {f"backbone.{name}": value for name, value in network.items()}
     state["classifier.weight"] = torch.zeros(3, 1)
     torch.save({"state_dict": state}, path := tmp_path / "last.ckpt")
-    weights = {"pretrained_feature_extractor": f"'{path}'"}
+    weights = {"pretrained_feature_extractor": f"'{path}'", "+data.augmentations.crop_size": 224}
     cfg = linear.parse_cfg(compose("linear", **hidden, **weights))
     assert cfg.data.num_classes == 3
     assert classification_dataloader.ImageFolder is ClassFolders
@@ -116,7 +116,7 @@ def test_knn_of_a_run_of_ours_reads_as_it_was_trained(
         run = {"method": method, "backbone": {"name": "resnet18"}}
         run["augmentations"] = [{"crop_size": 32}]
         (tmp_path / "args.json").write_text(json.dumps(run))
-        (tmp_path / "last.ckpt").touch()
+        torch.save({"state_dict": {}}, tmp_path / "last.ckpt")
         argv = ["main_knn.py", "--dataset", "custom", "--pretrained_checkpoint_dir", str(tmp_path)]
         for key, path in hidden.items():
             argv += [f"--{key.removeprefix('data.').replace('_', '_data_')}", str(path)]
@@ -142,16 +142,21 @@ def test_a_run_of_the_host_keeps_the_hosts_data_sets(
 
 def test_deep_images_are_refused(compose: Callable[..., Any], folders: Path) -> None:
     Image.fromarray(np.full((32, 32), 30_000, np.uint16)).save(folders / "train/a/00.png")
-    cfg = pretrain.parse_cfg(compose("rekd", **{"data.train_path": folders / "train"}))
+    changes = {"data.train_path": folders / "train"}
+    with pytest.raises(UserError, match=r"00\.png has .* pixels: .* 8 bits"):  # to be recorded
+        pretrain.parse_cfg(compose("rekd", **changes))
+    cfg = pretrain.parse_cfg(compose("rekd", **changes, **{"checkpoint.enabled": False}))
     with pytest.raises(UserError, match=r"00\.png has .* pixels: .* 8 bits"):
         training_set(cfg)
 
 
 def test_a_missing_image_is_not_called_damaged(compose: Callable[..., Any], folders: Path) -> None:
     (folders / "train" / "b" / "gone.png").symlink_to("nowhere.png")
-    dataset = training_set(
-        pretrain.parse_cfg(compose("rekd", **{"data.train_path": folders / "train"}))
-    )
+    changes = {"data.train_path": folders / "train"}
+    with pytest.raises(UserError, match=r"gone\.png cannot be read: No such file"):
+        pretrain.parse_cfg(compose("rekd", **changes))
+    cfg = pretrain.parse_cfg(compose("rekd", **changes, **{"checkpoint.enabled": False}))
+    dataset = training_set(cfg)
     with pytest.raises(UserError, match=r"gone\.png cannot be read: No such file"):
         list(dataset)
 
