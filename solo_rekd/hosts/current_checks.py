@@ -23,10 +23,14 @@ from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.teachers.checkpoint import read_checkpoint
 
 GROUPS = ("data", "backbone", "optimizer", "scheduler")
-SETTINGS = ("data.dataset", "backbone.name", "optimizer.name", "optimizer.batch_size")
-SETTINGS += ("optimizer.lr", "scheduler.name", "max_epochs")
-OPTIONAL_GROUPS = ("method_kwargs", "momentum", "knn_eval", "dali", "wandb", "performance")
-OPTIONAL_GROUPS += ("auto_resume", "checkpoint", "auto_umap")
+SETTINGS = (
+    *("data.dataset", "backbone.name", "optimizer.name", "optimizer.batch_size", "optimizer.lr"),
+    *("scheduler.name", "max_epochs"),
+)
+OPTIONAL_GROUPS = (
+    *("method_kwargs", "momentum", "knn_eval", "dali", "wandb", "performance"),
+    *("auto_resume", "checkpoint", "auto_umap"),
+)
 FORMATS = ("image_folder", "dali", "h5")
 IN_H5 = ("imagenet", "imagenet100")
 
