@@ -24,8 +24,8 @@ from solo_rekd.teachers.checkpoint import read_checkpoint
 
 GROUPS = ("data", "backbone", "optimizer", "scheduler")
 SETTINGS = (
-    *("data.dataset", "backbone.name", "optimizer.name", "optimizer.batch_size"),
-    *("optimizer.lr", "scheduler.name", "max_epochs"),
+    *("data.dataset", "backbone.name", "optimizer.name", "optimizer.batch_size", "optimizer.lr"),
+    *("scheduler.name", "max_epochs"),
 )
 OPTIONAL_GROUPS = (
     *("method_kwargs", "momentum", "knn_eval", "dali", "wandb", "performance"),

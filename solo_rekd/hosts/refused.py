@@ -34,8 +34,8 @@ class RemoveRefused:
         """Removes what this run made, if it was refused and has finished no epoch."""
         if not trainer.is_global_zero or trainer.current_epoch or as_mistake(exception) is None:
             return
-        paths = [getattr(callback, "path", None) for callback in _checkpointers(trainer)]
-        made = [path for path in paths if path is not None and path not in self._before]
+        begun = [each for each in _checkpointers(trainer) if hasattr(each, "path")]
+        made = [each.path for each in begun if each.path not in self._before]
         if any(any(path.glob("*.ckpt")) for path in made):
             return
         ours = [each for each in trainer.loggers if _log_folder(each) in self._logs]

@@ -20,7 +20,7 @@ def last_line(shown: str) -> str:
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        ({"+precision": "sixteen"}, ["'sixteen'", "16-mixed"]),
+        ({"precision": "sixteen"}, ["'sixteen'", "16-mixed"]),
         ({"strategy": "dpp"}, ["strategy='dpp'", "ddp"]),
         ({"accelerator": "gpuu"}, ["accelerator='gpuu'", "cpu"]),
         ({"checkpoint": "null"}, ["checkpoint=None", "a group of settings"]),
@@ -56,7 +56,7 @@ def test_the_traceback_is_shown_where_it_is_asked_for(
     run_script: Script, arguments: Arguments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOLO_REKD_TRACEBACK", "1")
-    shown = run_script("main_pretrain.py", *arguments("rekd", **{"+precision": "x"}), code=2)
+    shown = run_script("main_pretrain.py", *arguments("rekd", **{"precision": "x"}), code=2)
     assert "Traceback" in shown and "accelerator_connector" in shown
     assert last_line(shown).startswith("solo-rekd: error: ")
 
@@ -76,6 +76,6 @@ def test_one_job_of_several_does_not_end_the_others(
 def test_a_failure_that_is_not_the_users_keeps_its_traceback(
     run_script: Script, arguments: Arguments
 ) -> None:
-    argv = arguments("mocov2plus", **{"backbone.name": "resnet18", "+precision": "sixteen"})
+    argv = arguments("mocov2plus", **{"backbone.name": "resnet18", "precision": "sixteen"})
     shown = run_script("main_pretrain.py", *argv, code=1)
     assert "Traceback" in shown and "solo-rekd: error" not in shown

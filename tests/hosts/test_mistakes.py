@@ -73,7 +73,7 @@ def test_a_backbone_that_needs_values_is_tried_with_values() -> None:
         ({"num_workers": 100_000}, ["num_workers=100000", "1024"]),
         ({"batch_size": 49}, ["batch_size=49", "images, 48"]),
         (
-            {"batch_size": 1, "queue_size": 24, "teacher": "resnet18"},
+            {"batch_size": 1, "teacher": "resnet18", "teacher_stem": "imagenet"},
             ["batch_size=1", "at least 2"],
         ),
         ({"data_dir": "nowhere"}, ["nowhere/train"]),

@@ -9,7 +9,7 @@ from solo_rekd.errors import UserError
 
 Flags = Callable[..., list[str]]
 # BatchNorm refuses the batch in the first step, when the host has written args.json
-REFUSED = {"batch_size": 1, "teacher": "resnet18", "method": "rekd", "save_checkpoint": True}
+REFUSED = {"batch_size": 1, "teacher": "resnet18", "teacher_stem": "imagenet"}
 
 
 def names(folder: Path) -> list[str]:
@@ -30,8 +30,9 @@ def test_a_refused_run_leaves_what_was_there(
     if there:
         (tmp_path / there).mkdir(parents=True)
     before = names(tmp_path)
+    kept = {"save_checkpoint": True, "checkpoint_dir": "out"}
     with pytest.raises(UserError, match="batch_size=1"):
-        host.pretrain(flags("pretrain", checkpoint_dir="out", **REFUSED))
+        host.pretrain(flags("pretrain", method="rekd", **kept, **REFUSED))
     assert names(tmp_path) == before
 
 

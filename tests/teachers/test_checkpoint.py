@@ -3,6 +3,7 @@ import hashlib
 import io
 import os
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -159,3 +160,18 @@ def test_damage_that_makes_torch_miss_an_attribute_is_damage(tmp_path: Path) -> 
     with pytest.raises(UserError, match="is truncated or damaged") as caught:
         read_checkpoint(tmp_path / "odd.pth")
     assert isinstance(caught.value.__cause__, AttributeError)
+
+
+def test_what_torch_says_of_a_file_reaches_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"a": torch.zeros(1)}, path := tmp_path / "whole.pth")
+    load = torch.load
+
+    def load_and_warn(*args: object, **kwargs: object) -> object:
+        warnings.warn("odd", UserWarning, stacklevel=1)
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "load", load_and_warn)
+    with pytest.warns(UserWarning, match="odd"):
+        read_checkpoint(path)
