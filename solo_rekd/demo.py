@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
     try:
         write_digits(args.out / "digits")
     except OSError as error:
-        raise UserError(f"--out {args.out} cannot be written: {error.strerror}") from None
+        raise UserError(f"--out {args.out} cannot be written: {error.strerror}") from error
 
     from solo_rekd.compare.main import main as compare
     from solo_rekd.cores import cores

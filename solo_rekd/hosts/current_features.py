@@ -88,7 +88,7 @@ def load_whole(method: Any, path: str | Path, cfg: DictConfig, **host: Any) -> A
             translate=False,
         )
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{path}: {error}") from error
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -75,7 +75,7 @@ def sample(images: list[tuple[str, int]], fraction: float) -> list[tuple[str, in
         return train_test_split(images, train_size=fraction, stratify=labels, random_state=42)[0]
     except ValueError as error:
         limit = f"-1 for all images, or a part between 0 and 1 that fits them: {error}"
-        raise refuse("data.fraction", fraction, limit) from None
+        raise refuse("data.fraction", fraction, limit) from error
 
 
 def decode_checked(decode: Callable[[Any], Any], contents: Any) -> Any:
@@ -225,7 +225,7 @@ def decoding(images: Sequence[tuple[str, int]]) -> Iterator[None]:
             raise
         raise UserError(
             f"{damaged} cannot be decoded by DALI: replace it or take it away, or load without DALI"
-        ) from None
+        ) from error
 
 
 def first_unreadable(files: Sequence[str]) -> str | None:

@@ -42,10 +42,10 @@ def _sha256(path: Path) -> str:
         raise UserError(f"checkpoint {path} is a directory: give the file itself")
     try:
         return sha256(path)
-    except FileNotFoundError:
-        raise UserError(f"checkpoint {path} does not exist") from None
+    except FileNotFoundError as error:
+        raise UserError(f"checkpoint {path} does not exist") from error
     except OSError as error:
-        raise UserError(f"checkpoint {path} cannot be read: {error.strerror}") from None
+        raise UserError(f"checkpoint {path} cannot be read: {error.strerror}") from error
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:

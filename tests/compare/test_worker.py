@@ -227,7 +227,7 @@ def test_given_checkpoint_is_only_evaluated(job: Job, online: dict[str, Any]) ->
     ("wrong", "message"),
     [
         ({"own_weight": 2}, "own_weight=2.0 is not allowed: expected a number from 0 to 1"),
-        ({"data_dir": "/nowhere"}, "[Errno 2] No such file or directory: '/nowhere/train'"),
+        ({"data_dir": "/nowhere"}, "/nowhere/train: No such file or directory"),
     ],
 )
 def test_mistake_is_one_line(
