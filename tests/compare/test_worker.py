@@ -175,7 +175,7 @@ def test_given_checkpoint_is_only_evaluated(job: Job, online: dict[str, Any]) ->
     ("wrong", "message"),
     [
         ({"own_weight": 2}, "own_weight=2.0 is not allowed: expected a number from 0 to 1"),
-        ({"data_dir": "/nowhere"}, "[Errno 2] No such file or directory: '/nowhere/train'"),
+        ({"data_dir": "/nowhere"}, "/nowhere/train: No such file or directory"),
     ],
 )
 def test_mistake_is_one_line(
@@ -191,6 +191,17 @@ def test_mistake_is_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"solo-rekd: error: {message}")
     assert not (run / "result.json").exists()
+
+
+def test_the_traceback_of_a_mistake_is_in_the_log_where_it_is_asked_for(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SOLO_REKD_TRACEBACK", "1")
+    monkeypatch.setattr("sys.argv", ["worker", str(job("rekd", own_weight=2))])
+    assert main() == 2
+    *before, last = capsys.readouterr().err.splitlines()
+    assert "Traceback (most recent call last):" in before
+    assert last.startswith("solo-rekd: error: own_weight=2.0")
 
 
 def in_its_process(run: Path) -> tuple[int, str, str]:
