@@ -245,6 +245,17 @@ def test_mistake_is_one_line(
     assert not (run / "result.json").exists()
 
 
+def test_the_traceback_of_a_mistake_is_in_the_log_where_it_is_asked_for(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SOLO_REKD_TRACEBACK", "1")
+    monkeypatch.setattr("sys.argv", ["worker", str(job("rekd", own_weight=2))])
+    assert main() == 2
+    *before, last = capsys.readouterr().err.splitlines()
+    assert "Traceback (most recent call last):" in before
+    assert last.startswith("solo-rekd: error: own_weight=2.0")
+
+
 def in_its_process(run: Path) -> tuple[int, str, str]:
     """Works as the parent has it done: exit code, the log of both streams, and its last line."""
     done = subprocess.run(
