@@ -441,8 +441,10 @@ def build_in_current_host(folder: Path) -> dict[str, dict[str, Any]]:
             }
         name = f"linear/{dataset}/linear"
         checkpoint = make_checkpoint(folder / f"{dataset}-ep=0.ckpt", dataset, "backbone")
-        weights = f"pretrained_feature_extractor='{checkpoint}'"
-        cfg = linear.parse_cfg(compose_recipe(name, *data, weights))
+        weights = [f"pretrained_feature_extractor='{checkpoint}'"]
+        if dataset == "custom":  # nothing beside the checkpoint tells it
+            weights.append("+data.augmentations.crop_size=224")
+        cfg = linear.parse_cfg(compose_recipe(name, *data, *weights))
         built[name] = {"processes": len(cfg.devices), "lr": cfg.optimizer.lr}
     return built
 
