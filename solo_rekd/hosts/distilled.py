@@ -115,9 +115,10 @@ class Distilled(_Host):
                 another shape.
         """
         refuse_other_method(checkpoint, self.name)
-        theirs = checkpoint[KEY]
+        theirs = record_of(checkpoint).get("teacher")
+        theirs = theirs if isinstance(theirs, dict) else {}
         for key in ("name", "mode", "sha256"):
-            stored, given = theirs["teacher"][key], self.objective.teacher.identity[key]
+            stored, given = theirs.get(key), self.objective.teacher.identity[key]
             if stored != given:
                 raise UserError(
                     f"teacher {key}={given!r} is not the teacher of the checkpoint to resume, "

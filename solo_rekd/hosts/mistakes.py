@@ -16,7 +16,8 @@ NO_FILES = "Found no valid file for the classes"
 ONE_VALUE = "Expected more than 1 value per channel when training"
 # the file of either Lightning's trainer
 TRAINERS = (("pytorch", "trainer", "trainer.py"), ("pytorch_lightning", "trainer", "trainer.py"))
-MAY_REFUSE = ("MisconfigurationException", "ValueError", "TypeError")
+MISCONFIGURED = "MisconfigurationException"  # Lightning's word for a setting that cannot be
+MAY_REFUSE = ("ValueError", "TypeError")  # where its trainer reads them
 
 
 def as_mistake(error: BaseException) -> UserError | None:
@@ -44,7 +45,8 @@ def _read(error: BaseException) -> UserError | None:
     if isinstance(error, ValueError) and str(error).startswith(ONE_VALUE):
         allowed = "at least 2 on every device: BatchNorm needs more than one value of a channel"
         return refuse("batch_size", 1, allowed)
-    if type(error).__name__ in MAY_REFUSE and _from_trainer(error):
+    kind = type(error).__name__
+    if kind == MISCONFIGURED or (kind in MAY_REFUSE and _from_trainer(error)):
         return UserError(f"Lightning's trainer refuses a setting: {error}")
     return None
 

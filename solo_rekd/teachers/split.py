@@ -1,7 +1,6 @@
 """Recognising the format of a checkpoint, and splitting it into backbone and projector."""
 
-import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +36,7 @@ def split_state_dict(raw: Mapping[str, Any]) -> SplitCheckpoint:
         The backbone and the projector.
 
     Raises:
-        UserError: no known format fits; names the first keys and the nearest format.
+        UserError: no known format fits; names the first keys and what to do.
     """
     for entry in FORMATS:
         # a preferred container in any layout comes before another: DINO's teacher, not its student
@@ -90,20 +89,20 @@ def _unrecognised(raw: Mapping[str, Any]) -> UserError:
     if not keys:
         found = ", ".join([str(key) for key in raw][:5]) or "nothing"
         return UserError(f"the checkpoint holds no state dict with tensors: it holds {found}")
-    nearest = nearest_format(keys)
+    shared = formats_with_words_of(keys)
+    near = f"; these words are of {shared[0].name}: {shared[0].description}" if shared else ""
     return UserError(
         f"the checkpoint is in no known format: of its {len(keys)} tensors the first are "
-        f"{', '.join(keys[:5])}; the nearest format is {nearest.name}: {nearest.description}"
+        f"{', '.join(keys[:5])}{near}; re-save the backbone's state_dict() alone, under "
+        "torchvision's or timm's names, or as one of the formats of solo-rekd list"
     )
 
 
-def nearest_format(keys: list[str]) -> Format:
-    """The format whose prefix's last word is most like one of the first two words of a key."""
+def formats_with_words_of(keys: Collection[str]) -> list[Format]:
+    """The formats whose prefix ends with one of the first two words of a key, such as encoder_q."""
     words = {word for key in keys for word in key.split(".")[:2]}
-
-    def likeness(entry: Format) -> float:
-        wanted = {layout.prefix.rstrip(".").rpartition(".")[2] for layout in entry.layouts}
-        return max(difflib.SequenceMatcher(None, a, b).ratio() for a in words for b in wanted)
-
-    best = max(FORMATS, key=likeness)
-    return best if likeness(best) > 0.6 else FORMATS[-1]
+    return [
+        entry
+        for entry in FORMATS
+        if any(layout.prefix.rstrip(".").rpartition(".")[2] in words for layout in entry.layouts)
+    ]

@@ -68,6 +68,7 @@ def test_a_backbone_that_needs_values_is_tried_with_values() -> None:
         ({"devices": "two"}, ["devices", "int > 0"]),
         ({"profiler": "x"}, ["profiler", "simple"]),
         ({"limit_train_batches": 1.5}, ["limit_train_batches", "1.5"]),
+        ({"limit_train_batches": 0.01}, ["limit_train_batches"]),
         ({"limit_train_batches": 0}, ["limit_train_batches=0", "1 or more"]),
         ({"accumulate_grad_batches": 0}, ["accumulate_grad_batches=0", "from 1"]),
         ({"num_workers": 100_000}, ["num_workers=100000", "1024"]),

@@ -377,13 +377,20 @@ def test_the_classifier_of_a_plain_network_is_no_projector():
     [
         ({"encoder_q.conv1.weight": T, "encoder_q.fc.weight": T}, ["encoder_q.conv1", "MoCo v1"]),
         ({"state_dict": {"model.base_encoder.bn1.bias": T}}, ["1 tensors", "MoCo v3"]),
+        ({"net.0.weight": T, "trunk.blocks.weight": T}, ["net.0.weight", "re-save"]),
         ({"epoch": 3, "weights": [T]}, ["no state dict", "epoch, weights"]),
         ({}, ["nothing"]),
     ],
 )
-def test_unrecognised_names_keys_and_nearest_format(raw, words):
+def test_unrecognised_names_keys_and_what_to_do(raw, words):
     with pytest.raises(UserError) as caught:
         split_state_dict(raw)
     message = str(caught.value)
     assert "\n" not in message
     assert all(word in message for word in words), message
+
+
+def test_no_format_is_named_that_shares_no_word_with_a_file():
+    with pytest.raises(UserError) as caught:
+        split_state_dict({"encoderr.weight": T, "module_q.x": T, "learner.weight": T})
+    assert not any(entry.name in str(caught.value) for entry in FORMATS)
