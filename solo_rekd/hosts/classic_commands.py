@@ -51,6 +51,7 @@ from solo_rekd.hosts.run_record import KEY
 from solo_rekd.knn import weighted_knn
 from solo_rekd.teachers.checkpoint import read_checkpoint
 
+MISPLACED = (FileNotFoundError, NotADirectoryError, PermissionError)
 SEEDS = 2**32  # how many there are
 
 P = ParamSpec("P")
@@ -103,7 +104,9 @@ def mistakes_in_one_line(job: Callable[P, T]) -> Callable[P, T]:
         except UserError:
             raise
         except Exception as error:
-            mistake = as_mistake(error)
+            # a folder where a run's own file belongs, a full disk: no setting of the user's
+            own = isinstance(error, OSError) and not isinstance(error, MISPLACED)
+            mistake = None if own else as_mistake(error)
             if mistake is None:
                 raise
             raise mistake from error
