@@ -17,6 +17,8 @@ _log = logging.getLogger("solo_rekd")
 IMAGES = f"{KEY}.images"  # the fingerprint of the training images
 # a learning rate that follows a cosine over all epochs keeps the length with which it began
 COSINES = ("warmup_cosine", "cosine")
+# they tell runs apart where one is looked for; one that is given may have another name
+LABELS = ("name", "project", "entity")
 SHOWN = 3  # differences in a message
 
 
@@ -131,7 +133,7 @@ def refuse_another_run(earlier: Mapping[str, Any], now: Mapping[str, Any], rule:
     """
     if not earlier:
         return
-    found = differences(earlier, now, rule)
+    found = differences(earlier, now, rule._replace(ignored=(*rule.ignored, *LABELS)))
     scheduler = flatten(plain(now)).get("scheduler.name", now.get("scheduler"))
     if scheduler not in COSINES:
         found.pop("max_epochs", None)

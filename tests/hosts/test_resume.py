@@ -110,6 +110,7 @@ def test_of_an_older_checkpoint_the_settings_beside_it_are_compared(tmp_path: Pa
 def test_resuming_with_settings_that_would_go_unheeded_is_refused() -> None:
     refuse_another_run(RUN, RUN, RULE)
     refuse_another_run({}, RUN, RULE)  # of a checkpoint that tells nothing
+    refuse_another_run(RUN | {"name": "first"}, RUN | {"name": "second"}, RULE)
     with pytest.raises(UserError, match=r"lr=0\.5 was 0\.1") as caught:
         refuse_another_run(RUN, RUN | {"lr": 0.5}, RULE)
     assert "\n" not in str(caught.value)
