@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torchvision.datasets import ImageFolder
 
 pytest.importorskip("nvidia.dali", reason="NVIDIA DALI is not installed: solo-rekd[dali]")
@@ -22,6 +22,7 @@ from nvidia.dali.types import DALIImageType
 
 from solo_rekd.errors import UserError
 from solo_rekd.hosts.dali import IndexedImages, ListedImages, NamedImages, fit_machine
+from solo_rekd.images import load_rgb
 
 SIDE = 16
 
@@ -167,10 +168,10 @@ def test_every_epoch_has_an_order_of_its_own(batch_size: int, folder: Callable[.
 
 
 def test_the_run_s_seed_decides_the_order(folder: Callable[..., Path]) -> None:
-    orders = []
+    orders, images = [], folder(*NAMES)
     for seed in (0, 1, 0):
         torch.manual_seed(seed)
-        loader = batches(IndexedImages, folder(*NAMES))
+        loader = batches(IndexedImages, images)
         orders.append(epoch(loader) + epoch(loader))
     assert orders[0] == orders[2] != orders[1]
 
@@ -178,7 +179,8 @@ def test_the_run_s_seed_decides_the_order(folder: Callable[..., Path]) -> None:
 @pytest.mark.parametrize("kind", [IndexedImages, ListedImages])
 def test_processes_share_the_images(kind: type, folder: Callable[..., Path]) -> None:
     torch.manual_seed(0)
-    shards = [batches(kind, folder(*NAMES), 3, shard_id=shard, num_shards=2) for shard in (0, 1)]
+    images = folder(*NAMES)
+    shards = [batches(kind, images, 3, shard_id=shard, num_shards=2) for shard in (0, 1)]
     for _ in range(3):
         seen = sorted(label for shard in shards for label in epoch(shard))
         assert seen == (list(range(12)) if kind is IndexedImages else sorted([0, 1, 2] * 4))
@@ -190,8 +192,9 @@ def test_validation_sees_every_image_once(
     batch_size: int, num_shards: int, folder: Callable[..., Path]
 ) -> None:
     settings = {"validation": True, "num_shards": num_shards}
+    images = folder(*NAMES)  # once: DALI maps the files that it reads ahead into memory
     loaders = [
-        batches(IndexedImages, folder(*NAMES), batch_size, shard_id=shard, **settings)
+        batches(IndexedImages, images, batch_size, shard_id=shard, **settings)
         for shard in range(num_shards)
     ]
     for _ in range(3):
@@ -241,20 +244,26 @@ KINDS = {
     "picture.bmp": written("BMP"),
     "picture.tif": written("TIFF", compression="tiff_lzw"),
     "picture.ppm": written("PPM"),
-    "deep.png": written("PNG", Image.fromarray(DEEP)),
 }
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_pixels_are_those_of_pillow(name: str, tmp_path: Path) -> None:
+def test_pixels_are_those_of_the_other_loader(name: str, tmp_path: Path) -> None:
     path = tmp_path / "train" / "a" / name
     path.parent.mkdir(parents=True)
     path.write_bytes(KINDS[name])
     ((batch,),) = batches(ListedImages, tmp_path / "train", 1)
-    with Image.open(path) as image:
-        upright = ImageOps.exif_transpose(image)
-        # Pillow cuts 16 bits off at 255
-        grey = Image.fromarray((DEEP // 257).astype("uint8"))
-        expected = np.asarray((grey if name == "deep.png" else upright).convert("RGB"))
-    difference = np.abs(batch["image"][0].numpy().astype(int) - expected)
-    assert difference.max() <= 2
+    difference = batch["image"][0].numpy().astype(int) - np.asarray(load_rgb(path))
+    assert np.abs(difference).max() <= 2
+
+
+def test_deep_images_are_refused_or_scaled_and_never_white(tmp_path: Path) -> None:
+    folder = tmp_path / "train" / "a"
+    folder.mkdir(parents=True)
+    (folder / "1.png").write_bytes(written("PNG", Image.fromarray(DEEP)))
+    with pytest.raises(UserError, match=r"1\.png has .* pixels"):
+        batches(ListedImages, tmp_path / "train", 1)
+    (folder / "0.png").write_bytes(PNG)  # the first, which alone is looked at
+    (_, (batch,)) = batches(ListedImages, tmp_path / "train", 1, validation=True)
+    grey = np.asarray(Image.fromarray((DEEP // 257).astype("uint8")).convert("RGB"))
+    assert np.abs(batch["image"][0].numpy().astype(int) - grey).max() <= 2
