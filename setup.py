@@ -65,7 +65,8 @@ setup(
     python_requires=">=3.10",
     # No solo-learn here: its main branch is a clone, and 1.0.2, which asks for torch 1.9.1,
     # goes in last, with --no-deps.
-    install_requires=["numpy", "safetensors", "timm>=1", "torch>=2.5", "torchvision", "tqdm"],
+    # torch 2.5 builds a TorchScript program even where it is to read weights alone
+    install_requires=["numpy", "safetensors", "timm>=1", "torch>=2.6", "torchvision", "tqdm"],
     extras_require={
         "classic": [  # what solo-learn 1.0.2 needs
             "pytorch-lightning>=1.9.5,<2",
