@@ -15,6 +15,7 @@ FREE = (
     "num_workers checkpoint_dir checkpoint_frequency resume_from_checkpoint teacher_checkpoint "
     "save_checkpoint enable_progress_bar"
 ).split()
+LOADERS = "num_workers"  # decide which crops are drawn
 MACHINE = ("CPU", "GPU", "torch threads", "Python")  # what may change a figure
 NAMED = 3  # runs of one condition that are named
 
@@ -39,7 +40,7 @@ def begin(folder: Path, settings: Settings | None, goes_on: bool, threads: int) 
     """
     part = {**describe_versions(), **describe_machine(threads)}
     if settings is not None:
-        part["num_workers"] = str(settings["num_workers"])
+        part[LOADERS] = str(settings[LOADERS])
     plain = _plain({} if settings is None else settings)
     conditions: dict[str, Any] = {"settings": plain, "parts": []}
     if goes_on:
@@ -74,11 +75,13 @@ def differences(runs: Iterable[Mapping[str, Any]]) -> list[str]:
     """
     runs = list(runs)
     names = list({name: None for run in runs for part in _parts(run) for name in part})
-    lines = [
-        _line(name, [(_joined(run, name), f"{run['arm']} seed {run['seed']}") for run in runs])
-        for name in names
-        if name in (*describe_versions(), *MACHINE, "num_workers")
-    ]
+    lines = []
+    for name in names:
+        if name in (*describe_versions(), *MACHINE, LOADERS):
+            # a teacher that is given is evaluated alone: no loader drew crops for it
+            told = [run for run in runs if name != LOADERS or _settings(run)]
+            values = [(_joined(run, name), f"{run['arm']} seed {run['seed']}") for run in told]
+            lines.append(_line(name, values))
     arms: dict[str, list[Mapping[str, Any]]] = {}
     for run in runs:
         arms.setdefault(run["arm"], []).append(run)
@@ -103,14 +106,18 @@ def _parts(run: Mapping[str, Any]) -> list[dict[str, str]]:
     return run.get("conditions", {}).get("parts", [])
 
 
+def _settings(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the pretraining; none where nothing was pretrained."""
+    return run.get("conditions", {}).get("settings", {})
+
+
 def _joined(run: Mapping[str, Any], name: str) -> str:
     values = dict.fromkeys(part.get(name, "not recorded") for part in _parts(run))
     return ", then ".join(values) or "not recorded"
 
 
 def _decided(run: Mapping[str, Any]) -> dict[str, Any]:
-    settings = run.get("conditions", {}).get("settings", {})
-    facts = {name: value for name, value in settings.items() if name != "seed"}
+    facts = {name: value for name, value in _settings(run).items() if name != "seed"}
     return facts | {"SHA-256 of the teacher": run.get("teacher_sha256")}
 
 

@@ -89,3 +89,12 @@ def test_runs_of_one_arm_with_other_settings_or_teachers_are_told() -> None:
     assert line == "rekd: SHA-256 of the teacher differs between runs: 1 (seed 0); 2 (seed 1)"
     (line,) = differences([run("rekd", 0), run("rekd", 1, settings={"lr": 0.2})])
     assert line == "rekd: lr differs between runs: 0.1 (seed 0); 0.2 (seed 1)"
+
+
+def test_a_teacher_that_is_only_evaluated_has_no_loader_of_crops() -> None:
+    part = {"torch": "2.11"}
+    students = [run("rekd", seed, part | {"num_workers": "1"}) for seed in range(2)]
+    given = {"arm": "teacher", "seed": 0, "conditions": {"parts": [part], "settings": {}}}
+    assert differences([given, *students]) == []
+    (line,) = differences([given, *students, run("rekd", 2, part | {"num_workers": "2"})])
+    assert line == "num_workers differs between runs: 1 (rekd seed 0, rekd seed 1); 2 (rekd seed 2)"
