@@ -34,6 +34,8 @@ class RemoveRefused:
         """Removes what this run made, if it was refused and has finished no epoch."""
         if not trainer.is_global_zero or trainer.current_epoch or as_mistake(exception) is None:
             return
+        if not hasattr(self, "_before"):  # the data failed before this callback was set up
+            self.setup(trainer, pl_module, "fit")
         begun = [each for each in _checkpointers(trainer) if hasattr(each, "path")]
         made = [each.path for each in begun if each.path not in self._before]
         if any(any(path.glob("*.ckpt")) for path in made):

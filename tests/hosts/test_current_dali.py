@@ -154,6 +154,7 @@ def test_evaluates_and_names_a_damaged_image(
     assert "linear top-1" in run_script("main_linear.py", *arguments("linear", **probe))
     damaged = train / "b" / "part" / "07.png"
     damaged.write_bytes(damaged.read_bytes()[:40])
+    written = sorted(tmp_path.rglob("*"))
     for script, recipe, settings in (
         ("main_pretrain.py", "rekd", changes),
         ("main_linear.py", "linear", probe),
@@ -161,3 +162,4 @@ def test_evaluates_and_names_a_damaged_image(
         shown = run_script(script, *arguments(recipe, **settings), code=2)
         assert f"solo-rekd: error: {damaged} cannot be decoded" in shown
         assert "Traceback" not in shown
+        assert sorted(tmp_path.rglob("*")) == written
