@@ -8,7 +8,7 @@ out is counted and reported.
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,6 +86,15 @@ def list_class_images(root: str | Path, classes: Sequence[str] | None = None) ->
     return Listing(samples, left_out)
 
 
+def has_images(folder: str | Path) -> bool:
+    """Whether a class folder holds an image, at any depth; it stops at the first.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+    return any(names for _, names in _visit(str(folder), Counter()))
+
+
 def list_flat_images(root: str | Path) -> Listing:
     """Lists the images that lie directly in `root`, sorted, without labels.
 
@@ -133,7 +142,12 @@ def report_left_out(root: str | Path, listing: Listing) -> None:
 
 def _walk(folder: str, left_out: Counter[str]) -> list[str]:
     """Lists the images under a class folder in torchvision's order, and counts what is left out."""
-    found: list[tuple[str, list[str]]] = []
+    found = sorted(_visit(folder, left_out))
+    return [os.path.join(place, name) for place, names in found for name in names]
+
+
+def _visit(folder: str, left_out: Counter[str]) -> Iterator[tuple[str, list[str]]]:
+    """Goes through a class folder: each folder in it, and the sorted names of its images."""
     with reading(folder):
         # the folders around each folder to visit
         above = {folder: frozenset(map(_identity, Path(folder).resolve().parents))}
@@ -152,8 +166,7 @@ def _walk(folder: str, left_out: Counter[str]) -> list[str]:
             folders[:] = followed
             kinds = [(name, _kind(name)) for name in files]
             left_out.update(kind for _, kind in kinds if kind)
-            found.append((place, sorted(name for name, kind in kinds if not kind)))
-    return [os.path.join(place, name) for place, names in sorted(found) for name in names]
+            yield place, sorted(name for name, kind in kinds if not kind)
 
 
 def _identity(folder: str | Path) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from solo_rekd.image_files import (
     LOOP,
     OUTSIDE,
     Listing,
+    has_images,
     list_class_images,
     list_classes,
     list_flat_images,
@@ -172,3 +173,18 @@ def test_one_process_of_several_reports(
     monkeypatch.setenv(name, "0")
     report_left_out("train", GIFS)
     assert len(log.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "holds"),
+    [("a.jpg", True), ("deep/part/a.PNG", True), ("a.txt", False), ("._a.jpg", False),
+     (".hidden/a.jpg", False)],
+)  # fmt: skip
+def test_a_class_holds_images_by_the_rule_of_the_listing(
+    name: str, holds: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "class" / name
+    path.parent.mkdir(parents=True)
+    path.touch()
+    (tmp_path / "class" / "loop").symlink_to(tmp_path)
+    assert has_images(tmp_path / "class") is holds

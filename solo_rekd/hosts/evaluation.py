@@ -1,6 +1,5 @@
 """Evaluation on an image folder, at any size: both hosts fix its transforms at 224 px."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from torchvision import transforms
 
 from solo_rekd.backbones import SMALL_IMAGE
 from solo_rekd.errors import UserError, refuse
-from solo_rekd.image_files import ENDINGS, list_classes
+from solo_rekd.image_files import ENDINGS, has_images, list_classes
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.228, 0.224, 0.225)  # the classic host's of ImageNet
 FOLDERS = ("custom", "imagenet", "imagenet100")  # data sets that are there already, as folders
@@ -53,15 +52,7 @@ def refuse_empty_classes(key: str, path: str, classes: Sequence[str]) -> None:
         path: the folder of class folders.
         classes: their names.
     """
-    empty = [
-        name
-        for name in classes
-        if not any(
-            file.lower().endswith(ENDINGS)
-            for _, _, files in os.walk(os.path.join(path, name), followlinks=True)
-            for file in files
-        )
-    ]
+    empty = [name for name in classes if not has_images(Path(path) / name)]
     if empty:
         raise UserError(
             f"{key}={str(path)!r}: no image in the class folders {', '.join(empty[:5])}: remove "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from solo_rekd.errors import UserError
-from solo_rekd.hosts.run_record import KEY, plain, read_settings
+from solo_rekd.hosts.run_record import KEY, plain, settings_of
 from solo_rekd.hosts.saved import ENDING, newest_first
 from solo_rekd.teachers.checkpoint import read_checkpoint
 
@@ -96,11 +96,11 @@ def find_resumable(
     """
     for path in _candidates(folder, max_hours):
         try:
-            read_checkpoint(path)
+            checkpoint, _ = read_checkpoint(path)
         except UserError as error:
             _log.warning("auto-resume passes over a file: %s", error)
             continue
-        if found := differences(read_settings(path), settings, rule):
+        if found := differences(settings_of(checkpoint, path), settings, rule):
             _log.info("auto-resume passes over %s: %s", path, _say(found))
         else:
             return path

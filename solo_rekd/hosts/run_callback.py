@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from solo_rekd.files import replacing
 from solo_rekd.hosts.resume import Rule, refuse_another_run
-from solo_rekd.hosts.run_record import KEY, make_record, read_settings, record_of
+from solo_rekd.hosts.run_record import KEY, make_record, record_of, settings_of
 from solo_rekd.teachers.checkpoint import read_checkpoint
 
 _Host: Any = object  # mypy: Lightning's class, which stands behind this one in every adapter
@@ -76,8 +76,7 @@ class RunCallback(_Host):
         """Refuses to resume a run that had other settings: see `refuse_another_run`."""
         settings = self.run_settings(trainer, module)
         if settings is not None:
-            recorded = record_of(checkpoint).get("settings")
-            earlier = recorded or read_settings(Path(trainer.ckpt_path))
+            earlier = settings_of(checkpoint, Path(trainer.ckpt_path))
             refuse_another_run(earlier, settings, self.rule)
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:

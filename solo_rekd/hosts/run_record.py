@@ -42,9 +42,15 @@ def read_settings(path: Path) -> dict[str, Any]:
         none, from `args.json` beside it; empty where neither has any.
     """
     try:
-        settings = record_of(read_checkpoint(path)[0]).get("settings")
+        checkpoint, _ = read_checkpoint(path)
     except UserError:
-        settings = None  # whoever needs the weights refuses the file
+        checkpoint = {}  # whoever needs the weights refuses the file
+    return settings_of(checkpoint, path)
+
+
+def settings_of(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The same of a checkpoint that has been read: `checkpoint` is its content, `path` the file."""
+    settings = record_of(checkpoint).get("settings")
     return settings if isinstance(settings, dict) else read_json(path.parent / "args.json") or {}
 
 
