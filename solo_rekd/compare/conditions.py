@@ -1,6 +1,5 @@
 """What a run was made with: settings, versions and machine, and where runs differ in them."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from solo_rekd.compare.collect import describe_machine, describe_versions
 from solo_rekd.errors import UserError
 from solo_rekd.files import read_json, write_json
+from solo_rekd.hosts.run_record import plain
 
 FILE = "conditions.json"
 # They change no figure, or are paths of what is told by its content.
@@ -41,8 +41,8 @@ def begin(folder: Path, settings: Settings | None, goes_on: bool, threads: int) 
     part = {**describe_versions(), **describe_machine(threads)}
     if settings is not None:
         part[LOADERS] = str(settings[LOADERS])
-    plain = _plain({} if settings is None else settings)
-    conditions: dict[str, Any] = {"settings": plain, "parts": []}
+    kept = _kept({} if settings is None else settings)
+    conditions: dict[str, Any] = {"settings": kept, "parts": []}
     if goes_on:
         conditions = read_json(folder / FILE) or {}
         if not {"settings", "parts"} <= conditions.keys():
@@ -50,8 +50,8 @@ def begin(folder: Path, settings: Settings | None, goes_on: bool, threads: int) 
                 f"{folder} holds checkpoints, but {FILE} does not say what they were made with: "
                 "remove that folder, or give another --out"
             )
-        for name in sorted(plain.keys() | conditions["settings"].keys()):
-            now, before = plain.get(name), conditions["settings"].get(name)
+        for name in sorted(kept.keys() | conditions["settings"].keys()):
+            now, before = kept.get(name), conditions["settings"].get(name)
             if now != before:
                 raise UserError(
                     f"{name}={now!r} differs from {before!r}, with which {folder} began: remove "
@@ -96,10 +96,9 @@ def differences(runs: Iterable[Mapping[str, Any]]) -> list[str]:
     return [line for line in lines if line]
 
 
-def _plain(settings: Settings) -> dict[str, Any]:
-    """What is left of settings after they were written and read."""
-    kept = {name: value for name, value in settings.items() if name not in FREE}
-    return json.loads(json.dumps(kept, default=str))
+def _kept(settings: Settings) -> dict[str, Any]:
+    """The settings that decide a run, as they are after they were written and read."""
+    return plain({name: value for name, value in settings.items() if name not in FREE})
 
 
 def _parts(run: Mapping[str, Any]) -> list[dict[str, str]]:
