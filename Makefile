@@ -10,7 +10,7 @@ PYTHON = $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3
 export OMP_NUM_THREADS ?= 1
 MARKERS := not slow
 # The adapter of the current host counts where a checkout is there to test it on.
-UNTESTED := $(if $(SOLO_LEARN_HOME),,solo_rekd/hosts/current*)
+UNTESTED := $(if $(SOLO_LEARN_HOME),,solo_rekd/hosts/current/*)
 override SOLO_LEARN_HOME := $(abspath $(SOLO_LEARN_HOME))
 export SOLO_LEARN_HOME
 
@@ -38,10 +38,11 @@ $(STAMP): requirements.txt setup.py pyproject.toml solo_rekd.pth
 demo: $(STAMP) ## train and compare small students on a CPU, in a few minutes, to one report
 	@$(BIN)/solo-rekd demo
 
-lint: $(STAMP) ## check style, format and types
+lint: $(STAMP) ## check style, format, types and which module imports which
 	@$(BIN)/ruff check -q
 	@$(BIN)/ruff format -q --check
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache --no-logo > /dev/null || $(BIN)/lint-imports --no-cache --no-logo
 
 test: lint ## lint, then the fast tests; SOLO_LEARN_HOME=DIR: also on a checkout of the main branch
 	@$(BIN)/python -m pytest -q -m "$(MARKERS)" --cov --cov-report=
@@ -53,7 +54,7 @@ test-all: test ## the same with the slow tests
 
 test-current: $(STAMP) ## the tests of the current host, solo-learn's main branch, in SOLO_LEARN_HOME
 	@PYTHONPATH="$(SOLO_LEARN_HOME)" $(BIN)/python -m pytest -q -m "$(MARKERS)" \
-		--cov --cov-append --cov-report= tests/hosts/test_current*.py
+		--cov --cov-append --cov-report= tests/hosts/current
 
 upstream: ## lay the pull request of upstream/ over a checkout of solo-learn: HOST=DIR
 	@$(PYTHON) -I upstream/lay.py "$(HOST)"

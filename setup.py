@@ -10,17 +10,10 @@ HOOK = "solo_rekd.pth"
 ROOT = Path(__file__).parent
 COMPARE = ["scikit-learn", "matplotlib", "jinja2"]
 ONNX = ["onnx", "onnxscript", "onnxruntime", "torch>=2.6"]
-RECIPES = ("scripts/pretrain", "scripts/linear")
-
-
-def list_recipes() -> list[str]:
-    """Lists the recipes of both hosts, as paths relative to this file."""
-    files = [path for folder in RECIPES for path in (ROOT / folder).rglob("*.*")]
-    return sorted(str(path.relative_to(ROOT)) for path in files if path.suffix in (".yaml", ".sh"))
 
 
 class BuildWithHook(build_py):
-    """Ships the start-up hook beside the package, in site-packages, and the recipes inside it."""
+    """Ships the start-up hook beside the package, in site-packages."""
 
     def run(self) -> None:
         super().run()
@@ -30,15 +23,10 @@ class BuildWithHook(build_py):
         target = self.get_finalized_command("install").install_lib if editable else self.build_lib
         self.mkpath(target)
         self.copy_file(str(ROOT / HOOK), str(Path(target) / HOOK), preserve_mode=False)
-        # an editable install finds the recipes where they lie (solo_rekd/recipes.py)
-        for recipe in [] if editable else list_recipes():
-            copy = Path(target) / "solo_rekd" / recipe
-            self.mkpath(str(copy.parent))
-            self.copy_file(str(ROOT / recipe), str(copy), preserve_mode=False)
 
     def get_source_files(self) -> list[str]:
-        """Lists hook and recipes among the sources, so that a source archive carries them."""
-        return [*super().get_source_files(), HOOK, *list_recipes()]
+        """Lists the hook among the sources, so that a source archive carries it."""
+        return [*super().get_source_files(), HOOK]
 
 
 def read_version() -> str:
@@ -57,11 +45,16 @@ setup(
     author="solo-rekd developers",
     license="MIT",
     # hydra_plugins is a namespace, shared by every package that has a plug-in for Hydra
-    packages=find_namespace_packages(include=["solo_rekd", "solo_rekd.*", "hydra_plugins.*"]),
+    packages=find_namespace_packages(
+        include=["solo_rekd", "solo_rekd.*", "hydra_plugins.*"], exclude=["solo_rekd.recipes*"]
+    ),
     # Says what is the default, but makes an editable install a plain path entry: setuptools' own
     # import finder would cost every Python process of the environment 15 ms.
     package_dir={"": "."},
-    package_data={"solo_rekd.compare.report": ["page.html.j2"]},
+    package_data={
+        "solo_rekd": ["recipes/*/*/*.yaml", "recipes/*/*/*.sh"],
+        "solo_rekd.compare.report": ["page.html.j2"],
+    },
     python_requires=">=3.10",
     # No solo-learn here: its main branch is a clone, and 1.0.2, which asks for torch 1.9.1,
     # goes in last, with --no-deps.
@@ -83,7 +76,11 @@ setup(
         "compare": COMPARE,
         "demo": COMPARE,
         "onnx": ONNX,
-        "test": ["pytest>=9", "pytest-cov", "ruff", "mypy", *COMPARE, *ONNX],
+        "test": [
+            *("pytest>=9", "pytest-cov", "ruff", "mypy", "import-linter"),
+            *COMPARE,
+            *ONNX,
+        ],
     },
     entry_points={
         "console_scripts": ["solo-rekd = solo_rekd.cli:main"],

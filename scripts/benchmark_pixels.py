@@ -17,8 +17,8 @@ from pathlib import Path
 from solo_rekd import hosts
 from solo_rekd.compare import pixels
 from solo_rekd.compare.flags import AUGMENTATION, blur
-from solo_rekd.image_sets import ClassFolders
-from solo_rekd.images import load_rgb
+from solo_rekd.images.read import load_rgb
+from solo_rekd.images.sets import ClassFolders
 
 TURNS = 5
 IMAGES = 1000  # a turn

@@ -15,9 +15,9 @@ from torch.nn.functional import normalize
 from torch.utils.data import DataLoader, Subset
 from torchvision import datasets, transforms
 
-from solo_rekd.relation import assign, spherical_kmeans
+from solo_rekd.checkpoints.load import load_networks
+from solo_rekd.modules.prototypes import assign, spherical_kmeans
 from solo_rekd.teachers import FrozenTeacher
-from solo_rekd.teachers.load import load_networks
 
 VIEWS = (1, 2, 4, 8)
 

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from solo_rekd import hosts
 from solo_rekd.backbones import build_backbone
-from solo_rekd.teachers import two_layer_projector
+from solo_rekd.checkpoints import two_layer_projector
 
 IMAGENET = 1_281_167  # training images
 FLAGS = (

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 
 from solo_rekd import __version__, hosts
-from solo_rekd.errors import OneLineParser, UserError, nearest_first, refuse, report
-from solo_rekd.hosts.mistakes import as_mistake
+from solo_rekd.hosts.shared.mistakes import as_mistake
+from solo_rekd.utils.errors import OneLineParser, UserError, nearest_first, refuse, report
 
 USAGE = """usage: solo-rekd COMMAND ...
 
@@ -153,8 +153,8 @@ def show_lists(argv: list[str]) -> None:
     """Prints every name that the flags accept."""
     OneLineParser(prog="solo-rekd list", add_help=False).parse_args(argv)
     from solo_rekd.backbones import HOST_NAMES, STUDENTS, TEACHERS
+    from solo_rekd.checkpoints import FORMATS
     from solo_rekd.objectives import OBJECTIVES
-    from solo_rekd.teachers import FORMATS
 
     print("methods:  ", ", ".join(OBJECTIVES), "(and every method of the host)")
     print("students: ", ", ".join(STUDENTS), "(and every encoder of the host, timm:NAME)")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-from solo_rekd.errors import UserError, nearest_first, refuse, refuse_beyond
+from solo_rekd.utils.errors import UserError, nearest_first, refuse, refuse_beyond
 
 STEMS = ("auto", "small", "imagenet")  # kinds of first layers, see `build_backbone`
 

@@ -8,8 +8,8 @@ epochs by the host's MoCo v2+ and SimCLR and by ReKD, and judged untrained too, 
 import tempfile
 from pathlib import Path
 
-from solo_rekd.errors import OneLineParser, UserError, at_least
-from solo_rekd.files import UNFINISHED
+from solo_rekd.utils.errors import OneLineParser, UserError, at_least
+from solo_rekd.utils.files import UNFINISHED
 
 IMAGE_SIZE = 32
 # the longest run first, beside which the others fit
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--out {args.out} cannot be written: {error.strerror}") from error
 
     from solo_rekd.compare.main import main as compare
-    from solo_rekd.cores import cores
+    from solo_rekd.utils.cores import cores
 
     jobs = min(2, cores())
     folders = ["--data", str(args.out / "digits"), "--out", str(args.out)]

@@ -13,7 +13,7 @@ from solo_rekd.backbones import (
     build_backbone,
     is_known,
 )
-from solo_rekd.errors import UserError
+from solo_rekd.utils.errors import UserError
 
 # name -> (features, side of the last map for 32 px inputs with the small stem)
 EXPECTED = {

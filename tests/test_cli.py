@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from solo_rekd import cli, hosts
-from solo_rekd.errors import UserError
+from solo_rekd.utils.errors import UserError
 
 Flags = Callable[..., list[str]]
 Solo = Callable[..., tuple[int, str, str]]
@@ -52,7 +52,7 @@ def test_help_names_every_command(argv: list[str], solo: Solo) -> None:
 
 def test_list_names_what_the_flags_accept(solo: Solo) -> None:
     from solo_rekd.backbones import STUDENTS, TEACHERS
-    from solo_rekd.teachers import FORMATS
+    from solo_rekd.checkpoints import FORMATS
 
     code, out, _ = solo("list")
     assert code == 0

@@ -15,8 +15,8 @@ from solo_rekd.config import (
     from_settings,
     refuse_unknown,
 )
-from solo_rekd.errors import UserError
 from solo_rekd.objectives import OBJECTIVES
+from solo_rekd.utils.errors import UserError
 
 CONFIGS = {name: objective.config_class for name, objective in OBJECTIVES.items()}
 FIELDS = {

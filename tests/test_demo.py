@@ -6,7 +6,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from solo_rekd import demo
-from solo_rekd.errors import UserError
+from solo_rekd.utils.errors import UserError
 
 
 @pytest.fixture(scope="module")

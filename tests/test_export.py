@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from solo_rekd.backbones import build_backbone
-from solo_rekd.errors import UserError
 from solo_rekd.export import check_network, export, main
+from solo_rekd.utils.errors import UserError
 
 # of the student alone; the rest of a run's checkpoint is not to come along
 LUGGAGE = {

@@ -21,7 +21,7 @@ from PIL import Image
 
 from solo_rekd import hosts
 from solo_rekd.backbones import build_backbone
-from solo_rekd.hosts import checks
+from solo_rekd.hosts.shared import checks
 from solo_rekd.objectives import OBJECTIVES
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -104,7 +104,7 @@ def compose() -> Iterator[Compose]:
     from hydra import compose as compose_recipe
     from hydra import initialize_config_dir
 
-    from solo_rekd import recipes
+    from solo_rekd.hosts.current import recipes
 
     recipes.store_defaults()
     *_, root = recipes.folders()

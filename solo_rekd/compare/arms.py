@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from solo_rekd.errors import UserError, nearest_first, refuse
 from solo_rekd.objectives import OBJECTIVES
+from solo_rekd.utils.errors import UserError, nearest_first, refuse
 
 UNTRAINED = "untrained"  # the student as it is drawn: what every method has to exceed
 LR = "lr"

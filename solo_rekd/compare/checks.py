@@ -9,7 +9,7 @@ from solo_rekd.compare.arms import about, parse_arms
 from solo_rekd.compare.flags import pretrain_flags, read_config, refuse_settings, teacher_flags
 from solo_rekd.compare.images import Images, default_crop_size, fingerprint
 from solo_rekd.compare.plan import Plan, Run, default_queue_size
-from solo_rekd.errors import refuse
+from solo_rekd.utils.errors import refuse
 
 
 def make_plan(options: Namespace, extra: tuple[str, ...], images: Images) -> Plan:
@@ -61,8 +61,8 @@ def settle_teachers(plan: Plan) -> Plan:
     Raises:
         UserError: a checkpoint does not hold the teacher, or an arm cannot learn from it.
     """
+    from solo_rekd.checkpoints.load import load_networks
     from solo_rekd.teachers import FrozenTeacher, build_teacher
-    from solo_rekd.teachers.load import load_networks
 
     given = None
     if plan.teacher_checkpoint is not None:

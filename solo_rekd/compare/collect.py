@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from solo_rekd.compare.plan import TEACHER_FOLDER, Plan
-from solo_rekd.files import read_json, read_json_lines
-from solo_rekd.versions import versions
+from solo_rekd.utils.files import read_json, read_json_lines
+from solo_rekd.utils.versions import versions
 
 PACKAGES = (
     "solo-rekd solo-learn pytorch-lightning torch torchvision timm pillow numpy scikit-learn"

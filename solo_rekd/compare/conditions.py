@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from solo_rekd.compare.collect import describe_machine, describe_versions
-from solo_rekd.errors import UserError
-from solo_rekd.files import read_json, write_json
-from solo_rekd.hosts.run_record import plain
+from solo_rekd.hosts.shared.run_record import plain
+from solo_rekd.utils.errors import UserError
+from solo_rekd.utils.files import read_json, write_json
 
 FILE = "conditions.json"
 # They change no figure, or are paths of what is told by its content.

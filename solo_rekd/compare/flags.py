@@ -9,8 +9,8 @@ from solo_rekd.backbones import HOST_NAMES, SMALL_IMAGE, settle_stem
 from solo_rekd.compare.arms import LR, UNTRAINED, Arm, about
 from solo_rekd.compare.plan import Plan, Run
 from solo_rekd.config import DistillationConfig, RekdConfig, from_settings
-from solo_rekd.errors import UserError, refuse
 from solo_rekd.objectives import OBJECTIVES
+from solo_rekd.utils.errors import UserError, refuse
 
 AUGMENTATION = {
     "num_crops_per_aug": 2,

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from solo_rekd.backbones import SMALL_IMAGE
-from solo_rekd.errors import UserError
-from solo_rekd.fingerprint import fingerprint_files
-from solo_rekd.hosts.evaluation import refuse_other_classes
-from solo_rekd.image_sets import ClassFolders
-from solo_rekd.images import opened
+from solo_rekd.hosts.shared.evaluation import refuse_other_classes
+from solo_rekd.images.fingerprint import fingerprint_files
+from solo_rekd.images.read import opened
+from solo_rekd.images.sets import ClassFolders
+from solo_rekd.utils.errors import UserError
 
 LARGE_CROP = 224  # px, of images larger than `SMALL_IMAGE`
 

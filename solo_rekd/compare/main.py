@@ -26,17 +26,10 @@ from solo_rekd.compare.options import read_options
 from solo_rekd.compare.plan import TEACHER_FOLDER, Plan, Run, check_same
 from solo_rekd.compare.protocol import describe_protocol
 from solo_rekd.compare.report import table_lines, write_report
-from solo_rekd.compare.schedule import (
-    RESULT,
-    Schedule,
-    Task,
-    interruptible,
-    print_line,
-    threads,
-)
-from solo_rekd.errors import UserError, refuse, refuse_missing
-from solo_rekd.files import read_json, write_json
-from solo_rekd.measure import LATENCY_PROTOCOL, measure
+from solo_rekd.compare.schedule import RESULT, Schedule, Task, interruptible, print_line, threads
+from solo_rekd.evaluation.cost import LATENCY_PROTOCOL, measure
+from solo_rekd.utils.errors import UserError, refuse, refuse_missing
+from solo_rekd.utils.files import read_json, write_json
 
 EXTRAS = ("sklearn", "matplotlib", "jinja2")  # that only a comparison needs
 PIXELS_LIMIT = 8 << 30  # bytes of decoded images, at most

@@ -8,9 +8,9 @@ from typing import Any
 from solo_rekd.backbones import SMALL_IMAGE, STEMS
 from solo_rekd.compare.arms import METHODS
 from solo_rekd.compare.plan import QUEUE_SIZE
-from solo_rekd.errors import OneLineParser, at_least
-from solo_rekd.hosts.evaluation import MEAN, STD
-from solo_rekd.hosts.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
+from solo_rekd.hosts.shared.evaluation import MEAN, STD
+from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
+from solo_rekd.utils.errors import OneLineParser, at_least
 
 DESCRIPTION = """\
 Compares methods on one image folder: the same student, data, augmentation and budget for all.

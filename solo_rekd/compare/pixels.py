@@ -17,11 +17,11 @@ import PIL
 from PIL import Image, features
 from tqdm import tqdm
 
-from solo_rekd.cores import cores
-from solo_rekd.files import read_json, replacing, sha256
-from solo_rekd.fingerprint import fingerprint_files
-from solo_rekd.image_sets import read_with
-from solo_rekd.images import load_rgb, opened
+from solo_rekd.images.fingerprint import fingerprint_files
+from solo_rekd.images.read import load_rgb, opened
+from solo_rekd.images.sets import read_with
+from solo_rekd.utils.cores import cores
+from solo_rekd.utils.files import read_json, replacing, sha256
 
 READER = "2"  # of `load_rgb`: a change of the pixels it gives makes older folders useless
 PART = 128  # images that are in memory at once

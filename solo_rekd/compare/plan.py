@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from solo_rekd.compare.arms import Arm, parse_arm
 from solo_rekd.config import DistillationConfig
-from solo_rekd.errors import UserError
+from solo_rekd.utils.errors import UserError
 
 QUEUE_SIZE = DistillationConfig.queue_size  # keys
 # all else decides what is in the folder

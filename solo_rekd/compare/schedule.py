@@ -15,15 +15,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from solo_rekd.compare.progress import (
-    RunProgress,
-    clock,
-    describe,
-    finished_cost,
-    running_cost,
-)
-from solo_rekd.cores import cores
-from solo_rekd.files import UNFINISHED, read_json, write_json
+from solo_rekd.compare.progress import RunProgress, clock, describe, finished_cost, running_cost
+from solo_rekd.utils.cores import cores
+from solo_rekd.utils.files import UNFINISHED, read_json, write_json
 
 # not by -m, which looks for modules in the current folder first
 START = "import sys; sys.path = [p for p in sys.path if p]; from solo_rekd.compare import worker; "

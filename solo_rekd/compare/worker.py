@@ -24,13 +24,13 @@ import torch
 from torch.nn.functional import normalize
 
 from solo_rekd import hosts
+from solo_rekd.checkpoints import read_checkpoint
 from solo_rekd.compare import pixels
 from solo_rekd.compare.conditions import begin
-from solo_rekd.errors import UserError, report
-from solo_rekd.files import UNFINISHED, read_json_lines, replacing, write_json
-from solo_rekd.hosts.saved import epoch_of, newest_whole
-from solo_rekd.probe import linear_probe
-from solo_rekd.teachers import read_checkpoint
+from solo_rekd.evaluation.linear_probe import linear_probe
+from solo_rekd.hosts.shared.saved import epoch_of, newest_whole
+from solo_rekd.utils.errors import UserError, report
+from solo_rekd.utils.files import UNFINISHED, read_json_lines, replacing, write_json
 
 POLL = 2.0  # seconds
 EMBEDDED = 2000  # images in embeddings.npz at most

@@ -5,8 +5,7 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
-from solo_rekd.errors import UserError
-
+from solo_rekd.utils.errors import UserError
 
 def detect() -> str:
     """Finds which solo-learn is installed, from what it is made of and without importing it.
@@ -40,7 +39,7 @@ def activate() -> None:
     host = detect()
     # first, for the start-up hook calls this function at the end of one of these imports
     importlib.import_module("solo.args.setup" if host == "classic" else "solo.args.pretrain")
-    importlib.import_module(f"solo_rekd.hosts.{host}").activate()
+    importlib.import_module(f"solo_rekd.hosts.{host}.plugin").activate()
 
 
 def commands() -> ModuleType:
@@ -54,10 +53,10 @@ def commands() -> ModuleType:
             "this command is for solo-learn 1.0.2; the solo-learn here has scripts: "
             "python main_pretrain.py --config-name rekd, main_linear.py, main_knn.py"
         )
-    from solo_rekd.hosts import classic_warnings
+    from solo_rekd.hosts.classic import warnings
 
-    classic_warnings.silence()
+    warnings.silence()
     activate()
-    from solo_rekd.hosts import classic_commands
+    from solo_rekd.hosts.classic import commands
 
-    return classic_commands
+    return commands

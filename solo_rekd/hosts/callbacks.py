@@ -6,12 +6,12 @@ from typing import Any
 
 def classic() -> list[Any]:
     """Those for a trainer of pytorch-lightning 1.9: none where the plug-in is not active in it."""
-    return _active("solo_rekd.hosts.classic")
+    return _active("solo_rekd.hosts.classic.callbacks")
 
 
 def current() -> list[Any]:
     """Those for a trainer of lightning 2: none where the plug-in is not active in it."""
-    return _active("solo_rekd.hosts.current")
+    return _active("solo_rekd.hosts.current.callbacks")
 
 
 def _active(adapter: str) -> list[Any]:

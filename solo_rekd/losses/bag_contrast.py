@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from solo_rekd.losses.log_sum_exp import log_sum_exp
-from solo_rekd.precision import full_precision
+from solo_rekd.utils.precision import full_precision
 
 
 @full_precision

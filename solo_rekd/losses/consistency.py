@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from solo_rekd.precision import full_precision
+from solo_rekd.utils.precision import full_precision
 
 
 @full_precision

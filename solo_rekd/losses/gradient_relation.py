@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, one_hot
 
-from solo_rekd.precision import full_precision
+from solo_rekd.utils.precision import full_precision
 
 
 @full_precision

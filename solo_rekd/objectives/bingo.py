@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from solo_rekd.bags import Bags, cache_folder, find_bags
 from solo_rekd.config import BingoConfig
 from solo_rekd.losses import bag_contrast_loss
+from solo_rekd.modules.queue import random_keys
+from solo_rekd.objectives.bag_cache import cache_folder, find_bags
+from solo_rekd.objectives.bags import Bags
 from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
-from solo_rekd.queue import random_keys
 from solo_rekd.teachers import FrozenTeacher
 
 

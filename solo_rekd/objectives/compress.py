@@ -12,8 +12,8 @@ from torch.nn.functional import normalize
 
 from solo_rekd.config import CompressConfig
 from solo_rekd.losses import similarity_distillation_loss
+from solo_rekd.modules.queue import KeyQueue, gather, random_keys
 from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
-from solo_rekd.queue import KeyQueue, gather, random_keys
 from solo_rekd.teachers import OnlineTeacher
 
 

@@ -19,8 +19,8 @@ from solo_rekd.losses import (
     relation_difference_loss,
     symmetric_info_nce_loss,
 )
+from solo_rekd.modules.queue import KeyQueue, random_keys
 from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
-from solo_rekd.queue import KeyQueue, random_keys
 
 
 class CRCD(DistillationObjective):

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from solo_rekd.config import DiscoConfig
 from solo_rekd.losses import consistency_loss, symmetric_info_nce_loss
+from solo_rekd.modules.queue import random_keys
 from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
-from solo_rekd.queue import random_keys
 
 
 class DisCo(DistillationObjective):

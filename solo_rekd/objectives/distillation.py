@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 from torch.utils.data import DataLoader
 
+from solo_rekd.checkpoints import two_layer_projector
 from solo_rekd.config import DistillationConfig
 from solo_rekd.losses import symmetric_info_nce_loss
-from solo_rekd.precision import finite
-from solo_rekd.queue import KeyQueue, gather, random_keys
-from solo_rekd.teachers import OnlineTeacher, build_teacher, two_layer_projector
+from solo_rekd.modules.queue import KeyQueue, gather, random_keys
+from solo_rekd.teachers import OnlineTeacher, build_teacher
+from solo_rekd.utils.precision import finite
 
 
 class HostRun(NamedTuple):

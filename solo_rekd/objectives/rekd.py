@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader
 from solo_rekd.config import RekdConfig
 from solo_rekd.losses import relation_contrast_loss, symmetric_info_nce_loss
 from solo_rekd.losses.contrast import count_members
+from solo_rekd.modules.prototypes import PrototypeBank, soft_assign
+from solo_rekd.modules.queue import KeyQueue, gather, random_keys
 from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
-from solo_rekd.queue import KeyQueue, gather, random_keys
-from solo_rekd.relation import PrototypeBank, soft_assign
 
 _log = logging.getLogger("solo_rekd")
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from solo_rekd.config import SeedConfig
 from solo_rekd.losses import similarity_distillation_loss
+from solo_rekd.modules.queue import random_keys
 from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
-from solo_rekd.queue import random_keys
 
 
 class SEED(DistillationObjective):

@@ -3,9 +3,9 @@
 from torch import nn
 
 from solo_rekd.backbones import build_backbone
+from solo_rekd.checkpoints.load import load_networks
+from solo_rekd.checkpoints.projector import two_layer_projector
 from solo_rekd.config import DistillationConfig
-from solo_rekd.teachers.load import load_networks
-from solo_rekd.teachers.projector import two_layer_projector
 from solo_rekd.teachers.teacher import FrozenTeacher, OnlineTeacher, make_identity
 
 

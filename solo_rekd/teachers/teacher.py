@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from solo_rekd.precision import finite
-from solo_rekd.teachers.projector import widths
+from solo_rekd.checkpoints.projector import widths
+from solo_rekd.utils.precision import finite
 
 Identity = dict[str, str | None]
 

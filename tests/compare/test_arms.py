@@ -1,7 +1,7 @@
 import pytest
 
 from solo_rekd.compare.arms import METHODS, parse_arm, parse_arms
-from solo_rekd.errors import UserError
+from solo_rekd.utils.errors import UserError
 
 
 def test_an_arm_is_a_method_and_its_settings():

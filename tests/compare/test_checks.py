@@ -10,7 +10,7 @@ from solo_rekd.compare import checks
 from solo_rekd.compare.images import find_images
 from solo_rekd.compare.options import read_options
 from solo_rekd.compare.plan import check_same
-from solo_rekd.errors import UserError
+from solo_rekd.utils.errors import UserError
 
 DISCO = "disco+proj_output_dim=8"  # the width of the fixture's teacher
 

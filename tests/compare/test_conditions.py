@@ -8,7 +8,7 @@ import pytest
 
 from solo_rekd.compare import conditions as module
 from solo_rekd.compare.conditions import FILE, begin, differences
-from solo_rekd.errors import UserError
+from solo_rekd.utils.errors import UserError
 
 SETTINGS = {"lr": 0.1, "crop_size": [32, 32], "num_workers": 0, "checkpoint_dir": "/a"}
 

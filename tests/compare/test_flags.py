@@ -13,7 +13,7 @@ from solo_rekd.compare.flags import (
     teacher_flags,
 )
 from solo_rekd.compare.plan import Run
-from solo_rekd.errors import UserError
+from solo_rekd.utils.errors import UserError
 
 LEARNING = [method for method in METHODS if method != UNTRAINED]
 
@@ -344,7 +344,7 @@ def test_every_arm_starts_from_the_same_student(host, plan, data):
 def test_the_untrained_student_keeps_its_first_weights(host, plan, data, tmp_path):
     import torch
 
-    from solo_rekd.teachers import read_checkpoint
+    from solo_rekd.checkpoints import read_checkpoint
 
     def train(arm: str) -> dict[str, torch.Tensor]:
         made = plan(data=str(data), epochs=1, batch_size=8, queue_size=8)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from solo_rekd import image_files
 from solo_rekd.compare.images import default_crop_size, find_images, fingerprint
-from solo_rekd.errors import UserError
+from solo_rekd.images import files
+from solo_rekd.utils.errors import UserError
 
 
 def test_images_are_found_as_the_host_finds_them(data):
@@ -80,7 +80,7 @@ def test_what_is_no_image_is_refused(tmp_path):
 def test_hidden_folders_are_no_classes_and_what_is_left_out_is_said(
     data, tmp_path, monkeypatch, caplog
 ):
-    monkeypatch.setattr(image_files, "_reported", set())
+    monkeypatch.setattr(files, "_reported", set())
     shutil.copytree(data, tmp_path / "data")
     for split in ("train", "val"):
         shutil.copytree(tmp_path / "data" / split / "a", tmp_path / "data" / split / ".hidden")

@@ -13,7 +13,7 @@ from torchvision.datasets import ImageFolder
 
 from solo_rekd.compare import main as module
 from solo_rekd.compare.plan import TEACHER_FOLDER
-from solo_rekd.errors import UserError
+from solo_rekd.utils.errors import UserError
 
 # Wrong only when the teacher is there: its embeddings have 128 dimensions.
 FAILING = "rekd+num_prototypes=4+proj_output_dim=64"

@@ -1,7 +1,7 @@
 import pytest
 
 from solo_rekd.compare.options import make_parser, read_options
-from solo_rekd.errors import UserError
+from solo_rekd.utils.errors import UserError
 
 NEEDED = ["--data", "d", "--out", "o"]
 

@@ -8,11 +8,11 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.transforms.functional import pil_to_tensor
 
-from solo_rekd import image_sets
 from solo_rekd.compare import pixels
-from solo_rekd.errors import UserError
-from solo_rekd.image_sets import ClassFolders
-from solo_rekd.images import load_rgb
+from solo_rekd.images import sets
+from solo_rekd.images.read import load_rgb
+from solo_rekd.images.sets import ClassFolders
+from solo_rekd.utils.errors import UserError
 
 LIMIT = 1 << 20
 MODES = {"rgb.png": "RGB", "l.png": "L", "p.gif": "P", "rgba.png": "RGBA", "cmyk.jpg": "CMYK"}
@@ -22,12 +22,12 @@ MODES = {"rgb.png": "RGB", "l.png": "L", "p.gif": "P", "rgba.png": "RGBA", "cmyk
 def loader() -> Iterator[None]:
     """Gives the data sets their own reader of images back."""
     yield
-    image_sets.read_with(load_rgb)
+    sets.read_with(load_rgb)
 
 
 def read(path: str) -> Image.Image:
     """Reads an image as a data set that is built now reads it."""
-    return image_sets._loader(path)
+    return sets._loader(path)
 
 
 @pytest.fixture

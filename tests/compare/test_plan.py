@@ -4,7 +4,7 @@ import pytest
 
 from solo_rekd.compare.arms import parse_arm
 from solo_rekd.compare.plan import Plan, Run, check_same, default_queue_size
-from solo_rekd.errors import UserError
+from solo_rekd.utils.errors import UserError
 
 
 def test_a_plan_is_the_same_after_json(plan):

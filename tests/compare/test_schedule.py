@@ -12,14 +12,7 @@ import pytest
 from processes import is_alive
 
 from solo_rekd.compare import schedule as module
-from solo_rekd.compare.schedule import (
-    Schedule,
-    Task,
-    failure,
-    figures,
-    interruptible,
-    threads,
-)
+from solo_rekd.compare.schedule import Schedule, Task, failure, figures, interruptible, threads
 
 RESULT = {
     "pretrain": {"seconds": 60},

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from processes import is_alive
 
+from solo_rekd.checkpoints import read_checkpoint
 from solo_rekd.compare.worker import CHECKPOINTS, Progress, main, reason, work
-from solo_rekd.errors import UserError
-from solo_rekd.hosts.saved import newest_whole
-from solo_rekd.teachers import read_checkpoint
+from solo_rekd.hosts.shared.saved import newest_whole
+from solo_rekd.utils.errors import UserError
 
 Flags = Callable[..., list[str]]
 Job = Callable[..., Path]

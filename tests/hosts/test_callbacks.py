@@ -6,8 +6,8 @@ from importlib.metadata import entry_points
 import pytest
 
 FACTORIES = {
-    "pytorch_lightning.callbacks_factory": "solo_rekd.hosts.classic",
-    "lightning.pytorch.callbacks_factory": "solo_rekd.hosts.current",
+    "pytorch_lightning.callbacks_factory": "solo_rekd.hosts.classic.callbacks",
+    "lightning.pytorch.callbacks_factory": "solo_rekd.hosts.current.callbacks",
 }
 
 

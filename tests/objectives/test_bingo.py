@@ -13,11 +13,11 @@ from tiny_objective import (
 from torch.nn.functional import normalize
 from torch.utils.data import DataLoader, TensorDataset
 
-from solo_rekd.bags import Bags
 from solo_rekd.config import BingoConfig
-from solo_rekd.errors import UserError
+from solo_rekd.modules.queue import KeyQueue
 from solo_rekd.objectives import BINGO
-from solo_rekd.queue import KeyQueue
+from solo_rekd.objectives.bags import Bags
+from solo_rekd.utils.errors import UserError
 
 IMAGES, BAG = 20, 3
 

@@ -11,8 +11,8 @@ from tiny_objective import (
     rows_of,
 )
 
+from solo_rekd.modules.queue import KeyQueue
 from solo_rekd.objectives import CRCD, SEED, Batch, CompRess, DisCo, ReKD
-from solo_rekd.queue import KeyQueue
 
 CASES = {
     "disco": (DisCo, {}, ("nce_loss", "consistency_loss")),

@@ -13,8 +13,8 @@ from tiny_objective import (
 from torch.nn.functional import cross_entropy, normalize
 
 from solo_rekd.config import CrcdConfig
-from solo_rekd.errors import UserError
 from solo_rekd.objectives import CRCD
+from solo_rekd.utils.errors import UserError
 
 CLOSE = {"rtol": 0, "atol": 1e-10}
 DISTILLED = ("relation_loss", "gradient_loss")

@@ -4,8 +4,8 @@ from tiny_objective import build, fill, make_batch
 from torch.nn.functional import normalize
 
 from solo_rekd.config import DiscoConfig
-from solo_rekd.errors import UserError
 from solo_rekd.objectives import DisCo
+from solo_rekd.utils.errors import UserError
 
 CLOSE = {"rtol": 0, "atol": 1e-10}
 

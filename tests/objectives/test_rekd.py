@@ -11,10 +11,10 @@ from tiny_objective import (
 from torch import nn
 from torch.nn.functional import normalize
 
-from solo_rekd.errors import UserError
+from solo_rekd.modules.queue import KeyQueue
 from solo_rekd.objectives import ReKD
 from solo_rekd.objectives.rekd import random_groups, relation_metrics
-from solo_rekd.queue import KeyQueue
+from solo_rekd.utils.errors import UserError
 
 PROTOTYPES = 4
 

@@ -3,8 +3,8 @@ import torch
 from tiny_objective import build, fill, make_batch
 from torch.nn.functional import normalize
 
-from solo_rekd.errors import UserError
 from solo_rekd.objectives import SEED
+from solo_rekd.utils.errors import UserError
 
 CLOSE = {"rtol": 0, "atol": 1e-10}
 

@@ -11,11 +11,13 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from solo_rekd import bags
-from solo_rekd.bags import Bags, find_bags
-from solo_rekd.errors import UserError
+from solo_rekd.objectives import bag_cache
+from solo_rekd.objectives.bag_cache import find_bags
+from solo_rekd.objectives.bags import Bags
 from solo_rekd.teachers import FrozenTeacher
 from solo_rekd.teachers.teacher import make_identity
+from solo_rekd.utils.errors import UserError
+from solo_rekd.utils.processes import first_process_first
 
 SIDE = 8
 
@@ -85,13 +87,13 @@ def find_in_process(
 ) -> None:
     """Finds the bags of a flat folder in one of two processes, the second perhaps in reverse."""
     join_group(rank, store)
-    calls, compute = [], bags.compute_bags
+    calls, compute = [], bag_cache.compute_bags
 
     def count(*args: Any) -> Bags:
         calls.append(1)
         return compute(*args)
 
-    bags.compute_bags = count
+    bag_cache.compute_bags = count
     dataset = Flat(flat, transforms.ToTensor())
     dataset.images.sort(reverse=reverse and rank == 1)
     found = find(dataset, folders[rank])
@@ -103,7 +105,7 @@ def fail_in_process(rank: int, failing: int, kind: str, store: Path, out: Path) 
     """Fails in one of two processes under `first_process_first`, and writes what each one met."""
     join_group(rank, store)
     try:
-        with bags.first_process_first():
+        with first_process_first():
             if rank == failing:
                 raise UserError("a=1") if kind == "user" else ValueError("bug")
     except Exception as error:

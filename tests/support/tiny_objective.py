@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from solo_rekd.checkpoints import two_layer_projector
 from solo_rekd.config import DistillationConfig
 from solo_rekd.objectives import Batch, DistillationObjective, HostRun, distillation
-from solo_rekd.teachers import FrozenTeacher, OnlineTeacher, two_layer_projector
+from solo_rekd.teachers import FrozenTeacher, OnlineTeacher
 from solo_rekd.teachers.teacher import make_identity
 
 SIZE, FEATURES, TEACHER_FEATURES, DIM, CLASSES, QUEUE, EPOCHS = 4, 6, 7, 5, 3, 12, 10

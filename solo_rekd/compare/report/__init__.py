@@ -9,7 +9,7 @@ from typing import Any
 
 from solo_rekd.compare.report.summary import list_runs
 from solo_rekd.compare.report.table import table_lines
-from solo_rekd.files import replacing
+from solo_rekd.utils.files import replacing
 
 __all__ = ["table_lines", "write_report"]
 

@@ -1,0 +1,91 @@
+"""A backbone and its projector from a checkpoint: all of it, or a refusal."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from solo_rekd.backbones import build_backbone, settle_stem
+from solo_rekd.checkpoints.fit import load_backbone
+from solo_rekd.checkpoints.projector import build_projector, widths
+from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.checkpoints.split import split_state_dict
+from solo_rekd.utils.errors import UserError, refuse
+
+_log = logging.getLogger("solo_rekd")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The networks that a checkpoint holds.
+
+    Attributes:
+        backbone: images to pooled features.
+        projector: features to embeddings, where the checkpoint has one.
+        stem: the backbone's first layers: `small`, `imagenet`, or `auto` for timm's own.
+        sha256: of the file, in hexadecimal.
+    """
+
+    backbone: nn.Module
+    projector: nn.Sequential | None
+    stem: str
+    sha256: str
+
+
+def load_networks(
+    path: str | Path, name: str, img_size: int, stem: str = "auto", role: str = "teacher"
+) -> Loaded:
+    """Builds the backbone `name` and the checkpoint's projector, with the checkpoint's weights.
+
+    Args:
+        path: a checkpoint in one of `FORMATS`.
+        name: a name of `build_backbone`.
+        img_size: side of the square inputs, in px.
+        stem: as in `build_backbone`; a ResNet's is read from the checkpoint, whatever the input.
+        role: what the messages call the network.
+
+    Returns:
+        The networks, the stem and the SHA-256 of the file.
+
+    Raises:
+        UserError: the file cannot be read, or does not hold every tensor of that backbone.
+    """
+    raw, digest = read_checkpoint(path)
+    try:
+        split = split_state_dict(raw)
+        if name.startswith("resnet"):
+            stem = _stem(split.backbone, stem, role)
+    except UserError as error:
+        raise _about(path, role, error) from error
+    backbone = build_backbone(name, img_size, stem, role)
+    try:
+        matched = load_backbone(backbone, split.backbone, name)
+    except UserError as error:
+        raise _about(path, role, error) from error
+    projector = build_projector(split.head)
+    if projector is not None and widths(projector)[0] != backbone.num_features:
+        _log.warning("the projector is left out: it does not take %s's features", name)
+        projector = None
+    head = "no projector"
+    if projector is not None:
+        head = "projector {} to {}".format(*widths(projector))
+    line = "%s %s from %s: %s, %d tensors matched, %s, sha256 %s"
+    _log.info(line, role, name, path, split.format, matched, head, digest[:12])
+    return Loaded(backbone, projector, settle_stem(name, img_size, stem), digest)
+
+
+def _about(path: str | Path, role: str, error: UserError) -> UserError:
+    return UserError(f"{role}_checkpoint={str(path)!r}: {error}")
+
+
+def _stem(tensors: Mapping[str, Tensor], asked: str, role: str) -> str:
+    """`small` where the first convolution is 3x3, as solo-learn's on CIFAR; else `imagenet`."""
+    conv = tensors.get("conv1.weight")
+    if conv is None or conv.ndim != 4:
+        return asked  # not a ResNet: the missing keys will say so
+    held = "small" if conv.shape[-1] == 3 else "imagenet"
+    if asked not in ("auto", held):
+        raise refuse(f"{role}_stem", asked, f"auto or {held}, which the checkpoint has")
+    return held

@@ -1,0 +1,184 @@
+"""What the plug-in adds between the classic host's command line and its run."""
+
+import functools
+import logging
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from solo import methods
+from solo.utils import classification_dataloader
+from torch import nn
+
+from solo_rekd.checkpoints.formats import CLASSIC_HOST
+from solo_rekd.checkpoints.student import load_student
+from solo_rekd.hosts.classic import backbones, help
+from solo_rekd.hosts.classic.images import read_images
+from solo_rekd.hosts.classic.run import HOSTS_OWN, note_run
+from solo_rekd.hosts.shared.evaluation import (
+    FIXED_SIDES,
+    before_crop,
+    evaluation_pipeline,
+    needs_size,
+)
+from solo_rekd.hosts.shared.run_record import read_settings
+from solo_rekd.hosts.shared.run_settings import read_student
+from solo_rekd.objectives import OBJECTIVES
+from solo_rekd.utils.errors import UserError, refuse
+
+_log = logging.getLogger("solo_rekd")
+
+TRAINED = ("crop_size", "mean", "std")  # of a training, which its evaluation takes over
+
+
+def has_dali() -> bool:
+    """Whether the host could import its DALI loaders."""
+    return hasattr(methods, "dali")
+
+
+def honour_crop_size(args: Namespace) -> None:
+    """Makes evaluation on an image folder use `--crop_size`, `--mean` and `--std`."""
+    classification_dataloader.build_custom_pipeline = functools.partial(
+        evaluation_pipeline, args.crop_size[0], args.mean, args.std
+    )
+    if has_dali():
+        from solo_rekd.hosts.classic import dali
+
+        side = args.crop_size[0]
+        dali.evaluate_at(side, before_crop(side), args.mean, args.std)
+
+
+def fill_in_training(args: Namespace, argv: Sequence[str]) -> str:
+    """Gives an evaluation the size, mean and deviation of the training, where no flag gives others.
+
+    Args:
+        args: the parsed arguments, changed in place; those of a pretraining stay as they are.
+        argv: the words that they were parsed from.
+
+    Returns:
+        The stem that was trained, `auto` where nothing tells it.
+
+    Raises:
+        UserError: nothing says at which size one of our encoders was trained.
+    """
+    path = vars(args).get("pretrained_feature_extractor")
+    if path is None or not needs_size(args.dataset):
+        return "auto"
+    trained = read_student(Path(path))
+    given = {name for name in TRAINED for word in argv if _may_mean(word, name)}
+    for name in TRAINED:
+        if name in trained and name not in given:
+            value = trained[name]
+            setattr(args, name, value if isinstance(value, list) else [value])
+    known = "crop_size" in {*trained, *given} or not Path(path).is_file()
+    if not known and backbones.is_ours(args.encoder):
+        raise UserError(
+            f"--crop_size is missing: neither {path} nor an args.json beside it tells it: "
+            "give --crop_size N, the side in px of the images that the student was trained on"
+        )
+    return trained.get("stem", "auto") if trained.get("encoder") == args.encoder else "auto"
+
+
+def _may_mean(word: str, name: str) -> bool:
+    """Whether argparse can take a word for the flag `name`, or for its beginning."""
+    beginning = word.partition("=")[0]
+    return len(beginning) > 2 and f"--{name}".startswith(beginning)
+
+
+def fix_side(args: Namespace) -> None:
+    """Makes `--crop_size` of an evaluation the side that its images have, whatever was asked."""
+    args.crop_size = [FIXED_SIDES.get(args.dataset, args.crop_size[0])]
+
+
+def prepare_dali(args: Namespace) -> None:
+    """Checks `--dali` before anything runs, and loads on the CPU where there is no GPU.
+
+    Raises:
+        UserError: DALI is not installed, or a setting does not go with it.
+    """
+    if not args.dali:
+        return
+    if not has_dali():
+        raise UserError("--dali needs NVIDIA DALI: pip install 'solo-rekd[dali]'")
+    if args.dali_device not in ("cpu", "gpu"):
+        raise refuse("dali_device", args.dali_device, "cpu, gpu")
+    if args.train_dir is None:
+        raise refuse("train_dir", args.train_dir, "a folder of data_dir with --dali")
+    if args.dali_device == "gpu" and not torch.cuda.is_available():
+        _log.warning("--dali_device gpu: no GPU here, so DALI loads on the CPU")
+        args.dali_device = "cpu"
+
+
+def finish_pretrain(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
+    """Wraps the host's parser of pretraining."""
+
+    @functools.wraps(parse)
+    def parse_pretrain() -> Namespace:
+        help.show_help()
+        args = parse()
+        for name, value in HOSTS_OWN.items():
+            vars(args).setdefault(name, value)  # our commands have flags for these
+        prepare_dali(args)
+        ours = args.method in OBJECTIVES or backbones.is_ours(args.encoder)
+        if ours:
+            honour_crop_size(args)
+        read_images(ours, args)
+        if ours:
+            note_run(args)
+        return args
+
+    return parse_pretrain
+
+
+def finish_linear(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
+    """Wraps the host's parser of linear evaluation, for the host's script.
+
+    That loads a checkpoint of its own without looking at what matched, so it is checked here,
+    before anything runs.
+    """
+
+    @functools.wraps(parse)
+    def parse_linear() -> Namespace:
+        args = parse()
+        fill_in_training(args, sys.argv[1:])
+        args = complete_linear(args)
+        load_encoder(args, only=CLASSIC_HOST)
+        method = read_settings(Path(args.pretrained_feature_extractor)).get("method")
+        read_images(method in OBJECTIVES or backbones.is_ours(args.encoder), args)
+        return args
+
+    return parse_linear
+
+
+def complete_linear(args: Namespace) -> Namespace:
+    """Prepares the parsed arguments of linear evaluation, and returns them.
+
+    Raises:
+        UserError: no checkpoint is given, or see `prepare_dali`.
+    """
+    if args.pretrained_feature_extractor is None:
+        raise UserError("--pretrained_feature_extractor, the checkpoint to evaluate, is missing")
+    fix_side(args)
+    prepare_dali(args)
+    if backbones.is_ours(args.encoder):
+        honour_crop_size(args)
+    backbones.let_through(args)
+    return args
+
+
+def load_encoder(args: Namespace, only: str | None = None) -> nn.Module:
+    """Builds the encoder that was asked for and loads its weights from the checkpoint.
+
+    Args:
+        args: the parsed arguments.
+        only: the one format to accept, see `load_student`.
+
+    Raises:
+        UserError: the checkpoint cannot be read or lacks any weight of the encoder.
+    """
+    encoder = backbones.build_encoder(args.encoder, args.backbone_args)
+    name = args.backbone_args.get("plugin_encoder", args.encoder)
+    load_student(args.pretrained_feature_extractor, name, encoder, only)
+    return encoder

@@ -1,0 +1,129 @@
+"""The plug-in's backbones under `--encoder`, for every method and evaluation of the classic host.
+
+The host builds its encoder from a dictionary local to `BaseMethod.__init__` and, again, to its
+linear script. Both look `vit_tiny` up in `solo.utils.backbones`, so that name is made a
+dispatcher: given `plugin_encoder` it builds one of ours, without it the host's own.
+"""
+
+import functools
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from solo.methods.base import BaseMethod
+from solo.utils import backbones as host_backbones
+from torch import nn
+
+from solo_rekd.backbones import (
+    HOST_NAMES,
+    STUDENTS,
+    TEACHERS,
+    TIMM,
+    build_backbone,
+    is_known,
+    settle_stem,
+)
+from solo_rekd.hosts.shared.run_settings import read_student
+from solo_rekd.utils.errors import refuse
+
+DOOR = "vit_tiny"  # the host's encoder through which ours come in
+HOST_ENCODERS = tuple(BaseMethod._SUPPORTED_ENCODERS)
+
+
+class EncoderNames(list):
+    """The host's list of encoders, which also holds every `timm:NAME`."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and name.startswith(TIMM))
+
+
+def is_ours(encoder: str) -> bool:
+    """Whether the plug-in, not the host, builds `encoder`."""
+    return encoder not in HOST_ENCODERS and is_known(encoder)
+
+
+def dispatch(host_factory: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """Makes the host's factory build our backbones where `plugin_encoder` names one."""
+
+    def build(
+        plugin_encoder: str | None = None,
+        plugin_img_size: int = 224,
+        plugin_stem: str = "auto",
+        **kwargs: Any,
+    ) -> nn.Module:
+        if plugin_encoder is None:
+            return host_factory(**kwargs)
+        return build_backbone(plugin_encoder, plugin_img_size, plugin_stem)
+
+    return build
+
+
+def backbone_args(encoder: str, img_size: int, stem: str = "auto") -> dict[str, Any]:
+    """The host's `backbone_args` that make the dispatcher build `encoder`."""
+    return {"plugin_encoder": encoder, "plugin_img_size": img_size, "plugin_stem": stem}
+
+
+def choose_stem(args: Namespace, stem: str) -> None:
+    """Makes the host build the encoder of the parsed `args` with the first layers of `stem`.
+
+    Raises:
+        UserError: the encoder has no choice of first layers.
+    """
+    args.stem = stem  # of our encoders, where they are let through
+    if stem == "auto":
+        return
+    if args.encoder in HOST_NAMES:
+        args.backbone_args["cifar"] = stem == "small"
+    elif args.encoder in HOST_ENCODERS or args.encoder.startswith(TIMM):
+        raise refuse("stem", stem, f"auto with {args.encoder}, which has one stem only")
+
+
+def build_encoder(encoder: str, backbone_args: dict[str, Any]) -> nn.Module:
+    """Builds any encoder from the host's name and arguments, as its linear script does."""
+    kwargs = dict(backbone_args)
+    cifar = kwargs.pop("cifar", False)
+    if encoder in HOST_NAMES:
+        return build_backbone(encoder, img_size=224, stem="small" if cifar else "imagenet")
+    if encoder.startswith("swin") and cifar:
+        kwargs["window_size"] = 4
+    return getattr(host_backbones, encoder)(**kwargs)
+
+
+def through_the_door(init: Callable[..., None]) -> Callable[..., None]:
+    """Lets `BaseMethod.__init__` build one of our encoders."""
+
+    @functools.wraps(init)
+    def initialise(self: Any, encoder: str, **kwargs: Any) -> None:
+        if not is_ours(encoder):
+            init(self, encoder=encoder, **kwargs)
+            return
+        img_size = kwargs["crop_size"][0] if "crop_size" in kwargs else 224
+        stem = kwargs.get("stem", "auto")  # a flag of our commands, not of the host's scripts
+        kwargs["backbone_args"] = backbone_args(encoder, img_size, stem)
+        # `encoder_name` stays the door's: the host looks for "resnet" and "swin" in it
+        init(self, encoder=DOOR, **kwargs)
+
+    return initialise
+
+
+def let_through(args: Namespace) -> None:
+    """Prepares the parsed arguments of evaluation so that the host builds our encoder.
+
+    Its first layers are those that were trained, whatever the size of evaluation: the weights of
+    most fit either kind.
+    """
+    if is_ours(args.encoder):
+        stem = getattr(args, "stem", "auto")
+        trained = read_student(Path(args.pretrained_feature_extractor))
+        if stem == "auto" and trained.get("encoder") == args.encoder:
+            stem = settle_stem(args.encoder, trained["crop_size"], trained.get("stem", "auto"))
+        args.backbone_args = backbone_args(args.encoder, args.crop_size[0], stem)
+        args.encoder = DOOR
+
+
+def register() -> None:
+    """Offers our encoders to the host; the caller sees to it that this happens once."""
+    setattr(host_backbones, DOOR, dispatch(getattr(host_backbones, DOOR)))
+    BaseMethod._SUPPORTED_ENCODERS = EncoderNames([*HOST_ENCODERS, *STUDENTS, *TEACHERS])
+    BaseMethod.__init__ = through_the_door(BaseMethod.__init__)

@@ -1,0 +1,33 @@
+"""The callbacks that the plug-in has for trainers of the classic host's Lightning."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+
+from solo_rekd.hosts.classic.run import ClassicRun
+from solo_rekd.hosts.shared.last_accuracy import LastAccuracyHooks
+from solo_rekd.hosts.shared.method import Distilled
+from solo_rekd.hosts.shared.online_knn import OnlineKnnHooks
+from solo_rekd.hosts.shared.refused import RemoveRefused
+
+
+class OnlineKnn(OnlineKnnHooks, pl.Callback):
+    """The online kNN of `online_knn.py`, as a callback of this host's Lightning."""
+
+
+class LastAccuracy(LastAccuracyHooks, pl.Callback):
+    """What `last_accuracy.py` keeps of a linear evaluation, for the command."""
+
+
+def is_ours(model: Any) -> bool:
+    """Whether a model that is trained has a method or an encoder of the plug-in."""
+    return isinstance(model, Distilled) or "plugin_encoder" in getattr(model, "backbone_args", ())
+
+
+class RemoveRefusedRun(RemoveRefused, pl.Callback):
+    """Removes what a refused run has written, in a trainer of this host."""
+
+
+def callbacks() -> list[pl.Callback]:
+    """What the plug-in adds to every trainer of this host; each acts on runs of ours alone."""
+    return [ClassicRun(), OnlineKnn(is_ours), RemoveRefusedRun()]

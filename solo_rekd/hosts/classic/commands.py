@@ -1,0 +1,397 @@
+"""The classic host's jobs as functions: its wheel has the parts but not the scripts.
+
+Each takes the host's flags as a list of strings, builds what the host's script builds, from the
+host's own parts, and returns the figures it reports.
+"""
+
+import argparse
+import functools
+import os
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import pytorch_lightning as pl
+from solo.args import dataset, setup, utils
+from solo.methods import METHODS
+from solo.methods.base import BaseMethod
+from solo.methods.linear import LinearModel
+from solo.utils.auto_resumer import AutoResumer
+from solo.utils.checkpointer import Checkpointer
+
+from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.evaluation.knn import weighted_knn
+from solo_rekd.hosts.classic import arguments, backbones
+from solo_rekd.hosts.classic.callbacks import LastAccuracy, OnlineKnn
+from solo_rekd.hosts.classic.features import Features, extract_features
+from solo_rekd.hosts.classic.help import own_flags
+from solo_rekd.hosts.classic.images import read_images
+from solo_rekd.hosts.classic.loaders import (
+    DataOrder,
+    classification_loaders,
+    pretrain_loader,
+    validation_loader,
+    with_dali,
+)
+from solo_rekd.hosts.classic.progress import BatchCount, History, ShareDone, TotalProgress
+from solo_rekd.hosts.classic.run import ClassicRun, note_run
+from solo_rekd.hosts.shared.checks import (
+    refuse_missing_gpu,
+    refuse_no_training,
+    refuse_unwritable,
+    refuse_wandb,
+)
+from solo_rekd.hosts.shared.evaluation import FOLDERS, refuse_folders
+from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE, LIMITS, Limits
+from solo_rekd.hosts.shared.method import refuse_empty_epoch, refuse_other_method
+from solo_rekd.hosts.shared.mistakes import as_mistake
+from solo_rekd.hosts.shared.run_record import KEY
+from solo_rekd.utils.errors import OneLineParser, UserError, refuse, refuse_beyond
+
+MISPLACED = (FileNotFoundError, NotADirectoryError, PermissionError)
+SEEDS = 2**32  # how many there are
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@contextmanager
+def command_line(argv: list[str]) -> Iterator[None]:
+    """Lets the host's parsers, which read sys.argv, see `argv`, and complain in one line."""
+    kept, complain = sys.argv, argparse.ArgumentParser.error
+    sys.argv = [kept[0], *argv]
+    argparse.ArgumentParser.error = OneLineParser.error  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        sys.argv = kept
+        argparse.ArgumentParser.error = complain  # type: ignore[method-assign]
+
+
+def flag(argv: list[str], name: str) -> str | None:
+    """The value of one flag in `argv`, which is read before the host's parser knows its flags."""
+    parser = OneLineParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(f"--{name}")
+    return getattr(parser.parse_known_args(argv)[0], name)
+
+
+def refuse_numbers(argv: list[str], limits: Limits) -> None:
+    """Raises a UserError for a number in `argv` that is beyond its flag's limits."""
+    parser = OneLineParser(add_help=False, allow_abbrev=False)
+    for name in limits:
+        parser.add_argument(f"--{name}", nargs="+", default=())
+    for name, texts in vars(parser.parse_known_args(argv)[0]).items():
+        for text in texts:
+            with suppress(ValueError):  # of what is no number, which the host's parser says
+                refuse_beyond(name, number(text), *limits[name])
+
+
+def number(text: str) -> float:
+    """Reads a number, whole where it is written so."""
+    return int(text) if text.lstrip("+-").isdecimal() else float(text)
+
+
+def mistakes_in_one_line(job: Callable[P, T]) -> Callable[P, T]:
+    """Makes a UserError of a failure inside the host that is the user's mistake."""
+
+    @functools.wraps(job)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return job(*args, **kwargs)
+        except UserError:
+            raise
+        except Exception as error:
+            # a folder where a run's own file belongs, a full disk: no setting of the user's
+            own = isinstance(error, OSError) and not isinstance(error, MISPLACED)
+            mistake = None if own else as_mistake(error)
+            if mistake is None:
+                raise
+            raise mistake from error
+
+    return run
+
+
+def refuse_mistakes(args: Namespace) -> None:
+    """Raises a UserError for a setting that would stop a run with a traceback, or late."""
+    refuse_missing_gpu("accelerator", getattr(args, "accelerator", None))
+    refuse_no_training("limit_train_batches", getattr(args, "limit_train_batches", None))
+    refuse_wandb(getattr(args, "wandb", False))
+    if getattr(args, "save_checkpoint", False):
+        refuse_unwritable("checkpoint_dir", args.checkpoint_dir)
+    if args.dataset in FOLDERS and not getattr(args, "no_labels", False):
+        names = {name: getattr(args, name) for name in ("train_dir", "val_dir")}
+        refuse_folders(
+            {name: str(Path(args.data_dir) / folder) for name, folder in names.items() if folder}
+        )
+
+
+def parse(
+    argv: list[str], host_parser: Callable[[], Namespace], limits: Limits = LIMITS
+) -> Namespace:
+    """Parses the host's flags, numbers within `limits`, and ours that it lacks (`own_flags`)."""
+    own = own_flags()
+    ours, rest = own.parse_known_args(argv)
+    if {"-h", "--help"} & set(rest):
+        print(own.format_help())  # the host's parser shows its own, and exits
+    if ours.seed not in range(SEEDS):
+        raise refuse("seed", ours.seed, f"a whole number from 0 to {SEEDS - 1}")
+    if flag(argv, "dataset") == "custom" and flag(argv, "train_dir") is None:
+        raise UserError("--dataset custom needs --train_dir, a folder of --data_dir")
+    refuse_numbers(rest, limits)
+    with command_line(rest):
+        args = host_parser()
+    args.seed = ours.seed
+    refuse_mistakes(args)
+    trained = arguments.fill_in_training(args, argv)
+    read_images(True, args)
+    backbones.choose_stem(args, trained if ours.stem == "auto" else ours.stem)
+    arguments.honour_crop_size(args)
+    return args
+
+
+@mistakes_in_one_line
+def parse_pretrain(argv: list[str]) -> Namespace:
+    """Parses the flags of `pretrain`.
+
+    Raises:
+        UserError: a flag is unknown, or its value is not allowed.
+    """
+    method, names = flag(argv, "method"), sorted(set(METHODS) - {"base", "linear"})
+    if method not in names:
+        raise refuse("method", method, names)
+    args = parse(argv, setup.parse_args_pretrain)
+    if KEY not in vars(args):
+        note_run(args)
+    return args
+
+
+def make_trainer(args: Namespace, title: str, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """The host's trainer, with one progress bar over the whole run."""
+    logger = None
+    if args.wandb:
+        logger = pl.loggers.WandbLogger(
+            name=args.name, project=args.project, entity=args.entity, offline=args.offline
+        )
+        logger.log_hyperparams(args)
+        callbacks.append(pl.callbacks.LearningRateMonitor(logging_interval="epoch"))
+    if args.enable_progress_bar:
+        callbacks.append(TotalProgress(title))
+    trainer = pl.Trainer.from_argparse_args(
+        args,
+        logger=logger,
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        terminate_on_nan=True,
+    )
+    for callback in trainer.callbacks:
+        if isinstance(callback, ClassicRun):
+            callback.args = args
+    return trainer
+
+
+def resume_from(args: Namespace) -> str | None:
+    """The checkpoint to go on from: the one given, or with `--auto_resume` the newest that fits.
+
+    Raises:
+        UserError: it cannot be read, or is of another method.
+    """
+    path = args.resume_from_checkpoint
+    if path is None and args.auto_resume:
+        folder = os.path.join(args.checkpoint_dir, args.method)
+        path = AutoResumer(folder, max_hours=args.auto_resumer_max_hours).find_checkpoint(args)
+    if path is None:
+        return None
+    checkpoint, _ = read_checkpoint(path)
+    refuse_other_method(checkpoint, args.method)
+    return str(path)
+
+
+def fit(trainer: pl.Trainer, model: Any, train_loader: Any, val_loader: Any) -> None:
+    """Trains, or raises what stopped the training.
+
+    Raises:
+        UserError: the images do not fill one batch.
+    """
+    trainer.fit(model, train_loader, val_loader)
+    if trainer.interrupted:
+        raise KeyboardInterrupt  # Lightning catches it and returns as from a whole training
+    refuse_empty_epoch(model)
+
+
+@mistakes_in_one_line
+def pretrain(
+    argv: list[str],
+    history: Path | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> dict[str, Any]:
+    """Pretrains: the host's `main_pretrain.py`, its images in an order of the seed alone.
+
+    Args:
+        argv: the flags of the host's script, and `own_flags`.
+        history: a file that gets a line an epoch: see `History`.
+        progress: takes the share of all steps done, in [0, 1], after every step.
+
+    Returns:
+        seconds, images_per_second, the checkpoint's path (None without `--save_checkpoint`), and
+        the last value of every logged metric.
+
+    Raises:
+        UserError: a setting is not allowed, or the training diverged.
+    """
+    args = parse_pretrain(argv)
+    pl.seed_everything(args.seed)
+    model = with_dali(args, METHODS[args.method], "PretrainABC")(**vars(args))
+    counter = BatchCount()
+    order = DataOrder(args.seed)
+    callbacks: list[pl.Callback] = [counter, order, OnlineKnn(lambda model: True)]
+    if progress:
+        callbacks.append(ShareDone(progress))
+    if history:
+        callbacks.append(History(history))  # before the checkpoint: no epoch is saved without it
+    checkpointer = None
+    if args.save_checkpoint:
+        checkpointer = Checkpointer(
+            args,
+            logdir=os.path.join(args.checkpoint_dir, args.method),
+            frequency=args.checkpoint_frequency,
+        )
+        callbacks.append(checkpointer)
+    args.resume_from_checkpoint = resume_from(args)
+    trainer = make_trainer(args, f"{args.method} {args.encoder}", callbacks)
+    train_loader = None if args.dali else order.rule(pretrain_loader(args))
+
+    started = time.perf_counter()
+    fit(trainer, model, train_loader, validation_loader(args))
+    seconds = time.perf_counter() - started
+    # without an epoch to go the host's has saved none
+    saved = getattr(checkpointer, "last_ckpt", args.resume_from_checkpoint)
+    return {
+        "seconds": seconds,
+        "images_per_second": counter.batches * args.batch_size * trainer.world_size / seconds,
+        "checkpoint": str(saved) if checkpointer and saved else None,
+        "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+    }
+
+
+@mistakes_in_one_line
+def linear(argv: list[str], progress: Callable[[float], None] | None = None) -> dict[str, Any]:
+    """Evaluates a checkpoint by a linear classifier on its frozen features: `main_linear.py`.
+
+    Args:
+        argv: the flags of the host's script, and `own_flags`.
+        progress: takes the share of all steps done, in [0, 1], after every step.
+
+    Returns:
+        top1 and top5 in percent on the validation images, of the last epoch, and the protocol,
+        which says where they are of another epoch or of fewer images.
+
+    Raises:
+        UserError: the checkpoint cannot be read or lacks weights of the encoder, the training
+            diverged, or nothing was judged.
+    """
+    # the host's bare parser: what the plug-in wraps it in is for the host's script
+    args = arguments.complete_linear(parse(argv, setup.parse_args_linear.__wrapped__))
+    note_run(args)
+    pl.seed_everything(args.seed)
+    backbone = arguments.load_encoder(args)
+    model = with_dali(args, LinearModel, "ClassificationABC")(backbone, **vars(args))
+    last = LastAccuracy()
+    callbacks: list[pl.Callback] = [last, *([ShareDone(progress)] if progress else [])]
+    if args.save_checkpoint:
+        folder = os.path.join(args.checkpoint_dir, "linear")
+        callbacks.append(Checkpointer(args, logdir=folder, frequency=args.checkpoint_frequency))
+    trainer = make_trainer(args, "linear evaluation", callbacks)
+    train_loader, val_loader = classification_loaders(args)
+    # the host validates without DALI
+    fit(trainer, model, None if args.dali else train_loader, val_loader)
+    top1, top5 = last.top()
+    return {
+        "top1": top1,
+        "top5": top5,
+        "protocol": (
+            f"linear classifier on frozen features, {last.epochs(args.max_epochs)}, "
+            f"{args.optimizer} lr {args.lr:g}, batch {args.batch_size}, random resized crops of "
+            f"{args.crop_size[0]} px, {last.when(trainer)}"
+        ),
+    }
+
+
+@mistakes_in_one_line
+def features(
+    argv: list[str], progress: Callable[[float], None] = lambda share: None
+) -> dict[str, Features]:
+    """Extracts the features that `knn` classifies, for it and for other evaluations.
+
+    Args:
+        argv: the flags of `knn`.
+        progress: takes the share done, in [0, 1], after every batch.
+
+    Returns:
+        The features of `train` and `val`.
+
+    Raises:
+        UserError: the checkpoint cannot be read or lacks weights of the encoder.
+    """
+    return extract_features(parse(argv, parse_knn, KNN_LIMITS), progress)
+
+
+def knn(argv: list[str], splits: dict[str, Features] | None = None) -> dict[str, Any]:
+    """Evaluates a checkpoint by weighted kNN on its frozen features (arXiv 1805.01978).
+
+    Args:
+        argv: the data flags of linear evaluation, `own_flags`, `--k` and `--temperature`.
+        splits: what `features` makes of the same flags, where that is done already.
+
+    Returns:
+        top1 and top5 in percent on the validation images, k, temperature, and the protocol.
+
+    Raises:
+        UserError: the checkpoint cannot be read or lacks weights of the encoder.
+    """
+    train, val = (splits or features(argv)).values()
+    args = parse(argv, parse_knn, KNN_LIMITS)
+    k = min(args.k, len(train.labels))
+    top1, top5 = weighted_knn(
+        train.features, train.labels, val.features, val.labels, k, args.temperature
+    )
+    return {
+        "top1": top1,
+        "top5": top5,
+        "k": k,
+        "temperature": args.temperature,
+        "protocol": (
+            f"weighted kNN, cosine, k {k}, temperature {args.temperature:g}, "
+            f"{args.crop_size[0]} px, without augmentation"
+        ),
+    }
+
+
+def parse_knn() -> Namespace:
+    """Parses the flags of `knn`, the data flags being the host's."""
+    parser = argparse.ArgumentParser(prog="solo-rekd knn")
+    parser.add_argument("--pretrained_feature_extractor", required=True, help="the checkpoint")
+    parser.add_argument("--encoder", choices=BaseMethod._SUPPORTED_ENCODERS, required=True)
+    parser.add_argument("--k", type=int, default=KNN_K, help="neighbours. Default: %(default)s")
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=KNN_TEMPERATURE,
+        help="of the votes. Default: %(default)s",
+    )
+    parser.add_argument("--batch_size", type=int, default=256)
+    parser.add_argument("--num_workers", type=int, default=4)
+    dataset.dataset_args(parser)
+    dataset.linear_augmentations_args(parser)
+    dataset.custom_dataset_args(parser)
+    args = parser.parse_args()
+    # what the host's set-up of linear evaluation reads besides
+    args.optimizer, args.gpus, args.patch_size = "sgd", "0", 16
+    arguments.fix_side(args)
+    utils.additional_setup_linear(args)
+    return args

@@ -1,0 +1,102 @@
+"""A run of the classic host: what its checkpoints record of it, and which run may resume it."""
+
+import functools
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from solo.utils.auto_resumer import AutoResumer
+from solo.utils.checkpointer import Checkpointer
+
+from solo_rekd.hosts.classic import help
+from solo_rekd.hosts.classic.loaders import pretrain_images
+from solo_rekd.hosts.shared.evaluation import FOLDERS
+from solo_rekd.hosts.shared.resume import Rule, find_resumable
+from solo_rekd.hosts.shared.run_callback import RunCallback, WholeCheckpoints
+from solo_rekd.hosts.shared.run_record import KEY
+from solo_rekd.images.fingerprint import fingerprint
+from solo_rekd.utils.files import sha256
+
+# what the host's own script does, without a flag for it
+HOSTS_OWN = {"seed": help.HOST_SEED, "stem": "auto"}
+# what decides nothing of a training: places, how it is watched and saved, and on which devices;
+# images and weights are compared by their content, the devices by their number
+IGNORED = tuple(
+    "data_dir train_dir val_dir num_workers bag_cache "
+    "teacher_checkpoint pretrained_feature_extractor "
+    "save_checkpoint checkpoint_dir checkpoint_frequency resume_from_checkpoint "
+    "auto_resume auto_resumer_max_hours default_root_dir "
+    "auto_umap auto_umap_dir auto_umap_frequency wandb offline logger enable_checkpointing "
+    "enable_progress_bar enable_model_summary log_every_n_steps profiler debug_augmentations "
+    "num_sanity_val_steps check_val_every_n_epoch val_check_interval limit_val_batches "
+    "limit_test_batches limit_predict_batches knn_eval knn_k "
+    "accelerator strategy devices gpus num_nodes num_processes auto_select_gpus "
+    "benchmark detect_anomaly move_metrics_to_cpu inference_mode dali_device".split()
+)
+
+
+WEIGHTS = ("teacher_checkpoint", "pretrained_feature_extractor")
+RULE = Rule(IGNORED, HOSTS_OWN)
+
+
+class WholeFiles(WholeCheckpoints, TorchCheckpointIO):
+    """Lightning's own way with checkpoints, whole or not at all."""
+
+
+class ClassicRun(RunCallback, pl.Callback):
+    """See `RunCallback`.
+
+    Attributes:
+        args: the parsed arguments; our commands give them, the host's script has them in its
+            callback that saves checkpoints.
+    """
+
+    checkpointer_class = Checkpointer
+    checkpoints_class = WholeFiles
+    rule = RULE
+    args: Namespace | None = None
+
+    def run_settings(self, trainer: pl.Trainer, module: Any) -> Mapping[str, Any] | None:
+        """The parsed arguments by name, where the plug-in noted the run in them."""
+        args = self.args or getattr(self.checkpointer(trainer), "args", None)
+        return vars(args) if args is not None and KEY in vars(args) else None
+
+
+def note_run(args: Namespace) -> None:
+    """Notes in the parsed arguments that this run is ours, and what its flags do not tell of it.
+
+    Args:
+        args: of pretraining or of linear evaluation. Images and weights are looked at where a
+            checkpoint is to record them.
+    """
+    noted: dict[str, Any] = {
+        "devices": str(args.devices),
+        "gpus": len(args.gpus),
+        "nodes": args.num_nodes,
+    }
+    told = vars(args)
+    if told["save_checkpoint"] or told.get("auto_resume") or told["resume_from_checkpoint"]:
+        if args.dataset in FOLDERS:  # the others are the same everywhere
+            noted["images"] = fingerprint(pretrain_images(args, None))
+        for name in WEIGHTS:
+            if told.get(name):
+                with suppress(OSError):  # what cannot be read is refused by who loads it
+                    noted[name] = sha256(told[name])
+    told[KEY] = noted
+
+
+def same_run_only(find: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes `--auto_resume` of a run of ours take none but the same run: see `find_resumable`."""
+
+    @functools.wraps(find)
+    def find_checkpoint(self: AutoResumer, args: Namespace) -> Path | None:
+        if KEY not in vars(args):
+            return find(self, args)
+        hours = self.max_hours.total_seconds() / 3600
+        return find_resumable(Path(self.checkpoint_dir), hours, vars(args), RULE)
+
+    return find_checkpoint

@@ -1,0 +1,73 @@
+"""The callbacks that the plug-in has for trainers of the current host's Lightning."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+from solo.methods.linear import LinearModel
+
+from solo_rekd.hosts.current import backbones
+from solo_rekd.hosts.current.evaluation import has_dali
+from solo_rekd.hosts.current.run import CurrentRun
+from solo_rekd.hosts.shared.last_accuracy import LastAccuracyHooks
+from solo_rekd.hosts.shared.method import Distilled, refuse_empty_epoch
+from solo_rekd.hosts.shared.online_knn import OnlineKnnHooks
+from solo_rekd.hosts.shared.refused import RemoveRefused
+
+
+class OnlineKnn(OnlineKnnHooks, pl.Callback):
+    """The online kNN of `online_knn.py`, as a callback of this host's Lightning."""
+
+
+class LinearAccuracy(LastAccuracyHooks, pl.Callback):
+    """Prints what a linear evaluation came to, which the host only logs."""
+
+    def acts_on(self, pl_module: Any) -> bool:
+        """Whether it is the host's linear evaluation."""
+        return isinstance(pl_module, LinearModel)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Prints the accuracy with its protocol, once."""
+        if not self.acts_on(pl_module) or not trainer.is_global_zero or self.accuracy is None:
+            return
+        kind = (
+            "fine-tuned backbone" if pl_module.finetune else "linear classifier on frozen features"
+        )
+        top1, top5 = self.accuracy
+        print(
+            f"linear top-1 {top1:.2f}, top-5 {top5:.2f} ({kind}, "
+            f"{self.epochs(pl_module.max_epochs)}, {pl_module.optimizer} lr {pl_module.lr:g}, "
+            f"batch {pl_module.batch_size}, {self.side} px, {self.when(trainer)})"
+        )
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Refuses an evaluation that trained or judged nothing."""
+        if self.acts_on(pl_module):
+            refuse_empty_epoch(pl_module)
+            self.top()
+
+
+def is_ours(model: Any) -> bool:
+    """Whether a model that is trained has a method or a backbone of the plug-in."""
+    backbone = getattr(model, "backbone_name", None)
+    return isinstance(model, Distilled) or (
+        isinstance(backbone, str) and backbones.is_ours(backbone)
+    )
+
+
+class RemoveRefusedRun(RemoveRefused, pl.Callback):
+    """Removes what a refused run has written, in a trainer of this host."""
+
+
+def callbacks() -> list[pl.Callback]:
+    """What the plug-in adds to every trainer of this host; each acts on runs of ours alone."""
+    ours: list[pl.Callback] = [
+        CurrentRun(),
+        OnlineKnn(is_ours),
+        LinearAccuracy(),
+        RemoveRefusedRun(),
+    ]
+    if has_dali():
+        from solo_rekd.hosts.current import dali
+
+        ours.append(dali.WithoutValidation())
+    return ours

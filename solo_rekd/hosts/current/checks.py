@@ -1,0 +1,120 @@
+"""Checks of the current host's configuration, of what would stop its run later with a traceback."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig
+from solo.args import pretrain
+from solo.methods.base import BaseMethod
+from solo.utils.misc import omegaconf_select
+
+from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.hosts.current.backbones import is_ours
+from solo_rekd.hosts.shared.checks import (
+    refuse_missing_gpu,
+    refuse_no_training,
+    refuse_size,
+    refuse_unwritable,
+    refuse_wandb,
+)
+from solo_rekd.hosts.shared.evaluation import FOLDERS
+from solo_rekd.objectives import OBJECTIVES
+from solo_rekd.utils.errors import UserError, nearest_first, refuse
+
+GROUPS = ("data", "backbone", "optimizer", "scheduler")
+SETTINGS = (
+    *("data.dataset", "backbone.name", "optimizer.name", "optimizer.batch_size", "optimizer.lr"),
+    *("scheduler.name", "max_epochs"),
+)
+OPTIONAL_GROUPS = (
+    *("method_kwargs", "momentum", "knn_eval", "dali", "wandb", "performance"),
+    *("auto_resume", "checkpoint", "auto_umap"),
+)
+FORMATS = ("image_folder", "dali", "h5")
+IN_H5 = ("imagenet", "imagenet100")
+
+
+def refuse_incomplete(cfg: DictConfig) -> None:
+    """Raises a UserError where a group of settings, or one that every run needs, is missing."""
+    for key in (*GROUPS, *(name for name in OPTIONAL_GROUPS if name in cfg)):
+        if not isinstance(cfg.get(key), DictConfig):
+            raise refuse(key, cfg.get(key), "a group of settings, as the recipes have it")
+    for key in SETTINGS:
+        if omegaconf_select(cfg, key) is None:
+            raise UserError(f"{key} is missing: give {key}=VALUE")
+    datasets = sorted({*pretrain._N_CLASSES_PER_DATASET, *FOLDERS})
+    if is_our_run(cfg) and cfg.data.dataset not in datasets:
+        raise refuse("data.dataset", cfg.data.dataset, nearest_first(cfg.data.dataset, datasets))
+
+
+def refuse_augmentations(cfg: DictConfig) -> None:
+    """Raises a UserError where the views of a pretraining are not described."""
+    views = cfg.get("augmentations")
+    if not isinstance(views, ListConfig) or not views:
+        raise refuse("augmentations", views, "a list of views, as the recipes have it")
+    for index, view in enumerate(views):
+        for key in ("crop_size", "num_crops"):
+            value = view.get(key) if isinstance(view, DictConfig) else None
+            if not isinstance(value, int) or value < 1:
+                raise refuse(f"augmentations.{index}.{key}", value, "a whole number from 1")
+
+
+def is_our_run(cfg: Any) -> bool:
+    """Whether a run has a method, a backbone or a pretraining of the plug-in; None is none."""
+    if cfg is None:
+        return False
+    names = (omegaconf_select(cfg, key) for key in ("method", "pretrain_method"))
+    backbone = omegaconf_select(cfg, "backbone.name")
+    return any(name in OBJECTIVES for name in names) or (
+        isinstance(backbone, str) and is_ours(backbone)
+    )
+
+
+def refuse_mistakes(cfg: DictConfig, side: int) -> None:
+    """Raises a UserError for a setting of a run of ours that would stop it with a traceback.
+
+    Args:
+        cfg: of one of the host's scripts, complete.
+        side: of the images, in px.
+    """
+    refuse_missing_gpu("accelerator", cfg.get("accelerator"))
+    refuse_wandb(omegaconf_select(cfg, "wandb.enabled", False))
+    if omegaconf_select(cfg, "checkpoint.enabled", False):
+        refuse_unwritable("checkpoint.dir", cfg.checkpoint.dir)
+    seed = cfg.get("seed")
+    if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2**32):
+        raise refuse("seed", seed, f"a whole number from 0 to {2**32 - 1}")
+    refuse_format(cfg.data)
+    refuse_no_training("limit_train_batches", cfg.get("limit_train_batches"))
+    fraction = cfg.data.get("fraction")
+    if fraction is not None and not (fraction == -1 or 0 < fraction < 1):
+        raise refuse("data.fraction", fraction, "-1 for all images, or a share between 0 and 1")
+    if cfg.get("resume_from_checkpoint") is not None:
+        read_checkpoint(cfg.resume_from_checkpoint)
+    name = cfg.backbone.name
+    kwargs = omegaconf_select(cfg, "backbone.kwargs", {})
+    method = cfg.get("method") or cfg.get("pretrain_method")
+    refuse_size("crop_size", side, name, lambda: BaseMethod._BACKBONES[name](method, **kwargs))
+
+
+def refuse_format(data: DictConfig) -> None:
+    """Raises a UserError where the images are not in the format that `data.format` says."""
+    kind = data.get("format", "image_folder")
+    if kind not in FORMATS:
+        raise refuse("data.format", kind, FORMATS)
+    if kind != "h5":
+        return
+    if data.dataset not in IN_H5:
+        allowed = (
+            f"image_folder or dali, for the host reads h5 with data.dataset={' or '.join(IN_H5)}"
+        )
+        raise refuse("data.format", kind, allowed)
+    if importlib.util.find_spec("h5py") is None:
+        raise UserError("data.format='h5' needs h5py: pip install h5py, or give image_folder")
+    import h5py
+
+    for key in ("train_path", "val_path"):
+        path = data.get(key)
+        if path is not None and not (Path(path).is_file() and h5py.is_hdf5(path)):
+            raise refuse(f"data.{key}", str(path), "an HDF5 file, with data.format=h5")

@@ -1,0 +1,63 @@
+"""Evaluation on an image folder as the student was trained: size, mean and deviation.
+
+The host fixes 224 px and ImageNet's mean and deviation for evaluation, also in the validation of a
+pretraining run at 32 px, and reads `data.augmentations` without using it.
+"""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from solo.args import pretrain
+from solo.data import classification_dataloader
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from solo_rekd.hosts.current.checks import is_our_run
+from solo_rekd.hosts.shared.evaluation import FIXED_SIDES, before_crop, evaluation_pipeline
+from solo_rekd.hosts.shared.run_record import read_settings
+
+DEFAULTS = {"crop_size": 224, "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
+
+
+def has_dali() -> bool:
+    """Whether the host could import its DALI loaders."""
+    return pretrain._dali_available
+
+
+def read_run(checkpoint: Path) -> DictConfig | None:
+    """Reads the configuration of the pretraining that wrote a checkpoint; None without one."""
+    run = read_settings(checkpoint)
+    return OmegaConf.create(run) if run and "augmentations" in run else None
+
+
+def trained_view(run: DictConfig | None) -> Mapping[str, Any]:
+    """The augmentation of a run's first view, if the run has to do with the plug-in."""
+    return run.augmentations[0] if run is not None and is_our_run(run) else {}
+
+
+def evaluate_at(dataset: str, given: Mapping[str, Any], trained: Mapping[str, Any]) -> int:
+    """Sets the transforms of evaluation.
+
+    Args:
+        dataset: name of the data set; all but `custom` keep the host's transforms.
+        given: `crop_size` in px, `mean` and `std` in [0, 1], as far as the user gave them.
+        trained: the same of the pretraining run, as far as known: used where not given.
+
+    Returns:
+        The side of the images in px.
+    """
+    if dataset in FIXED_SIDES:
+        return FIXED_SIDES[dataset]
+    side, mean, std = (
+        given.get(key, trained.get(key, default)) for key, default in DEFAULTS.items()
+    )
+    classification_dataloader.build_custom_pipeline = functools.partial(
+        evaluation_pipeline, side, mean, std
+    )
+    if has_dali():
+        from solo_rekd.hosts.current import dali
+
+        dali.evaluate_at(side, before_crop(side), mean, std)
+    return side

@@ -1,0 +1,160 @@
+"""What the current host extracts features with in `main_knn.py` and `main_umap.py`, for our runs.
+
+Both scripts load a checkpoint without looking at what matched, and leave the model on the device
+on which it was trained; `main_knn.py` takes its training images from a loader that shuffles them
+and drops the last batch.
+"""
+
+import atexit
+import functools
+import json
+import shutil
+import tempfile
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from solo.args import umap
+from solo.data import classification_dataloader, pretrain_dataloader
+from solo.methods import METHODS
+from torch.utils.data import DataLoader, Dataset
+
+from solo_rekd.checkpoints import read_checkpoint
+from solo_rekd.checkpoints.fit import load_backbone
+from solo_rekd.hosts.current.checks import is_our_run
+from solo_rekd.hosts.current.evaluation import evaluate_at, read_run, trained_view
+from solo_rekd.hosts.shared import data_sets
+from solo_rekd.hosts.shared.method import refuse_other_method
+from solo_rekd.hosts.shared.saved import ENDING, newest_whole
+from solo_rekd.utils.errors import UserError
+
+
+class Loaders:
+    """The host's `prepare_dataloaders`, which `main_knn.py` binds before it reads its arguments.
+
+    Args:
+        host: the host's own.
+
+    Attributes:
+        in_order: whether the training images come as the validation images do: in their order, and
+            all of them.
+    """
+
+    def __init__(self, host: Callable[..., tuple[DataLoader, DataLoader]]) -> None:
+        self.host = host
+        self.in_order = False
+
+    def __call__(
+        self, train_dataset: Dataset, val_dataset: Dataset, *args: Any, **kwargs: Any
+    ) -> tuple[DataLoader, DataLoader]:
+        """Makes the loaders of both splits, see the host."""
+        if not self.in_order:
+            return self.host(train_dataset, val_dataset, *args, **kwargs)
+        # of the host's two loaders the second does it right
+        train, val = (
+            self.host(train_dataset, split, *args, **kwargs)[1]
+            for split in (train_dataset, val_dataset)
+        )
+        return train, val
+
+
+def load_whole(method: Any, path: str | Path, cfg: DictConfig, **host: Any) -> Any:
+    """Builds a run's model and gives it every weight of its checkpoint, on the GPU if there is one.
+
+    Args:
+        method: the class of the run's method.
+        path: the checkpoint.
+        cfg: the run's settings.
+        host: what else the script gives to Lightning's `load_from_checkpoint`.
+
+    Raises:
+        UserError: the checkpoint cannot be read, or does not hold exactly the model's tensors.
+    """
+    checkpoint, _ = read_checkpoint(path)
+    try:
+        refuse_other_method(checkpoint, cfg.method, "judge")
+        model = method(cfg)
+        load_backbone(
+            model,
+            checkpoint.get("state_dict", {}),
+            f"{cfg.method} with {cfg.backbone.name}, which args.json tells,",
+            translate=False,
+        )
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def judge_newest(args: Namespace) -> DictConfig | None:
+    """Makes a script judge the newest whole checkpoint of a run of ours, and names it.
+
+    Args:
+        args: of the script; `pretrained_checkpoint_dir` is changed in place.
+
+    Returns:
+        The settings of the run; None where the folder is not of a pretraining.
+    """
+    folder = args.pretrained_checkpoint_dir
+    chosen = newest_whole(Path(folder).glob(f"*{ENDING}")) if folder else None
+    run = read_run(chosen) if chosen else None
+    ours = is_our_run(run)
+    data_sets.choose(ours, pretrain_dataloader, classification_dataloader)
+    if chosen is not None and run is not None and ours:
+        args.pretrained_checkpoint_dir = hand_over(chosen, run)
+        judge_whole(run)
+        print(f"the checkpoint that is judged: {chosen}")
+    return run
+
+
+def hand_over(checkpoint: Path, run: DictConfig) -> str:
+    """Makes a folder of one checkpoint and its settings, as the script expects them.
+
+    The script takes any of several checkpoints, and knows no settings but those of `args.json`.
+
+    Args:
+        checkpoint: the one to judge.
+        run: its settings.
+
+    Returns:
+        The folder, which is removed when this process ends.
+    """
+    folder = tempfile.mkdtemp(prefix="solo-rekd-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (Path(folder) / checkpoint.name).symlink_to(checkpoint.absolute())
+    settings = OmegaConf.to_container(run, resolve=True)
+    (Path(folder) / "args.json").write_text(json.dumps(settings))
+    return folder
+
+
+def judge_whole(run: DictConfig) -> None:
+    """Prepares this process, a script of the host that judges `run`, a run of ours."""
+    loaders = classification_dataloader.prepare_dataloaders
+    if isinstance(loaders, Loaders):
+        loaders.in_order = True
+    method = METHODS[run.method]
+    load = staticmethod(functools.partial(load_whole, method))
+    METHODS[run.method] = type(method.__name__, (method,), {"load_from_checkpoint": load})
+
+
+def finish_umap(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
+    """Wraps the host's parser of `main_umap.py`."""
+
+    @functools.wraps(parse)
+    def parse_umap() -> Namespace:
+        args = parse()
+        run = judge_newest(args)
+        if run is not None and is_our_run(run):
+            evaluate_at(args.dataset, {}, trained_view(run))
+        return args
+
+    return parse_umap
+
+
+def apply() -> None:
+    """Goes in; the caller sees to it that this happens once."""
+    loaders: Any = classification_dataloader
+    loaders.prepare_dataloaders = Loaders(loaders.prepare_dataloaders)
+    umap.parse_args_umap = finish_umap(umap.parse_args_umap)

@@ -1,0 +1,26 @@
+"""How a run of ours reads its images in the current host, and how many classes they have."""
+
+from pathlib import Path
+from types import ModuleType
+
+from omegaconf import DictConfig
+from solo.data import classification_dataloader, pretrain_dataloader
+
+from solo_rekd.hosts.shared import data_sets
+from solo_rekd.images.files import list_classes
+
+
+def read_images(ours: bool, arguments: ModuleType, data: DictConfig) -> None:
+    """Prepares the host for the images of a run.
+
+    Args:
+        ours: whether the run has to do with the plug-in.
+        arguments: the host's module that reads the script's configuration.
+        data: the section `data` of that configuration.
+    """
+    data_sets.choose(ours, pretrain_dataloader, classification_dataloader)
+    # the host counts every folder of a data set that is not in this table, hidden ones too
+    known = arguments._N_CLASSES_PER_DATASET
+    known.pop("custom", None)
+    if ours and data.dataset == "custom" and Path(data.train_path).is_dir():
+        known["custom"] = max(1, len(list_classes(data.train_path)))

@@ -1,0 +1,219 @@
+"""What the plug-in checks and adds between the current host's configuration and its run.
+
+The scripts bind the host's `parse_cfg` before Hydra finds the plug-in, but that function looks
+`add_and_assert_dataset_cfg` up in its own module whenever it runs: that is the door.
+"""
+
+import functools
+import logging
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from solo.args import linear, pretrain
+from solo.methods import METHODS
+from solo.methods.base import BaseMethod
+from solo.methods.linear import LinearModel
+from solo.utils.misc import omegaconf_select
+from torch import nn
+
+from solo_rekd.backbones import build_backbone, refuse_unknown
+from solo_rekd.checkpoints.formats import CURRENT_HOST
+from solo_rekd.checkpoints.student import load_student
+from solo_rekd.hosts.current.backbones import is_ours
+from solo_rekd.hosts.current.checks import (
+    is_our_run,
+    refuse_augmentations,
+    refuse_incomplete,
+    refuse_mistakes,
+)
+from solo_rekd.hosts.current.evaluation import evaluate_at, read_run, trained_view
+from solo_rekd.hosts.current.images import read_images
+from solo_rekd.hosts.current.machine import fit_devices
+from solo_rekd.hosts.current.run import note_run
+from solo_rekd.hosts.shared.evaluation import FOLDERS, needs_size, refuse_folders
+from solo_rekd.hosts.shared.limits import LIMITS
+from solo_rekd.objectives import OBJECTIVES
+from solo_rekd.utils.errors import UserError, refuse, refuse_beyond
+
+_log = logging.getLogger("solo_rekd")
+
+CIFAR = ("cifar10", "cifar100")
+SCHEDULERS = ("warmup_cosine", "step", "none")  # of a pretraining: the host's own list has more
+
+NUMBERS = {  # and their names in `LIMITS`
+    "max_epochs": "max_epochs",
+    "data.num_workers": "num_workers",
+    "optimizer.batch_size": "batch_size",
+    "optimizer.lr": "lr",
+    "optimizer.classifier_lr": "classifier_lr",
+    "optimizer.weight_decay": "weight_decay",
+    "knn_eval.k": "knn_k",
+    "checkpoint.frequency": "checkpoint_frequency",
+    "data.augmentations.crop_size": "crop_size",
+    "data.augmentations.mean": "mean",
+    "data.augmentations.std": "std",
+    "limit_train_batches": "limit_train_batches",
+    "limit_val_batches": "limit_val_batches",
+    "accumulate_grad_batches": "accumulate_grad_batches",
+    "check_val_every_n_epoch": "check_val_every_n_epoch",
+    "gradient_clip_val": "gradient_clip_val",
+    "num_nodes": "num_nodes",
+}
+NUMBERS_OF_A_VIEW = {
+    "crop_size": "crop_size",
+    "mean": "mean",
+    "std": "std",
+    "rrc.crop_min_scale": "min_scale",
+    "rrc.crop_max_scale": "max_scale",
+    "color_jitter.brightness": "brightness",
+    "color_jitter.contrast": "contrast",
+    "color_jitter.saturation": "saturation",
+    "color_jitter.hue": "hue",
+}
+
+
+def before(
+    prepare: Callable[[DictConfig], None], host: Callable[[DictConfig], DictConfig]
+) -> Callable[[DictConfig], DictConfig]:
+    """Puts `prepare` in front of the host's own step."""
+
+    @functools.wraps(host)
+    def run(cfg: DictConfig) -> DictConfig:
+        prepare(cfg)
+        return host(cfg)
+
+    return run
+
+
+def prepare_pretrain(cfg: DictConfig) -> None:
+    """Prepares the configuration of `main_pretrain.py`, in place.
+
+    Raises:
+        UserError: a setting is missing or not allowed.
+    """
+    if cfg.get("method") not in METHODS:
+        raise refuse("method", cfg.get("method"), METHODS)
+    refuse_augmentations(cfg)
+    prepare(cfg, SCHEDULERS, required=("train_path",))
+    for crop in cfg.augmentations:
+        refuse_numbers(crop, NUMBERS_OF_A_VIEW)
+    if cfg.method in OBJECTIVES:
+        crops = [(crop.crop_size, crop.num_crops) for crop in cfg.augmentations]
+        if sum(number for _, number in crops) != 2 or len({size for size, _ in crops}) != 1:
+            listed = " and ".join(f"{number} of {size} px" for size, number in crops)
+            raise refuse("augmentations", f"crops: {listed}", "2 crops of one size")
+    if cfg.data.dataset in FOLDERS and (cfg.data.get("no_labels") or not cfg.data.get("val_path")):
+        # the host would collect features for an evaluation that never comes
+        OmegaConf.update(cfg, "knn_eval.enabled", False)
+    view = cfg.augmentations[0]
+    if is_ours(cfg.backbone.name):
+        OmegaConf.update(cfg, "backbone.kwargs.img_size", view.crop_size)
+    given = omegaconf_select(cfg, "data.augmentations", {})
+    evaluate_at(cfg.data.dataset, given, trained_view(cfg))
+    ours = is_our_run(cfg)
+    if ours:
+        refuse_mistakes(cfg, view.crop_size)
+    read_images(ours, pretrain, cfg.data)
+    if ours:
+        note_run(cfg)
+
+
+def prepare_linear(cfg: DictConfig) -> None:
+    """Prepares the configuration of `main_linear.py`, in place, and checks the checkpoint.
+
+    Raises:
+        UserError: a setting is missing or not allowed, or the checkpoint lacks weights.
+    """
+    prepare(cfg, LinearModel._SCHEDULERS, required=("train_path", "val_path"))
+    if "pretrained_feature_extractor" not in cfg:
+        key = "pretrained_feature_extractor"
+        raise UserError(f"{key} is missing: give {key}=FILE, a checkpoint of a pretraining")
+    prepare_probe(cfg, cfg.pretrained_feature_extractor)
+
+
+def prepare_probe(cfg: DictConfig, path: str | None) -> None:
+    """Prepares the evaluation of the checkpoint `path`, and looks whether it fits the backbone."""
+    if path is None or not path.endswith((".ckpt", ".pth", ".pt")):
+        raise refuse("pretrained_feature_extractor", path, "a checkpoint: .ckpt, .pth or .pt")
+    run = read_run(Path(path))
+    given = omegaconf_select(cfg, "data.augmentations", {})
+    ours = is_ours(cfg.backbone.name)
+    known = run is not None or "crop_size" in given or not Path(path).is_file()
+    if ours and not known and needs_size(cfg.data.dataset):
+        key = "data.augmentations.crop_size"
+        raise UserError(
+            f"{key} is missing: neither {path} nor an args.json beside it tells it: "
+            f"give +{key}=N, the side in px of the images that the student was trained on"
+        )
+    side = evaluate_at(cfg.data.dataset, given, trained_view(run))
+    judges_ours = is_our_run(cfg) or is_our_run(run)
+    read_images(judges_ours, linear, cfg.data)
+    if ours:
+        # the stem is the one that was trained, whatever the size of evaluation
+        trained = run and omegaconf_select(run, "backbone.kwargs.img_size", None)
+        OmegaConf.update(cfg, "backbone.kwargs.img_size", trained or side)
+    # the script loads without looking at what matched, for fine-tuning too
+    load_student(path, cfg.backbone.name, build_like_linear(cfg), only=CURRENT_HOST)
+    if is_our_run(cfg):
+        refuse_mistakes(cfg, side)
+    if judges_ours:
+        note_run(cfg)
+
+
+def prepare(cfg: DictConfig, schedulers: Collection[str], required: tuple[str, ...]) -> None:
+    """Does what both scripts need: paths, names, numbers, devices, DALI's device."""
+    refuse_incomplete(cfg)
+    for key in ("train_path", "val_path"):
+        value = None if OmegaConf.is_missing(cfg.data, key) else cfg.data.get(key)
+        if value is None and key in required:
+            raise UserError(f"data.{key} is missing: give data.{key}=PATH")
+        if value is not None and cfg.data.dataset in FOLDERS and not Path(value).exists():
+            raise refuse(f"data.{key}", value, "a path that exists")
+    if cfg.data.dataset in FOLDERS and not cfg.data.get("no_labels"):
+        refuse_folders({f"data.{key}": cfg.data.get(key) for key in ("train_path", "val_path")})
+    name = cfg.backbone.name
+    refuse_unknown("backbone.name", name, BaseMethod._BACKBONES)
+    if name == "resnet50x2" and cfg.data.dataset in CIFAR:
+        limit = f"another backbone with {cfg.data.dataset}, whose stem the host makes too narrow"
+        raise refuse("backbone.name", name, limit)
+    names = {"optimizer.name": LinearModel._OPTIMIZERS, "scheduler.name": schedulers}
+    for key, allowed in names.items():
+        chosen = omegaconf_select(cfg, key)
+        if chosen is not None and chosen not in allowed:
+            raise refuse(key, chosen, allowed)
+    refuse_numbers(cfg, NUMBERS)
+    fit_devices(cfg)
+    if cfg.data.get("format") == "dali" and not torch.cuda.is_available():
+        if omegaconf_select(cfg, "dali.device", "gpu") == "gpu":
+            _log.warning("dali.device=gpu: no GPU here, so DALI loads on the CPU")
+        OmegaConf.update(cfg, "dali.device", "cpu")
+
+
+def refuse_numbers(cfg: DictConfig, names: Mapping[str, str]) -> None:
+    """Raises a UserError where a number of `cfg` is beyond its limits, `LIMITS[names[key]]`."""
+    for key, name in names.items():
+        value = omegaconf_select(cfg, key)
+        for each in value if isinstance(value, ListConfig) else [value]:
+            if isinstance(each, int | float):
+                refuse_beyond(key, each, *LIMITS[name])
+            elif each is not None:
+                raise refuse(key, each, "a number")
+
+
+def build_like_linear(cfg: DictConfig) -> nn.Module:
+    """Builds the backbone that `main_linear.py` will build."""
+    name = cfg.backbone.name
+    kwargs = omegaconf_select(cfg, "backbone.kwargs", {})
+    if name.startswith("resnet"):
+        # the host's ResNets are torchvision's, with a small stem for CIFAR
+        stem = "small" if cfg.data.dataset in CIFAR else "auto"
+        return build_backbone(name, kwargs.get("img_size", 224), stem)
+    return BaseMethod._BACKBONES[name](cfg.get("pretrain_method"), **kwargs)
+
+
+def apply() -> None:
+    """Goes in; the caller sees to it that this happens once."""
+    for module, step in ((pretrain, prepare_pretrain), (linear, prepare_linear)):
+        module.add_and_assert_dataset_cfg = before(step, module.add_and_assert_dataset_cfg)

@@ -1,0 +1,71 @@
+"""Checks of both hosts' settings before a run, of what would stop it later with a traceback."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from solo_rekd.utils.errors import refuse, refuse_missing
+
+GPU = ("gpu", "cuda")  # Lightning's names
+
+
+def refuse_missing_gpu(key: str, accelerator: object) -> None:
+    """Raises a UserError where a GPU is asked for and torch sees none."""
+    if accelerator in GPU and not torch.cuda.is_available():
+        raise refuse(key, accelerator, "cpu or auto, for torch sees no GPU here")
+
+
+def refuse_no_training(key: str, batches: object) -> None:
+    """Raises a UserError for a limit of no batch, with which Lightning ends as after a training."""
+    if batches == 0:
+        raise refuse(key, batches, "1 or more batches, or a share of them above 0")
+
+
+def refuse_wandb(enabled: bool) -> None:
+    """Raises a UserError where Weights & Biases is asked for and not installed."""
+    if enabled:
+        refuse_missing(("wandb",), "classic")
+
+
+def refuse_unwritable(key: str, folder: str | Path) -> None:
+    """Raises a UserError for a folder that cannot be made, or written to.
+
+    Args:
+        key: name of the setting.
+        folder: what a run will write to, which need not be there yet.
+    """
+    path = Path(folder).absolute()
+    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not there.is_dir():
+        raise refuse(key, str(folder), f"a folder, but {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise refuse(key, str(folder), f"a folder that you may write to, unlike {there}")
+
+
+def refuse_size(key: str, side: int, name: str, build: Callable[[], nn.Module]) -> None:
+    """Raises a UserError where a backbone does not take images of a size.
+
+    Args:
+        key: name of the setting of the size.
+        side: of the images, in px.
+        name: of the backbone.
+        build: makes it.
+    """
+    try:
+        with torch.device("meta"), torch.no_grad():  # shapes alone: neither memory nor time
+            build().eval()(torch.zeros(2, 3, side, side))
+    except Exception:
+        _refuse_real_size(key, side, name, build)
+
+
+def _refuse_real_size(key: str, side: int, name: str, build: Callable[[], nn.Module]) -> None:
+    # a backbone may fail on the meta device alone
+    try:
+        with torch.no_grad():
+            build().eval()(torch.zeros(2, 3, side, side))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise refuse(key, side, f"a side, in px, that {name} takes ({reason})") from error

@@ -1,0 +1,223 @@
+"""The host's momentum method with one of our objectives: what the adapters of both hosts share."""
+
+import functools
+import logging
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from solo_rekd.hosts.shared.checks import refuse_no_training
+from solo_rekd.hosts.shared.run_record import KEY, record_of
+from solo_rekd.hosts.shared.teacher_colours import warn_of_colours
+from solo_rekd.hosts.shared.training_images import training_images
+from solo_rekd.modules.queue import KeyQueue
+from solo_rekd.objectives import OBJECTIVES, Batch, DistillationObjective
+from solo_rekd.utils.errors import UserError, refuse
+
+_log = logging.getLogger("solo_rekd")
+
+MIN_LOSS_SCALE = 1e-4  # of float16, as fairseq's --min-loss-scale; torch starts at 65536
+
+_Host: Any = object  # mypy: the host's base class, which stands behind this one in every adapter
+
+
+class Distilled(_Host):
+    """To be put in front of a host's `BaseMomentumMethod`; the adapter builds `objective`."""
+
+    name: ClassVar[str]
+    objective_class: ClassVar[type[DistillationObjective]]
+    objective: DistillationObjective
+
+    @property
+    def learnable_params(self) -> list[dict[str, Any]]:
+        """The host's parameter groups and the objective's."""
+        return super().learnable_params + self.objective.learnable_params(self.classifier_lr)
+
+    @property
+    def momentum_pairs(self) -> list[tuple[Any, Any]]:
+        """The host's momentum pairs and the objective's."""
+        return super().momentum_pairs + self.objective.momentum_pairs
+
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        """The queues, which every rank fills alike: DDP would send them anew before every step."""
+        return [
+            f"{module_name}.{name}"
+            for module_name, module in self.named_modules()
+            if isinstance(module, KeyQueue)
+            for name, _ in module.named_buffers()
+        ]
+
+    def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:
+        """The host's step (online classifier, momentum features), then the objective's loss.
+
+        Args:
+            batch: indexes of shape (B,), two views of shape (B, 3, H, W), labels of shape (B,).
+            batch_idx: index of the batch.
+
+        Returns:
+            The loss, a scalar.
+
+        Raises:
+            UserError: the objective needs labels, and the batch has none.
+        """
+        out = super().training_step(batch, batch_idx)
+        indexes, images, labels = batch
+        labelled = bool((labels >= 0).any())
+        if self.objective.needs_labels and not labelled:
+            raise UserError(f"{self.objective.needs_labels}: the images have no labels")
+        loss, logs = self.objective(
+            Batch(images, out["feats"], out["momentum_feats"], labels, indexes),
+            self.current_epoch,
+        )
+        self.log_dict(
+            {f"train_{name}": value.detach() for name, value in logs.items()},
+            on_epoch=True,
+            sync_dist=True,
+        )
+        if labelled:
+            return loss + out["loss"]
+        # Without labels the host's class loss is the mean of nothing; DDP still wants a gradient.
+        return loss + 0 * sum(parameter.sum() for parameter in self.classifier.parameters())
+
+    def on_fit_start(self) -> None:
+        """Says where the teacher probably wants images of other colours."""
+        super().on_fit_start()
+        if self.trainer.is_global_zero:
+            warn_of_colours(self.objective.teacher.identity, self.objective.run)
+
+    def on_train_start(self) -> None:
+        """The host's step counter; and the objective may look at the training set."""
+        super().on_train_start()
+        batches = self.trainer.num_training_batches * self.trainer.world_size
+        # Lightning 1.9 has no loader before this hook
+        self.objective.before_training(
+            functools.partial(training_images, self), batches * self.batch_size
+        )
+
+    def on_fit_end(self) -> None:
+        """Refuses a training that was none: see `refuse_empty_epoch`."""
+        refuse_empty_epoch(self)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Writes down which method and teacher the weights belong to."""
+        checkpoint[KEY] = record_of(checkpoint) | {
+            "method": self.name,
+            "teacher": self.objective.teacher.identity,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses to go on from a run with another method or teacher, or with other sizes.
+
+        Raises:
+            UserError: the checkpoint belongs to another method or teacher, or a tensor of it has
+                another shape.
+        """
+        refuse_other_method(checkpoint, self.name)
+        theirs = record_of(checkpoint).get("teacher")
+        theirs = theirs if isinstance(theirs, dict) else {}
+        for key in ("name", "mode", "sha256"):
+            stored, given = theirs.get(key), self.objective.teacher.identity[key]
+            if stored != given:
+                raise UserError(
+                    f"teacher {key}={given!r} is not the teacher of the checkpoint to resume, "
+                    f"which had {key}={stored!r}"
+                )
+        own = self.state_dict()
+        for name, held in checkpoint["state_dict"].items():
+            if name in own and held.shape != own[name].shape:
+                raise UserError(
+                    f"{name} of the checkpoint to resume is {tuple(held.shape)}, of this run "
+                    f"{tuple(own[name].shape)}: give the settings that it was trained with"
+                )
+
+
+def refuse_other_method(
+    checkpoint: Mapping[str, Any], method: str, purpose: str = "resume"
+) -> None:
+    """Refuses another method's checkpoint; without a record it is one of the host's.
+
+    Args:
+        checkpoint: what the file holds.
+        method: of the run, ours or the host's.
+        purpose: what the checkpoint is to be used for, for the message.
+
+    Raises:
+        UserError: it is of another method.
+    """
+    theirs = record_of(checkpoint).get("method")
+    if theirs != method and (theirs or method in OBJECTIVES):
+        owner = theirs or "a method of the host"
+        raise UserError(f"the checkpoint to {purpose} is of {owner}, this run is of {method}")
+
+
+def refuse_empty_epoch(model: Any) -> None:
+    """Raises a UserError where the images did not fill one batch, for both hosts say nothing.
+
+    Args:
+        model: the host's model at the end of its training, with `batch_size` and `trainer`.
+    """
+    trainer = model.trainer
+    refuse_no_training("limit_train_batches", trainer.limit_train_batches)
+    if trainer.num_training_batches > 0:
+        return
+    if trainer.limit_train_batches != 1:
+        limit = "1 or more batches, or a larger share of them"
+        raise refuse("limit_train_batches", trainer.limit_train_batches, limit)
+    loader = trainer.train_dataloader
+    loader = getattr(loader, "loaders", loader)  # Lightning 1.9 wraps it
+    images = len(loader.dataset) if hasattr(loader, "dataset") else None
+    limit = "at most the number of training images"
+    if images is not None:
+        share = "" if trainer.world_size == 1 else f" in each of {trainer.world_size} processes"
+        limit += f", {images // trainer.world_size}{share}"
+    raise refuse("batch_size", model.batch_size, limit)
+
+
+def refuse_divergence(model: Any) -> None:
+    """Raises a UserError where the training has come to a state from which none recovers.
+
+    Args:
+        model: the host's model at the end of an epoch, before its checkpoint is written.
+    """
+    if lost := _lost(model):
+        raise UserError(
+            f"the training diverged in epoch {model.current_epoch + 1} ({lost}): "
+            "try a lower learning rate"
+        )
+
+
+def _lost(model: Any) -> str | None:
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            return f"{name} is not finite"
+    for name, buffer in model.named_buffers():  # BatchNorm's statistics; a mask may have infinities
+        if buffer.isnan().any():
+            return f"{name} is not finite"
+    # float16 skips the steps that would spoil a weight
+    scaler = getattr(model.trainer.precision_plugin, "scaler", None)
+    if scaler is not None and scaler.get_scale() < MIN_LOSS_SCALE:
+        return f"hardly a step has finite gradients: the loss scale is {scaler.get_scale():.0e}"
+    return None
+
+
+def is_registered(methods: dict[str, type]) -> bool:
+    """Whether the host's `METHODS` has ours already."""
+    return any(issubclass(method, Distilled) for method in methods.values())
+
+
+def register(methods: dict[str, type], base: type[Distilled]) -> None:
+    """Puts one method class an objective, built from an adapter's `base`, into `METHODS`."""
+    for name, objective_class in OBJECTIVES.items():
+        if name in methods:
+            _log.warning(
+                "%s of solo-learn itself is replaced by solo-rekd's (SOLO_REKD_AUTOLOAD=0 for its)",
+                name,
+            )
+        body = {
+            "name": name,
+            "objective_class": objective_class,
+            "__doc__": objective_class.__doc__,
+        }
+        methods[name] = type(objective_class.__name__, (base,), body)

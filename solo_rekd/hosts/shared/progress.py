@@ -1,0 +1,147 @@
+"""How a training reports what it does: a bar, the share done, and a file with a line per epoch.
+
+Each class holds hooks of a callback for both Lightnings; an adapter puts it in front of its
+Lightning's `Callback`.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from solo_rekd.utils.files import read_json_lines, write_json_lines
+from solo_rekd.utils.progress import bar
+
+
+class BatchCountHooks:
+    """Counts the batches of this run; the trainer's count holds those of a resumed run too."""
+
+    batches = 0
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Counts one."""
+        self.batches += 1
+
+
+class TotalProgressHooks:
+    """Shows steps done of all steps, with an ETA, the epoch, and the loss.
+
+    Lightning's own bar starts anew each epoch.
+
+    Args:
+        title: what is running.
+    """
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.bar: tqdm | None = None
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Opens the bar at the step from which the run resumes."""
+        self.bar = bar(None, self.title, "step", int(trainer.estimated_stepping_batches))
+        self.bar.initial = self.bar.n = trainer.global_step
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *args: Any) -> None:
+        """Moves on by one step."""
+        if self.bar is None:
+            return
+        self.bar.set_postfix(
+            epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
+            loss=f"{outputs['loss']:.3f}",
+            refresh=False,
+        )
+        self.bar.update(trainer.global_step - self.bar.n)  # a step may take several batches
+
+    def on_train_end(self, *args: Any) -> None:
+        """Closes the bar."""
+        if self.bar is not None:
+            self.bar.close()
+
+    def on_exception(self, *args: Any) -> None:
+        """Closes the bar, which else would end itself after the error is reported."""
+        self.on_train_end()
+
+
+class ShareDoneHooks:
+    """Reports after every step which share of the training is done.
+
+    Args:
+        tell: takes the share, in [0, 1].
+    """
+
+    def __init__(self, tell: Callable[[float], None]) -> None:
+        self.tell = tell
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Asks for the number of steps, once."""
+        self.steps = trainer.estimated_stepping_batches
+
+    def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+        """Reports the share."""
+        self.tell(trainer.global_step / self.steps)
+
+
+class HistoryHooks:
+    """Writes a line of JSON per epoch: what it took, and every metric of it.
+
+    A line holds `epoch`, from 0; `seconds`; `images`, seen in it; `peak_memory_bytes` and, of a run
+    on a GPU, `peak_gpu_bytes`, both of the process so far; and the metrics under their names
+    without Lightning's `_epoch`. A resumed run keeps the stored lines and drops those of epochs
+    that it runs again. The file is replaced as a whole.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Keeps the lines of the epochs that were done before."""
+        self.lines = [
+            line for line in read_json_lines(self.path) if line["epoch"] < trainer.current_epoch
+        ]
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Starts the clock and the count."""
+        self.started, self.images = time.perf_counter(), 0
+        # else a metric that this epoch does not log would stand in its line with an old value
+        trainer.callback_metrics.clear()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
+        """Counts the images of all processes."""
+        self.images += pl_module.batch_size * trainer.world_size
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Adds the epoch's line."""
+        metrics = {
+            name.removesuffix("_epoch"): float(value)
+            for name, value in trainer.callback_metrics.items()
+            if not name.endswith("_step")
+        }
+        took = {
+            "epoch": trainer.current_epoch,
+            "seconds": time.perf_counter() - self.started,
+            "images": self.images,
+        }
+        self.lines.append(took | peak_memory() | metrics)
+        if trainer.is_global_zero:
+            write_json_lines(self.path, self.lines)
+
+
+def peak_memory() -> dict[str, int]:
+    """The most memory that this process has held so far, in bytes, and that it held on a GPU.
+
+    The workers of a loader, whose pages are mostly this process's own, are left out.
+    """
+    import resource  # of Unix alone, where runs are compared
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = {"peak_memory_bytes": unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
+    if on_gpu := torch.cuda.max_memory_allocated():
+        peak["peak_gpu_bytes"] = on_gpu
+    return peak

@@ -1,0 +1,156 @@
+"""Which run another run may resume: one with the same images and all settings that decide it."""
+
+import logging
+import os
+import time
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.hosts.shared.run_record import KEY, plain, settings_of
+from solo_rekd.hosts.shared.saved import ENDING, newest_first
+from solo_rekd.utils.errors import UserError
+
+_log = logging.getLogger("solo_rekd")
+
+IMAGES = f"{KEY}.images"  # the fingerprint of the training images
+# a learning rate that follows a cosine over all epochs keeps the length with which it began
+COSINES = ("warmup_cosine", "cosine")
+# they tell runs apart where one is looked for; one that is given may have another name
+LABELS = ("name", "project", "entity")
+SHOWN = 3  # differences in a message
+
+
+def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Lists nested settings under dotted names, an empty group as itself.
+
+    Args:
+        settings: groups within groups, as `plain` makes them.
+        prefix: of every name.
+    """
+    inner: Mapping[Any, Any] = {}
+    if isinstance(settings, Mapping):
+        inner = settings
+    elif isinstance(settings, list) and all(isinstance(each, Mapping) for each in settings):
+        inner = dict(enumerate(settings))
+    if not inner:
+        return {prefix: settings}
+    named = {f"{prefix}.{key}" if prefix else str(key): value for key, value in inner.items()}
+    return {
+        name: value for key, each in named.items() for name, value in flatten(each, key).items()
+    }
+
+
+class Rule(NamedTuple):
+    """How a host's runs are compared.
+
+    Attributes:
+        ignored: names of settings and of groups that decide nothing of a training.
+        defaults: what a run had that does not name these settings, by dotted name.
+    """
+
+    ignored: Collection[str]
+    defaults: Mapping[str, Any]
+
+
+def differences(
+    earlier: Mapping[str, Any], now: Mapping[str, Any], rule: Rule
+) -> dict[str, tuple[Any, Any]]:
+    """Compares all settings of two runs but those that decide nothing.
+
+    Args:
+        earlier: of the run that wrote a checkpoint.
+        now: of the run that is to resume it.
+        rule: of their host.
+
+    Returns:
+        The values before and now, by name; what one side lacks is None there. What the plug-in
+        notes of a run is compared where both have it: an older checkpoint has less.
+    """
+    before, after = flatten(plain(earlier)), flatten(plain(now))
+    before = {name: rule.defaults[name] for name in rule.defaults if name in after} | before
+    names = [name for name in {**before, **after} if not _is_under(name, rule.ignored)]
+    found = {name: (before.get(name), after.get(name)) for name in names}
+    return {
+        name: (old, new)
+        for name, (old, new) in found.items()
+        if old != new and not (name.startswith(f"{KEY}.") and None in (old, new))
+    }
+
+
+def _is_under(name: str, groups: Collection[str]) -> bool:
+    return any(name == group or name.startswith(f"{group}.") for group in groups)
+
+
+def find_resumable(
+    folder: Path, max_hours: float, settings: Mapping[str, Any], rule: Rule
+) -> Path | None:
+    """Finds the newest whole checkpoint of the same run; says why it passes over another.
+
+    Args:
+        folder: under which the runs of one method lie.
+        max_hours: age up to which a checkpoint counts.
+        settings: of the run that is to go on.
+        rule: of its host.
+    """
+    for path in _candidates(folder, max_hours):
+        try:
+            checkpoint, _ = read_checkpoint(path)
+        except UserError as error:
+            _log.warning("auto-resume passes over a file: %s", error)
+            continue
+        if found := differences(settings_of(checkpoint, path), settings, rule):
+            _log.info("auto-resume passes over %s: %s", path, _say(found))
+        else:
+            return path
+    return None
+
+
+def _candidates(folder: Path, max_hours: float) -> Iterator[Path]:
+    """The checkpoints of every run, that of the latest run and the latest epoch first."""
+    runs: dict[float, list[Path]] = {}
+    for root, _, names in os.walk(folder):
+        paths = [Path(root) / name for name in names if name.endswith(ENDING)]
+        ages = {path: time.time() - path.stat().st_ctime for path in paths}
+        young = [path for path in paths if ages[path] < max_hours * 3600]
+        if young:
+            runs.setdefault(min(ages.values()), []).extend(newest_first(young))
+    for _, paths in sorted(runs.items()):
+        yield from paths
+
+
+def refuse_another_run(earlier: Mapping[str, Any], now: Mapping[str, Any], rule: Rule) -> None:
+    """Refuses a checkpoint to resume whose run had other settings, which would go unheeded.
+
+    Args:
+        earlier: settings of the run that wrote it; empty where they are not known.
+        now: of this run.
+        rule: of their host.
+
+    Raises:
+        UserError: a setting differs. The length may, where no learning rate depends on it.
+    """
+    if not earlier:
+        return
+    found = differences(earlier, now, rule._replace(ignored=(*rule.ignored, *LABELS)))
+    scheduler = flatten(plain(now)).get("scheduler.name", now.get("scheduler"))
+    if scheduler not in COSINES:
+        found.pop("max_epochs", None)
+    if found:
+        raise UserError(
+            f"the checkpoint to resume is of a run with other settings: {_say(found)}: give "
+            "those of the checkpoint, or begin anew without it"
+        )
+
+
+def _say(found: Mapping[str, tuple[Any, Any]]) -> str:
+    names = list(found)[:SHOWN]
+    told = [
+        "the training images are others"
+        if name == IMAGES
+        else f"{name}={found[name][1]!r} was {found[name][0]!r}"
+        for name in names
+    ]
+    more = len(found) - len(names)
+    return ", ".join(told) + (f" and {more} more" if more else "")

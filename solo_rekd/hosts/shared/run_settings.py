@@ -1,0 +1,84 @@
+"""What a checkpoint tells of its student, in the settings of the run that wrote it."""
+
+import importlib.util
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from solo_rekd.hosts.shared.evaluation import FOLDERS
+from solo_rekd.hosts.shared.run_record import read_settings
+
+
+def read_student(checkpoint: Path) -> dict[str, Any]:
+    """Reads how the student of a checkpoint was trained, without importing a host.
+
+    Args:
+        checkpoint: of either host, or a file of `solo-rekd export`.
+
+    Returns:
+        encoder; crop_size in px; stem; mean and std in [0, 1] a colour: as far as the checkpoint
+        or, of an older one, `args.json` beside it tells.
+    """
+    try:
+        if checkpoint.suffix == ".safetensors":
+            return _exported(checkpoint)
+        run = read_settings(checkpoint)
+        return _classic(run) if "encoder" in run else _current(_resolved(run))
+    except (KeyError, IndexError, TypeError, ValueError):
+        return {}  # of another program
+
+
+def _exported(path: Path) -> dict[str, Any]:
+    """What `solo-rekd export` wrote into the metadata; a file of another program has none of it."""
+    try:
+        with safe_open(path, "pt") as file:
+            noted = file.metadata() or {}
+    except (OSError, SafetensorError):
+        return {}  # whoever needs the weights refuses the file
+    return {
+        "encoder": noted["encoder"],
+        "crop_size": int(noted["crop_size"]),
+        "stem": noted["stem"],
+        **{name: json.loads(noted[name]) for name in ("mean", "std") if name in noted},
+    }
+
+
+def _classic(run: Mapping[str, Any]) -> dict[str, Any]:
+    stem = {"stem": str(run["stem"])} if "stem" in run else {}  # the host's own script has none
+    colours = _colours(run["dataset"], run)
+    return {
+        "encoder": str(run["encoder"]),
+        "crop_size": int(run["crop_size"][0]),
+        **stem,
+        **colours,
+    }
+
+
+def _current(run: Mapping[str, Any]) -> dict[str, Any]:
+    view = run["augmentations"][0]
+    colours = _colours(run["data"]["dataset"], view)
+    return {
+        "encoder": str(run["backbone"]["name"]),
+        "crop_size": int(view["crop_size"]),
+        **colours,
+    }
+
+
+def _colours(dataset: str, given: Mapping[str, Any]) -> dict[str, list[float]]:
+    if dataset not in FOLDERS:  # the host has means and deviations of its own for it
+        return {}
+    mean, std = given.get("mean", IMAGENET_DEFAULT_MEAN), given.get("std", IMAGENET_DEFAULT_STD)
+    return {"mean": [float(value) for value in mean], "std": [float(value) for value in std]}
+
+
+def _resolved(run: dict[str, Any]) -> Mapping[str, Any]:
+    """The settings with `${...}` replaced: the current host writes them as Hydra had them."""
+    if importlib.util.find_spec("omegaconf") is None:
+        return run
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(OmegaConf.create(run), resolve=True)  # type: ignore[return-value]

@@ -1,0 +1,40 @@
+"""The checkpoints that a run left: which is the newest, and which are whole."""
+
+import logging
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.utils.errors import UserError
+
+_log = logging.getLogger("solo_rekd")
+
+ENDING = ".ckpt"
+
+
+def epoch_of(path: Path) -> int:
+    """The epoch at whose end a host saved a checkpoint, from 0, by its name; -1 without one."""
+    found = re.search(r"-ep=(\d+)\.ckpt$", path.name)
+    return int(found[1]) if found else -1
+
+
+def newest_first(paths: Iterable[Path]) -> list[Path]:
+    """Sorts checkpoints of one run by their epoch, then by their time, whatever their order."""
+    return sorted(paths, key=lambda path: (epoch_of(path), path.stat().st_mtime), reverse=True)
+
+
+def newest_whole(paths: Iterable[Path]) -> Path | None:
+    """The newest checkpoint that can be read; the log names those that are passed over.
+
+    Args:
+        paths: checkpoints of one run.
+    """
+    for path in newest_first(paths):
+        try:
+            read_checkpoint(path)
+        except UserError as error:
+            _log.warning("passed over: %s", error)
+        else:
+            return path
+    return None

@@ -1,0 +1,122 @@
+import logging
+
+import pytest
+import torch
+
+from solo_rekd.backbones import build_backbone
+from solo_rekd.checkpoints.fit import load_backbone, looks_like
+from solo_rekd.checkpoints.load import load_networks
+from solo_rekd.utils.errors import UserError
+
+
+def refusal(call, *args) -> str:
+    with pytest.raises(UserError) as caught:
+        call(*args)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def path(source, tmp_path):
+    torch.save(source.state_dict(), file := tmp_path / "resnet18.pth")
+    return file
+
+
+def test_wrong_architecture_names_keys_counts_and_what_it_looks_like(path):
+    message = refusal(load_networks, path, "resnet34", 32)
+    for words in (f"teacher_checkpoint='{path}'", "does not fit resnet34", "looks like resnet18"):
+        assert words in message
+    assert "layer1.2.conv1.weight is missing" in message and message.count(" is missing") == 5
+    assert "80 are missing and 0 are of another kind" in message
+
+
+def test_other_shapes_are_refused(path):
+    message = refusal(load_networks, path, "resnet50", 32)
+    assert "layer1.0.conv1.weight is 64x64x3x3 instead of 64x64x1x1" in message
+
+
+def test_something_else_altogether_shows_its_own_keys(path):
+    message = refusal(load_networks, path, "mobilenet_v3_small", 32)
+    assert "features.0.0.weight is missing" in message and "resnet18" in message
+
+
+def test_unknown_architecture(path):
+    assert "resnet19" in refusal(load_networks, path, "resnet19", 32)
+
+
+@pytest.mark.parametrize("spoil", ["missing", "shape", "nan", "integers"])
+def test_a_refusal_loads_nothing(source, spoil):
+    backbone = build_backbone("resnet18", 32)
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    tensors = dict(source.state_dict())
+    last = tensors.pop("layer4.1.bn2.bias")
+    if spoil == "shape":
+        tensors["layer4.1.bn2.bias"] = last[:-1]
+    elif spoil == "nan":
+        tensors["layer4.1.bn2.bias"] = last / 0
+    elif spoil == "integers":
+        tensors["layer4.1.bn2.bias"] = last.to(torch.int8)
+    assert "layer4.1.bn2.bias" in refusal(load_backbone, backbone, tensors, "resnet18")
+    assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
+
+
+def test_unexpected_keys_are_reported(source, caplog):
+    with caplog.at_level(logging.INFO, "solo_rekd"):
+        tensors = source.state_dict() | {"extra.weight": torch.ones(1)}
+        assert load_backbone(build_backbone("resnet18", 32), tensors, "resnet18") == 120
+    assert "extra.weight" in caplog.text
+
+
+def test_counters_of_early_pytorch_may_be_missing(source, images):
+    tensors = {k: v for k, v in source.state_dict().items() if "num_batches" not in k}
+    backbone = build_backbone("resnet18", 32).eval()
+    assert load_backbone(backbone, tensors, "resnet18") == 100
+    torch.testing.assert_close(backbone(images), source(images))
+
+
+@pytest.mark.parametrize(("img_size", "kernel"), [(72, 3), (32, 7)])
+def test_the_stem_is_the_checkpoint_s_not_the_input_s(tmp_path, img_size, kernel):
+    held = build_backbone("resnet18", 64, "small" if kernel == 3 else "imagenet")
+    torch.save(held.state_dict(), file := tmp_path / "t.pth")
+    backbone = load_networks(file, "resnet18", img_size).backbone
+    assert backbone.conv1.kernel_size == (kernel, kernel)
+    assert type(backbone.maxpool) is type(held.maxpool)
+
+
+def test_an_asked_stem_that_the_checkpoint_lacks(path):
+    message = refusal(load_networks, path, "resnet18", 32, "imagenet")
+    assert "teacher_stem='imagenet'" in message and "auto or small" in message
+
+
+def test_a_projector_for_other_features_is_left_out(source, tmp_path, caplog):
+    state = {"module.encoder_q." + key: value for key, value in source.state_dict().items()}
+    state["module.encoder_q.fc.weight"] = torch.ones(16, 99)
+    torch.save({"state_dict": state}, file := tmp_path / "t.pth")
+    assert load_networks(file, "resnet18", 32).projector is None
+    assert "projector is left out" in caplog.text
+
+
+NAMES = ["resnet18", "resnet34", "resnet50", "resnet50x2", "mobilenet_v3_small"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_looks_like(name):
+    with torch.device("meta"):
+        tensors = build_backbone(name, 32).state_dict()
+    assert looks_like(tensors) == (name if name.startswith("resnet") else None)
+
+
+def test_a_vit_s_position_embedding_follows_the_input_size(tmp_path, caplog):
+    held = build_backbone("timm:test_vit", 64)
+    paper = held.state_dict() | {"mask_token": torch.ones(1, 64)}  # as DINOv2's files
+    torch.save(paper, file := tmp_path / "t.pth")
+    backbone = load_networks(file, "timm:test_vit", 96).backbone
+    torch.testing.assert_close(backbone.blocks[1].mlp.fc1.weight, held.blocks[1].mlp.fc1.weight)
+    assert backbone(torch.ones(1, 3, 96, 96)).shape == (1, backbone.num_features)
+
+
+def test_other_patches_are_another_architecture(tmp_path):
+    state = build_backbone("timm:test_vit", 64).state_dict()
+    state["patch_embed.proj.weight"] = state["patch_embed.proj.weight"][..., :8, :8]
+    torch.save(state, file := tmp_path / "t.pth")
+    assert "patch_embed.proj.weight" in refusal(load_networks, file, "timm:test_vit", 64)

@@ -1,0 +1,177 @@
+import argparse
+import hashlib
+import io
+import os
+import pickle
+import warnings
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save, save_file
+from torch import nn
+
+from solo_rekd.checkpoints import read_checkpoint
+from solo_rekd.utils.errors import UserError
+
+WEIGHTS = {"conv1.weight": torch.arange(600.0)}
+
+
+def saved(legacy: bool = False) -> bytes:
+    buffer = io.BytesIO()
+    torch.save({"state_dict": WEIGHTS}, buffer, _use_new_zipfile_serialization=not legacy)
+    return buffer.getvalue()
+
+
+def refusal(path, content: bytes | None = None) -> str:
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_checkpoint(path)
+    message = str(caught.value)
+    assert "\n" not in message and str(path) in message
+    return message
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_reads_torch_files_and_hashes_them(tmp_path, legacy):
+    (path := tmp_path / "t.pth.tar").write_bytes(content := saved(legacy))
+    raw, digest = read_checkpoint(path)
+    assert torch.equal(raw["state_dict"]["conv1.weight"], WEIGHTS["conv1.weight"])
+    assert digest == hashlib.sha256(content).hexdigest()
+
+
+def test_reads_safetensors(tmp_path):
+    save_file(WEIGHTS, path := tmp_path / "t.safetensors")
+    raw, digest = read_checkpoint(path)
+    assert torch.equal(raw["conv1.weight"], WEIGHTS["conv1.weight"])
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_namespace_of_arguments_is_read_and_stays_refused_elsewhere(tmp_path):
+    torch.save({"args": argparse.Namespace(lr=0.1)}, path := tmp_path / "t.pth")
+    assert read_checkpoint(path)[0]["args"].lr == 0.1
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path, weights_only=True)
+
+
+def test_missing_and_directory(tmp_path):
+    assert "does not exist" in refusal(tmp_path / "none.pth")
+    assert "is a directory" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.6, 0.999])
+def test_truncated(tmp_path, share, legacy):
+    whole = saved(legacy)
+    assert "truncated" in refusal(tmp_path / "t.pth", whole[: max(3, int(share * len(whole)))])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"hello world this is text", "is not a checkpoint"),
+        (b"<!DOCTYPE html>", "is not a checkpoint"),
+        (pickle.dumps({"a": 1}, protocol=2), "is not a checkpoint"),
+    ],
+)
+def test_not_a_checkpoint(tmp_path, content, words):
+    assert words in refusal(tmp_path / "t.pth", content)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello world this is text", save(WEIGHTS)[:-8]])
+def test_not_safetensors(tmp_path, content):
+    assert "not safetensors" in refusal(tmp_path / "t.safetensors", content)
+
+
+def test_not_a_dictionary(tmp_path):
+    torch.save(torch.ones(3), path := tmp_path / "t.pth")
+    assert "holds a Tensor" in refusal(path)
+
+
+class Malicious:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+@pytest.mark.parametrize("how", ["zip", "legacy", *range(6)])
+def test_nothing_in_the_file_is_run(tmp_path, how):
+    path, marker = tmp_path / "t.pth", tmp_path / "marker"
+    payload = {"state_dict": WEIGHTS, "extra": Malicious(marker)}
+    if isinstance(how, int):
+        path.write_bytes(pickle.dumps(payload, protocol=how))
+    else:
+        torch.save(payload, path, _use_new_zipfile_serialization=how == "zip")
+    message = refusal(path)
+    assert not marker.exists()
+    if how in ("zip", "legacy"):
+        assert "mkdir" in message and "would run on loading" in message
+        assert "re-save its state_dict as .safetensors" in message
+    pickle.loads(pickle.dumps(Malicious(marker)))  # the payload does work where it is let
+    assert marker.exists()
+
+
+def test_a_whole_module_is_refused(tmp_path):
+    torch.save(nn.Linear(2, 2), path := tmp_path / "t.pth")
+    assert "torch.nn.modules.linear.Linear" in refusal(path)
+
+
+@pytest.mark.filterwarnings("ignore:.*jit.*:DeprecationWarning")
+def test_a_torchscript_program_is_refused(tmp_path):
+    torch.jit.script(nn.Linear(2, 2)).save(str(path := tmp_path / "t.pt"))
+    assert "TorchScript" in refusal(path)
+
+
+@pytest.mark.parametrize("kind", [AttributeError, ImportError, MemoryError, KeyboardInterrupt])
+def test_what_is_not_the_files_fault_is_not_reported_as_damage(
+    kind: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"a": torch.zeros(1)}, path := tmp_path / "whole.pth")
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise kind("not the file's fault")
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(kind, match="not the file's fault"):
+        read_checkpoint(path)
+
+
+def test_a_torch_that_is_too_old_is_not_reported_as_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"a": torch.zeros(1)}, path := tmp_path / "whole.pth")
+    monkeypatch.delattr(torch.serialization, "safe_globals")
+    with pytest.raises(AttributeError, match="safe_globals"):
+        read_checkpoint(path)
+
+
+def test_damage_that_makes_torch_miss_an_attribute_is_damage(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1)}, path := tmp_path / "whole.pth")
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(tmp_path / "odd.pth", "w") as odd:
+        for name in whole.namelist():
+            # a storage of no type of storage
+            content = whole.read(name).replace(b"torch\nFloatStorage", b"collections\nOrderedDict")
+            odd.writestr(name, content)
+    with pytest.raises(UserError, match="is truncated or damaged") as caught:
+        read_checkpoint(tmp_path / "odd.pth")
+    assert isinstance(caught.value.__cause__, AttributeError)
+
+
+def test_what_torch_says_of_a_file_reaches_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"a": torch.zeros(1)}, path := tmp_path / "whole.pth")
+    load = torch.load
+
+    def load_and_warn(*args: object, **kwargs: object) -> object:
+        warnings.warn("odd", UserWarning, stacklevel=1)
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "load", load_and_warn)
+    with pytest.warns(UserWarning, match="odd"):
+        read_checkpoint(path)

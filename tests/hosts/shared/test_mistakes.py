@@ -1,0 +1,119 @@
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from solo_rekd.hosts.shared.checks import refuse_size
+from solo_rekd.hosts.shared.mistakes import as_mistake
+from solo_rekd.utils.errors import UserError
+
+Flags = Callable[..., list[str]]
+
+
+def test_a_mistake_stays_what_it_is() -> None:
+    error = UserError("a=1")
+    assert as_mistake(error) is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("not of the trainer"),
+        OSError(errno.EMFILE, "Too many open files", "file"),
+        FileNotFoundError(errno.ENOENT, "No such file"),
+        RuntimeError("a bug"),
+        KeyboardInterrupt(),
+    ],
+)
+def test_any_other_error_is_none(error: BaseException) -> None:
+    assert as_mistake(error) is None
+
+
+def test_a_place_that_the_system_refuses_is_named() -> None:
+    error = PermissionError(errno.EACCES, "Permission denied", "/data/train")
+    mistake = as_mistake(error)
+    assert str(mistake) == "/data/train: Permission denied"
+    assert mistake is not None and mistake.__cause__ is error
+
+
+def test_batch_norm_of_one_value_is_the_batchs() -> None:
+    with pytest.raises(ValueError, match="more than 1 value") as caught:
+        nn.BatchNorm1d(3)(torch.zeros(1, 3))
+    assert "batch_size=1" in str(as_mistake(caught.value))
+
+
+class OnlyOnCpu(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        assert float(images.sum()) == 0  # the meta device has no values
+        return images
+
+
+def test_a_backbone_that_needs_values_is_tried_with_values() -> None:
+    refuse_size("crop_size", 32, "only_on_cpu", OnlyOnCpu)
+    with pytest.raises(UserError, match=r"crop_size=32 .* linear takes"):
+        refuse_size("crop_size", 32, "linear", lambda: nn.Linear(7, 1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"precision": "sixteen"}, ["'sixteen'", "bf16"]),
+        ({"strategy": "dpp"}, ["strategy='dpp'", "ddp"]),
+        ({"accelerator": "gpuu"}, ["accelerator='gpuu'", "cpu"]),
+        ({"devices": "two"}, ["devices", "int > 0"]),
+        ({"profiler": "x"}, ["profiler", "simple"]),
+        ({"limit_train_batches": 1.5}, ["limit_train_batches", "1.5"]),
+        ({"limit_train_batches": 0.01}, ["limit_train_batches"]),
+        ({"limit_train_batches": 0}, ["limit_train_batches=0", "1 or more"]),
+        ({"accumulate_grad_batches": 0}, ["accumulate_grad_batches=0", "from 1"]),
+        ({"num_workers": 100_000}, ["num_workers=100000", "1024"]),
+        ({"batch_size": 49}, ["batch_size=49", "images, 48"]),
+        (
+            {"batch_size": 1, "teacher": "resnet18", "teacher_stem": "imagenet"},
+            ["batch_size=1", "at least 2"],
+        ),
+        ({"data_dir": "nowhere"}, ["nowhere/train"]),
+        ({"checkpoint_dir": "file"}, ["checkpoint_dir='file'", "is a file"]),
+        ({"resume_from_checkpoint": "none.ckpt"}, ["none.ckpt", "does not exist"]),
+    ],
+)
+def test_a_mistake_in_pretraining_names_key_and_value_and_leaves_nothing(
+    changes: dict[str, Any],
+    parts: list[str],
+    host: ModuleType,
+    flags: Flags,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    run = {"method": "rekd", "save_checkpoint": True, "checkpoint_dir": "out"} | changes
+    with pytest.raises(UserError) as caught:
+        host.pretrain(flags("pretrain", **run))
+    assert [part for part in parts if part not in str(caught.value)] == []
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(host: ModuleType, flags: Flags) -> None:
+    with pytest.raises(UserError, match=r"accelerator='gpu' .* cpu or auto"):
+        host.pretrain(flags("pretrain", method="rekd", accelerator="gpu"))
+
+
+@pytest.mark.parametrize("job", ["pretrain", "linear", "knn"])
+def test_a_class_without_images_is_named(
+    job: str, host: ModuleType, flags: Flags, data: Path, tmp_path: Path
+) -> None:
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        for name in "abc":
+            (tmp_path / split / name).symlink_to(data / split / name)
+        (tmp_path / split / "unicorn").mkdir()
+    own = {"method": "rekd"} if job == "pretrain" else {"pretrained_feature_extractor": "x.ckpt"}
+    with pytest.raises(UserError, match=r"^train_dir=.*unicorn"):
+        getattr(host, job)(flags(job, data_dir=tmp_path, **own))

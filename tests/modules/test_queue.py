@@ -1,0 +1,45 @@
+import pytest
+import torch
+
+from solo_rekd.modules.queue import KeyQueue, random_keys
+
+
+def make(size):
+    return KeyQueue(keys=torch.full((size, 2), -1.0), ids=torch.full((size,), -1))
+
+
+@pytest.mark.parametrize("size", [1, 4, 7, 8])
+@pytest.mark.parametrize("batches", [[3, 3, 3], [8, 1], [20], [1, 2, 3, 4, 5], [4, 4, 4]])
+def test_holds_the_last_entries_of_any_batches(size, batches):
+    queue, pushed = make(size), []
+    for batch in batches:
+        ids = torch.arange(len(pushed), len(pushed) + batch)
+        queue.push(keys=torch.stack([ids, ids * 10], 1).float(), ids=ids)
+        pushed += ids.tolist()
+        held = sorted(value for value in queue["ids"].tolist() if value >= 0)
+        assert held == pushed[-size:]
+        # the fields stay aligned
+        known = queue["ids"] >= 0
+        assert (queue["keys"][known, 1] == 10 * queue["ids"][known]).all()
+        assert queue.full == (len(pushed) >= size)
+
+
+def test_overwrites_the_oldest_first_and_wraps_around():
+    queue = make(4)
+    queue.push(keys=torch.zeros(3, 2), ids=torch.tensor([0, 1, 2]))
+    queue.push(keys=torch.zeros(3, 2), ids=torch.tensor([3, 4, 5]))
+    assert queue["ids"].tolist() == [4, 5, 2, 3]
+
+
+def test_goes_on_where_a_checkpoint_stopped():
+    queue, copy = make(5), make(5)
+    queue.push(keys=torch.ones(3, 2), ids=torch.arange(3))
+    copy.load_state_dict(queue.state_dict())
+    for each in (queue, copy):
+        each.push(keys=torch.ones(4, 2), ids=torch.arange(10, 14))
+    assert copy["ids"].tolist() == queue["ids"].tolist()
+    assert copy.full
+
+
+def test_random_keys_are_unit_vectors():
+    torch.testing.assert_close(random_keys(9, 5).norm(dim=1), torch.ones(9))

@@ -1,0 +1,120 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from solo_rekd.utils import errors
+from solo_rekd.utils.errors import UserError, install_excepthook, refuse, report
+
+RAISE = """
+from solo_rekd import errors
+from solo_rekd.errors import UserError, install_excepthook
+install_excepthook()
+raise {error}
+"""
+
+
+def test_refuse_names_key_value_and_what_is_allowed() -> None:
+    assert str(refuse("stem", "big", ("auto", "small"))) == (
+        "stem='big' is not allowed: expected auto, small"
+    )
+    assert str(refuse("size", 0, "at least 1")) == "size=0 is not allowed: expected at least 1"
+
+
+def test_report_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(UserError("a=1")) == 2
+    assert capsys.readouterr() == ("", "solo-rekd: error: a=1\n")
+
+
+def test_hook_is_installed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "excepthook", lambda *args: None)
+    install_excepthook()
+    installed = sys.excepthook
+    install_excepthook()
+    assert sys.excepthook is installed
+
+
+def test_hook_leaves_other_errors_to_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(sys, "excepthook", lambda *args: seen.append(args))
+    install_excepthook()
+    error = ValueError("not the user's")
+    sys.excepthook(ValueError, error, None)
+    assert seen == [(ValueError, error, None)]
+
+
+def raised(error: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", RAISE.format(error=error)], capture_output=True, text=True
+    )
+    return done.returncode, done.stderr
+
+
+def test_uncaught_mistake_is_one_line() -> None:
+    assert raised("UserError('a=1')") == (2, "solo-rekd: error: a=1\n")
+
+
+def test_uncaught_bug_keeps_its_traceback() -> None:
+    code, shown = raised("ValueError('bug')")
+    assert code == 1
+    assert shown.startswith("Traceback") and shown.endswith("ValueError: bug\n")
+
+
+BAR = """
+from {module} import {name}
+from solo_rekd.errors import UserError, report
+bar = {name}(range(5), {options})
+next(iter(bar))
+report(UserError("a=1"))
+"""
+
+
+@pytest.mark.parametrize("options", ["", "leave=False", "file=__import__('sys').stdout"])
+@pytest.mark.parametrize(("module", "name"), [("tqdm", "tqdm"), ("tqdm.auto", "tqdm")])
+def test_the_message_begins_a_line_under_a_progress_bar(
+    module: str, name: str, options: str
+) -> None:
+    code = BAR.format(module=module, name=name, options=options)
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert "solo-rekd: error: a=1" in done.stdout.replace("\r", "\n").splitlines()
+    # on a terminal a carriage return alone would leave what the bar had written further right
+    before = done.stdout[: done.stdout.index("solo-rekd: error")]
+    assert before[-1] == "\n" or (options == "leave=False" and before[-1] == "\r")
+
+
+@pytest.mark.parametrize(("asked", "shown"), [("1", True), ("0", False), (None, False)])
+def test_the_traceback_of_a_mistake_is_shown_where_it_is_asked_for(
+    asked: str | None,
+    shown: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("SOLO_REKD_TRACEBACK", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("SOLO_REKD_TRACEBACK", asked)
+    try:
+        try:
+            raise KeyError("the cause")
+        except KeyError as error:
+            raise UserError("a=1") from error
+    except UserError as error:
+        assert report(error) == 2
+    *before, last = capsys.readouterr().err.splitlines()
+    assert last == "solo-rekd: error: a=1"
+    assert bool(before) is shown
+    text = "\n".join(before)
+    assert ("KeyError: 'the cause'" in text, "direct cause" in text) == (shown, shown)
+
+
+def test_a_message_of_several_lines_becomes_one(capsys: pytest.CaptureFixture[str]) -> None:
+    report(UserError("a=1\nand more"))
+    assert capsys.readouterr().err == "solo-rekd: error: a=1 and more\n"
+
+
+def test_no_mistake_hides_its_cause() -> None:
+    package = Path(errors.__file__).parent
+    hidden = [path for path in package.rglob("*.py") if " from None" in path.read_text()]
+    assert hidden == []

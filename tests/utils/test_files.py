@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+
+from solo_rekd.utils.errors import UserError
+from solo_rekd.utils.files import (
+    UNFINISHED,
+    read_json,
+    read_json_lines,
+    reading,
+    replacing,
+    write_json,
+    write_json_lines,
+)
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a+b=c.json"
+    path.write_text("old")
+    with replacing(path) as unfinished:
+        unfinished.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(KeyError), replacing(path) as unfinished:
+        unfinished.write_text("half")
+        raise KeyError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere.png"
+    message = r"nowhere\.png cannot be read: No such file"
+    with pytest.raises(UserError, match=message) as caught, reading(path):
+        path.read_bytes()
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+
+
+def test_json_is_not_begun_where_a_value_is_none_of_it(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "file", {"a": 1, "b": object()})
+    assert not list(tmp_path.iterdir())
+
+
+def test_lines_are_read_as_they_were_written(tmp_path: Path) -> None:
+    lines = [{"epoch": 0, "loss": 0.1}, {"epoch": 1, "loss": float("inf")}]
+    write_json_lines(tmp_path / "file", lines)
+    assert (tmp_path / "file").read_text().count("\n") == 2
+    assert read_json_lines(tmp_path / "file") == lines
+    assert read_json_lines(tmp_path / "none") == []
+
+
+def test_a_file_that_is_not_there_or_half_there_is_nothing(tmp_path: Path) -> None:
+    assert read_json(tmp_path / "none.json") is None
+    (tmp_path / "half.json").write_text('{"done": 0.')
+    assert read_json(tmp_path / "half.json") is None
+
+
+def test_two_that_write_one_file_do_not_tear_each_others(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with replacing(path) as first:
+        first.write_text("the first's")
+        with replacing(path) as second:
+            second.write_text("the second's, which is longer")
+            assert first.read_text() == "the first's"
+        assert path.read_text() == "the second's, which is longer"
+    assert path.read_text() == "the first's"
+    assert first.name.endswith(UNFINISHED)
+    assert list(tmp_path.iterdir()) == [path]
