@@ -2,10 +2,85 @@
 
 import importlib
 import importlib.util
+import os
+import sys
 from pathlib import Path
 from types import ModuleType
 
-from solo_rekd.utils.errors import UserError
+from solo_rekd.hosts.jobs import Host
+from solo_rekd.utils.errors import UserError, refuse
+
+CLASSIC, MAIN = "classic", "main"
+SIGNS = {CLASSIC: "args/setup.py", MAIN: "args/pretrain.py"}  # files of the package `solo`
+
+
+def find(given: str | None = None) -> Host:
+    """The host that a command is to use, with the plug-in active in it.
+
+    Args:
+        given: `classic`, `main`, or the folder of a checkout; None: main where a checkout is
+            importable, else classic.
+
+    Returns:
+        Its adapter. From here on `solo` is that host's, in this process and in those that it
+        starts.
+
+    Raises:
+        UserError: there is no such host.
+    """
+    kind, root = locate(given)
+    prefer(root)
+    adapter = "classic" if kind == CLASSIC else "current"
+    return importlib.import_module(f"solo_rekd.hosts.{adapter}.host").connect(root)
+
+
+def locate(given: str | None = None) -> tuple[str, Path]:
+    """Says which host `find` takes, and the folder that holds its package `solo`.
+
+    Raises:
+        UserError: there is no such host.
+    """
+    if given not in (None, CLASSIC, MAIN):
+        folder = Path(str(given)).absolute()
+        kind = kind_of(folder)
+        if kind is None:
+            raise refuse("host", given, "classic, main, or the folder of a checkout of solo-learn")
+        return kind, folder
+    found: dict[str, Path] = {}
+    for folder in map(Path, sys.path):
+        if (kind := kind_of(folder)) is not None:
+            found.setdefault(kind, folder.absolute())
+    for kind in (MAIN, CLASSIC) if given is None else (given,):
+        if kind in found:
+            return kind, found[kind]
+    raise UserError(
+        f"solo-learn{f' ({given})' if given else ''} is not installed: pip install --no-deps "
+        "solo-learn==1.0.2, or clone its main branch and give --host DIR (README, Install)"
+    )
+
+
+def kind_of(folder: Path) -> str | None:
+    """Which host the package `solo` in `folder` is; None where there is none."""
+    kinds = (kind for kind, file in SIGNS.items() if (folder / "solo" / file).is_file())
+    return next(kinds, None)
+
+
+def prefer(root: Path) -> None:
+    """Makes `import solo` find the package in `root`, here and in processes started from here.
+
+    Raises:
+        UserError: another `solo` has been imported already.
+    """
+    loaded = sys.modules.get("solo")
+    folders = [] if loaded is None else [Path(folder).parent for folder in loaded.__path__]
+    if folders and root not in folders:
+        raise UserError(f"solo-learn is imported from {folders[0]} already, not from {root}")
+    if str(root) not in sys.path[:1]:
+        sys.path.insert(0, str(root))
+    before = os.environ.get("PYTHONPATH", "")
+    if before.split(os.pathsep)[0] != str(root):
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(root), before)))
+
 
 def detect() -> str:
     """Finds which solo-learn is installed, from what it is made of and without importing it.
