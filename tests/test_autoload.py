@@ -145,7 +145,7 @@ def test_a_broken_plugin_says_so_at_every_import_of_the_host(host: Path) -> None
 def test_a_users_mistake_is_one_line_and_exit_2(host: Path) -> None:
     code = (
         f"{STUB}\n"
-        "from solo_rekd.errors import UserError, install_excepthook\n"
+        "from solo_rekd.utils.errors import UserError, install_excepthook\n"
         "def fail():\n    install_excepthook()\n    raise UserError('queue_size=0')\n"
         "sys.modules['solo_rekd.hosts'].activate = fail\n"
         "import solo.args.setup"

@@ -9,7 +9,7 @@ import pytest
 
 CODE = """
 from solo_rekd import hosts
-from solo_rekd.errors import UserError
+from solo_rekd.utils.errors import UserError
 try:
     print(hosts.detect())
 except UserError as error:

@@ -9,7 +9,7 @@ from solo_rekd.utils.errors import UserError, install_excepthook, refuse, report
 
 RAISE = """
 from solo_rekd import errors
-from solo_rekd.errors import UserError, install_excepthook
+from solo_rekd.utils.errors import UserError, install_excepthook
 install_excepthook()
 raise {error}
 """
@@ -63,7 +63,7 @@ def test_uncaught_bug_keeps_its_traceback() -> None:
 
 BAR = """
 from {module} import {name}
-from solo_rekd.errors import UserError, report
+from solo_rekd.utils.errors import UserError, report
 bar = {name}(range(5), {options})
 next(iter(bar))
 report(UserError("a=1"))

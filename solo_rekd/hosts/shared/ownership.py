@@ -1,6 +1,6 @@
 """Whether this process is one of our own commands, to which every run in it belongs.
 
-In a script of a host a run is ours where its method or backbone is; of a command of ours, every run.
+In a script of a host a run is ours where its method or backbone is; in our commands each run is.
 """
 
 _claimed = False

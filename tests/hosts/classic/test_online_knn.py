@@ -21,7 +21,7 @@ from torch import distributed
 from solo_rekd import hosts
 
 hosts.commands()
-from solo_rekd.hosts.online_knn import OnlineKnn
+from solo_rekd.hosts.shared.online_knn import OnlineKnn
 
 rank, path = int(sys.argv[1]), sys.argv[2]
 distributed.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
@@ -155,13 +155,13 @@ def test_a_method_of_the_host_alone_keeps_its_own(host: ModuleType) -> None:
     from pytorch_lightning import LightningModule
     from solo.utils.knn import WeightedKNNClassifier
 
-    from solo_rekd.hosts.classic import method
+    from solo_rekd.hosts.classic import callbacks
     from solo_rekd.hosts.shared.online_knn import OnlineKnn
 
     theirs = LightningModule()
     theirs.backbone_args, theirs.knn_eval = {"cifar": False}, True
     theirs.knn = WeightedKNNClassifier(k=5, distance_fx="cosine")
-    (callback,) = [c for c in method.callbacks() if isinstance(c, method.OnlineKnn)]
+    (callback,) = [c for c in callbacks.callbacks() if isinstance(c, callbacks.OnlineKnn)]
     callback.setup(None, theirs, "validate")
     assert type(theirs.knn) is WeightedKNNClassifier
     theirs.backbone_args = {"plugin_encoder": "alexnet"}
