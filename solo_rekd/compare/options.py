@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from solo_rekd.backbones import SMALL_IMAGE, STEMS
 from solo_rekd.compare.arms import UNTRAINED
 from solo_rekd.compare.plan import QUEUE_SIZE
-from solo_rekd.hosts.shared.evaluation import MEAN, STD
+from solo_rekd.config import STEMS
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
+from solo_rekd.images.data_sets import MEAN, SMALL_IMAGE, STD
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.errors import OneLineParser, at_least
 

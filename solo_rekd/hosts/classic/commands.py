@@ -24,6 +24,7 @@ from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 
 from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.checkpoints.run_record import KEY
 from solo_rekd.evaluation.knn import weighted_knn
 from solo_rekd.hosts.classic import arguments, backbones
 from solo_rekd.hosts.classic.callbacks import LastAccuracy, OnlineKnn
@@ -45,11 +46,11 @@ from solo_rekd.hosts.shared.checks import (
     refuse_unwritable,
     refuse_wandb,
 )
-from solo_rekd.hosts.shared.evaluation import FOLDERS, refuse_folders
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE, LIMITS, Limits
 from solo_rekd.hosts.shared.method import refuse_empty_epoch, refuse_other_method
 from solo_rekd.hosts.shared.mistakes import as_mistake
-from solo_rekd.hosts.shared.run_record import KEY
+from solo_rekd.images.data_sets import FOLDERS
+from solo_rekd.images.folders import refuse_folders
 from solo_rekd.utils.errors import OneLineParser, UserError, refuse, refuse_beyond
 
 MISPLACED = (FileNotFoundError, NotADirectoryError, PermissionError)

@@ -18,7 +18,7 @@ from solo_rekd.hosts.shared.checks import (
     refuse_unwritable,
     refuse_wandb,
 )
-from solo_rekd.hosts.shared.evaluation import FOLDERS
+from solo_rekd.images.data_sets import FOLDERS
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.errors import UserError, nearest_first, refuse
 

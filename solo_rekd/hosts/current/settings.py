@@ -32,8 +32,9 @@ from solo_rekd.hosts.current.evaluation import evaluate_at, read_run, trained_vi
 from solo_rekd.hosts.current.images import read_images
 from solo_rekd.hosts.current.machine import fit_devices
 from solo_rekd.hosts.current.run import note_run
-from solo_rekd.hosts.shared.evaluation import FOLDERS, needs_size, refuse_folders
 from solo_rekd.hosts.shared.limits import LIMITS
+from solo_rekd.images.data_sets import FOLDERS, needs_size
+from solo_rekd.images.folders import refuse_folders
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.errors import UserError, refuse, refuse_beyond
 

@@ -9,8 +9,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from solo_rekd.hosts.shared.evaluation import FOLDERS
-from solo_rekd.hosts.shared.run_record import read_settings
+from solo_rekd.checkpoints.run_record import read_settings
+from solo_rekd.images.data_sets import FOLDERS
 
 
 def read_student(checkpoint: Path) -> dict[str, Any]:
