@@ -34,12 +34,12 @@ from solo_rekd.hosts.current.machine import fit_devices
 from solo_rekd.hosts.current.run import note_run
 from solo_rekd.hosts.shared.evaluation import FOLDERS, needs_size, refuse_folders
 from solo_rekd.hosts.shared.limits import LIMITS
+from solo_rekd.hosts.shared.run_settings import CIFAR
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.errors import UserError, refuse, refuse_beyond
 
 _log = logging.getLogger("solo_rekd")
 
-CIFAR = ("cifar10", "cifar100")
 SCHEDULERS = ("warmup_cosine", "step", "none")  # of a pretraining: the host's own list has more
 
 NUMBERS = {  # and their names in `LIMITS`
@@ -208,7 +208,7 @@ def build_like_linear(cfg: DictConfig) -> nn.Module:
     kwargs = omegaconf_select(cfg, "backbone.kwargs", {})
     if name.startswith("resnet"):
         # the host's ResNets are torchvision's, with a small stem for CIFAR
-        stem = "small" if cfg.data.dataset in CIFAR else "auto"
+        stem = "small" if cfg.data.dataset in CIFAR else kwargs.get("stem", "auto")
         return build_backbone(name, kwargs.get("img_size", 224), stem)
     return BaseMethod._BACKBONES[name](cfg.get("pretrain_method"), **kwargs)
 
