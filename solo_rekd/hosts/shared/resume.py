@@ -54,6 +54,12 @@ class Rule(NamedTuple):
     defaults: Mapping[str, Any]
 
 
+def decisive(settings: Mapping[str, Any], rule: Rule) -> dict[str, Any]:
+    """The settings that decide a run, under dotted names, as they are after JSON."""
+    found = flatten(plain(settings))
+    return {name: value for name, value in found.items() if not _is_under(name, rule.ignored)}
+
+
 def differences(
     earlier: Mapping[str, Any], now: Mapping[str, Any], rule: Rule
 ) -> dict[str, tuple[Any, Any]]:
