@@ -333,10 +333,8 @@ def linear(
     return {
         "top1": top1,
         "top5": top5,
-        "protocol": (
-            f"linear classifier on frozen features, {last.epochs(args.max_epochs)}, "
-            f"{args.optimizer} lr {args.lr:g}, batch {args.batch_size}, random resized crops of "
-            f"{args.crop_size[0]} px, {last.when(trainer)}"
+        "protocol": last.protocol(
+            trainer, args.max_epochs, args.optimizer, args.lr, args.batch_size
         ),
     }
 
