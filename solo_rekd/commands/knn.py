@@ -6,12 +6,13 @@ from solo_rekd.commands import flags
 from solo_rekd.commands.figures import print_accuracy
 from solo_rekd.hosts.jobs import Images
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
+from solo_rekd.utils.cores import cores
 
 DESCRIPTION = """\
 Evaluates a checkpoint by the weighted vote of nearest neighbours (arXiv 1805.01978) on features
 of images without augmentation. It needs solo-learn only for a network that is solo-learn's alone.
 """
-BATCH_SIZE, WORKERS = 256, 4  # no figure depends on either
+BATCH_SIZE, WORKERS = 256, 4  # at most; no figure depends on either
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +56,7 @@ def main(args: argparse.Namespace) -> None:
         mean=None if args.mean is None else tuple(args.mean),
         std=None if args.std is None else tuple(args.std),
         dataset=args.dataset,
-        workers=WORKERS if args.num_workers is None else args.num_workers,
+        workers=min(WORKERS, cores()) if args.num_workers is None else args.num_workers,
     )
     found = judge_features(
         args.pretrained_feature_extractor,
