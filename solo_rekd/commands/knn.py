@@ -3,8 +3,8 @@
 import argparse
 
 from solo_rekd.commands import flags
-from solo_rekd.commands.figures import print_accuracy
-from solo_rekd.hosts.jobs import Images
+from solo_rekd.commands.judged import encoder_in, print_accuracy
+from solo_rekd.hosts.jobs import Images, Network
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
 from solo_rekd.utils.cores import cores
 
@@ -44,11 +44,10 @@ def main(args: argparse.Namespace) -> None:
     flags.refuse_numbers(vars(args), KNN_LIMITS)
     train, val = flags.folders(args, judged=True)
     from solo_rekd.backbones import is_known
-    from solo_rekd.commands.linear import network_in
     from solo_rekd.evaluation.features import judge_features
     from solo_rekd.hosts.backbones import builder
 
-    network = network_in(args)
+    network = Network(encoder_in(args), args.stem)
     images = Images(
         train=train,
         val=val,

@@ -2,13 +2,11 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from solo_rekd import hosts
 from solo_rekd.commands import flags, jobs, words
-from solo_rekd.commands.figures import print_accuracy
+from solo_rekd.commands.judged import encoder_in, print_accuracy
 from solo_rekd.hosts.jobs import Network, Progress
-from solo_rekd.utils.errors import UserError
 
 DESCRIPTION = """\
 Evaluates a checkpoint by a linear classifier that is trained on the frozen network's features of
@@ -56,12 +54,9 @@ def network_in(args: argparse.Namespace) -> Network:
     Raises:
         UserError: neither names the network, or the checkpoint cannot be read.
     """
-    from solo_rekd.checkpoints.run_settings import read_student
     from solo_rekd.checkpoints.student import read_stem
 
-    path, name, stem = args.pretrained_feature_extractor, args.encoder, args.stem
-    if name is None:
-        name = read_student(Path(path)).get("encoder")
-    if name is None:
-        raise UserError(f"--encoder is missing: neither {path} nor an args.json beside it names it")
-    return Network(name, read_stem(path, name) if stem == "auto" else stem)
+    name, stem = encoder_in(args), args.stem
+    if stem == "auto":
+        stem = read_stem(args.pretrained_feature_extractor, name)
+    return Network(name, stem)
