@@ -40,8 +40,7 @@ def pretraining(args: Namespace, methods: Mapping[str, Collection[str]]) -> Pret
     """
     if args.method not in methods:
         raise refuse("method", args.method, nearest_first(args.method, sorted(methods)))
-    others = values_of_others(args)
-    refuse_numbers(vars(args) | others, LIMITS)
+    others = _others(args)
     of_method = {*methods[args.method], *names.MOMENTUM}
     settings = given(args, {name: name for name in args.settings})
     settings |= {name: value for name, value in others.items() if name in of_method}
@@ -51,7 +50,10 @@ def pretraining(args: Namespace, methods: Mapping[str, Collection[str]]) -> Pret
         network=Network(args.encoder, args.stem),
         images=_images(args, size, judged=False),
         views=views(args),
-        optimizer=_optimizer(args, args.lr * args.batch_size / SCALED_BY),
+        # as the classic host scales it, which counts --gpus, and not --devices
+        optimizer=_optimizer(
+            args, args.lr * args.batch_size * len(others.get("gpus", (0,))) / SCALED_BY
+        ),
         batch_size=args.batch_size,
         epochs=args.max_epochs,
         classifier_lr=args.classifier_lr,
@@ -71,8 +73,7 @@ def linear_evaluation(args: Namespace, network: Network) -> LinearEvaluation:
     Raises:
         UserError: a folder is not named, or a number is beyond its limits.
     """
-    others = values_of_others(args)
-    refuse_numbers(vars(args) | others, LIMITS)
+    others = _others(args)
     return LinearEvaluation(
         checkpoint=args.pretrained_feature_extractor,
         network=network,
@@ -110,6 +111,18 @@ def views(args: Namespace) -> tuple[View, ...]:
 def kept_in(args: Namespace) -> Path | None:
     """The folder of the checkpoints; None: none is kept."""
     return args.checkpoint_dir if args.save_checkpoint else None
+
+
+def _others(args: Namespace) -> dict[str, Any]:
+    """The flags that are a method's or a host's, after a look at every number."""
+    others = values_of_others(args)
+    refuse_numbers(vars(args) | others, LIMITS)
+    if "gpus" in others:
+        numbers = [word for word in str(others["gpus"]).split(",") if word]
+        if not numbers or not all(map(str.isdecimal, numbers)):
+            raise refuse("gpus", others["gpus"], "the numbers of the GPUs, such as 0 or 0,1")
+        others["gpus"] = tuple(map(int, numbers))
+    return others
 
 
 def _images(args: Namespace, size: int | None, *, judged: bool) -> Images:

@@ -23,6 +23,10 @@ import json, os, sys
 with open(os.environ["SAID"], "a") as file:
     print(json.dumps(sys.argv[1:]), file=file)
 """
+SETTINGS = ("temperature", "queue_size", "proj_hidden_dim", "proj_output_dim")
+OF_LIGHTNING = (
+    "precision accelerator devices strategy sync_batchnorm limit_train_batches limit_val_batches"
+).split()
 
 
 def said_by(words: list[str], folder: Path) -> list[list[str]]:
@@ -55,11 +59,9 @@ def read(words: list[str]) -> None:
     """Reads a command line as its command does, as far as that needs no host and no files."""
     _, args = cli.parse(words)
     if words[0] == "pretrain":
-        methods = dict.fromkeys((*CONFIGS, "mocov2plus", "simclr"), ("temperature", "queue_size"))
+        methods = dict.fromkeys((*CONFIGS, "mocov2plus", "simclr"), SETTINGS)
         job = jobs.pretraining(args, methods)
-        known = {*names.HOST, "gpus", "precision", "accelerator", "devices", "strategy", "dali"}
-        known |= {"limit_train_batches", "limit_val_batches", "proj_hidden_dim", "proj_output_dim"}
-        assert not set(job.host) - known
+        assert not set(job.host) - {*names.HOST, *OF_LIGHTNING, "dali"}
     elif words[0] == "linear":
         jobs.linear_evaluation(args, Network(args.encoder))
     elif words[0] == "compare":

@@ -91,6 +91,11 @@ def test_a_flag_that_is_not_ours_is_the_methods_or_the_hosts() -> None:
     assert (job.settings, job.host) == ({"pred_hidden_dim": 64}, {"own_weight": 1})
 
 
+def test_the_rate_is_for_the_batch_of_all_gpus() -> None:
+    job = pretraining(f"{NEEDED} --gpus 0,1,2,3 --batch_size 32 --lr 0.03")
+    assert (job.optimizer.lr, job.host) == (0.03 * 32 * 4 / 256, {"gpus": (0, 1, 2, 3)})
+
+
 @pytest.mark.parametrize("word", ["--lars", "--optimizer lars"])
 def test_lars_is_an_optimizer(word: str) -> None:
     assert pretraining(f"{NEEDED} {word}").optimizer.name == "lars"
@@ -127,7 +132,7 @@ def test_a_linear_evaluation_has_its_rate_as_it_is() -> None:
         optimizer=Optimizer("sgd", 3.0, 0.0, "step", decay_epochs=(60, 80)),
         batch_size=256,
         epochs=90,
-        host={"gpus": 0, "dali": True},
+        host={"gpus": (0,), "dali": True},
     )
 
 
@@ -151,6 +156,8 @@ def test_a_linear_evaluation_has_its_rate_as_it_is() -> None:
         ("--crop_size 64 32 --hue 0.1 0.2 0.3", "crop_size=.* expected one value, or 3"),
         ("--stem big", "--stem: invalid choice"),
         ("--enable_progress_bar 7", "neither True nor False"),
+        ("--gpus ,", "gpus=',' is not allowed: expected the numbers"),
+        ("--gpus", "gpus=True is not allowed"),
         ("-- --precision 16", "expected KEY=VALUE"),
     ],
 )
