@@ -315,6 +315,17 @@ class BingoConfig(DistillationConfig):
         super().__post_init__()
 
 
+# of every objective in `solo_rekd.objectives`, by its name, to be read without torch
+CONFIGS: dict[str, type[DistillationConfig]] = {
+    "rekd": RekdConfig,
+    "disco": DiscoConfig,
+    "seed": SeedConfig,
+    "compress": CompressConfig,
+    "crcd": CrcdConfig,
+    "bingo": BingoConfig,
+}
+
+
 def add_flags(
     parser: argparse.ArgumentParser, config: type[DistillationConfig], title: str
 ) -> None:

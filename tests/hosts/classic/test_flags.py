@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from solo_rekd import cli
+from solo_rekd.commands import jobs
 from solo_rekd.hosts.classic.flags import linear_flags, pretraining_flags, words
 from solo_rekd.hosts.jobs import (
     Images,
@@ -123,3 +125,22 @@ def test_what_is_not_set_is_no_flag() -> None:
     assert words({"a": None, "b": False, "c": True, "d": (1, 2), "e": 0}) == [
         *("--c", "--d", "1", "2", "--e", "0")
     ]
+
+
+@pytest.mark.parametrize("gpus", [(), (0,), (0, 1, 2)])
+def test_a_command_line_comes_back_from_its_job(gpus: tuple[int, ...]) -> None:
+    given = {"precision": "bf16", "knn_eval": True, "replace_sampler_ddp": False}
+    given |= {"gpus": gpus} if gpus else {}
+    optimizer = dataclasses.replace(PRETRAINING.optimizer, name="lars", schedule="step")
+    job = dataclasses.replace(PRETRAINING, host=given, optimizer=optimizer)
+    words = pretraining_flags(job)
+    assert "--lars" in words and ("--gpus" in words) == bool(gpus)
+    _, args = cli.parse(["pretrain", *words])
+    back = jobs.pretraining(args, {"mocov2plus": ["queue_size"]})
+    rate = pytest.approx(job.optimizer.lr)
+    assert back.optimizer.lr == rate
+    small = Network("resnet18", "small")  # what the size makes of auto
+    rate_aside = dataclasses.replace(back.optimizer, lr=job.optimizer.lr)
+    assert dataclasses.replace(back, optimizer=rate_aside) == dataclasses.replace(
+        job, network=small
+    )
