@@ -1,19 +1,15 @@
 """Words of a command line that no parser of ours knows: they are a method's or a host's."""
 
 import argparse
-import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from math import isfinite
 from typing import Any
 
+from solo_rekd.hosts.words import value_of, values_of
 from solo_rekd.utils.errors import UserError
 
 DOTTED_KEY = re.compile(r"[+~]{0,2}\w+(\.\w+)+=")  # how a word begins that is a key of main's
-# flags whose values are text, though they may look like numbers
-TEXTS = ("name", "project", "entity", "auto_umap_dir", "default_root_dir")
-WORDS = {"true": True, "false": False, "null": None, "none": None}
 
 
 def split_keys(words: Sequence[str], rest: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
@@ -61,27 +57,9 @@ def values_of_others(args: argparse.Namespace) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for flag in args.others:
-        name, texts = flag.removeprefix("--"), getattr(args, flag)
-        values = tuple(text if name in TEXTS else value_of(text) for text in texts)
-        found[name] = values if len(values) > 1 else values[0] if values else True
+        name = flag.removeprefix("--")
+        found[name] = values_of(name, getattr(args, flag))
     return found
-
-
-def value_of(text: str) -> Any:
-    """Reads a number, a truth value, null or a list; any other text stays as it is."""
-    if text.lower() in WORDS:
-        return WORDS[text.lower()]
-    with suppress(ValueError):
-        if str(int(text)) == text:  # 02 is no number, but a pair of devices
-            return int(text)
-        return text
-    with suppress(ValueError):
-        if isfinite(number := float(text)):
-            return number
-    if text.startswith(("[", "{")):
-        with suppress(ValueError):
-            return json.loads(text)
-    return text
 
 
 def given(args: argparse.Namespace, table: Mapping[str, str]) -> dict[str, Any]:

@@ -2,32 +2,8 @@ import argparse
 
 import pytest
 
-from solo_rekd.commands.words import declare_others, split_keys, value_of, values_of_others
+from solo_rekd.commands.words import declare_others, split_keys, values_of_others
 from solo_rekd.utils.errors import OneLineParser, UserError
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("16", 16),
-        ("-1", -1),
-        ("1e-4", 1e-4),
-        ("0.10", 0.1),
-        ("02", "02"),
-        ("0,1", "0,1"),
-        ("True", True),
-        ("false", False),
-        ("null", None),
-        ("[0.9,0.95]", [0.9, 0.95]),
-        ("[a", "[a"),
-        ("nan", "nan"),
-        ("bf16", "bf16"),
-        ("", ""),
-    ],
-)
-def test_a_text_is_read_as_what_it_looks_like(text: str, value: object) -> None:
-    read = value_of(text)
-    assert (read, type(read)) == (value, type(value))
 
 
 def test_keys_of_main_are_taken_out() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from solo_rekd.hosts.jobs import Images, Network, Optimizer, Pretraining, View
-from solo_rekd.hosts.words import override, read_words
+from solo_rekd.hosts.words import override, read_words, value_of
 from solo_rekd.utils.errors import UserError
 
 JOB = Pretraining(
@@ -64,3 +64,27 @@ def test_both_names_of_a_setting_give_the_same_job(classic: str, current: str, v
 def test_what_no_field_holds_is_the_hosts_or_the_methods() -> None:
     job = override(JOB, {"precision": 16, "method_kwargs.temperature": 0.3})
     assert (job.host, job.settings) == ({"precision": 16}, {"temperature": 0.3})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("16", 16),
+        ("-1", -1),
+        ("1e-4", 1e-4),
+        ("0.10", 0.1),
+        ("02", "02"),
+        ("0,1", "0,1"),
+        ("True", True),
+        ("false", False),
+        ("null", None),
+        ("[0.9,0.95]", [0.9, 0.95]),
+        ("[a", "[a"),
+        ("nan", "nan"),
+        ("bf16", "bf16"),
+        ("", ""),
+    ],
+)
+def test_a_text_is_read_as_what_it_looks_like(text: str, value: object) -> None:
+    read = value_of(text)
+    assert (read, type(read)) == (value, type(value))
