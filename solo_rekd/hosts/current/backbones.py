@@ -10,7 +10,8 @@ from typing import Any
 from solo.methods.base import BaseMethod
 from torch import nn
 
-from solo_rekd.backbones import STUDENTS, TEACHERS, TIMM, build_backbone
+from solo_rekd.backbones import STUDENTS, TEACHERS, TIMM, build_backbone, is_known
+from solo_rekd.hosts.shared.changes import ENTRIES
 from solo_rekd.utils.errors import refuse
 
 HOST_BACKBONES = dict(BaseMethod._BACKBONES)
@@ -41,10 +42,10 @@ class Backbones(dict):
 
 def is_ours(name: str) -> bool:
     """Whether the plug-in, not the host, builds `name`."""
-    return name not in HOST_BACKBONES and name in BaseMethod._BACKBONES
+    return name not in HOST_BACKBONES and is_known(name)
 
 
 def register() -> None:
     """Offers our backbones to the host; the caller sees to it that this happens once."""
     ours = {name: make_factory(name) for name in (*STUDENTS, *TEACHERS)}
-    BaseMethod._BACKBONES = Backbones(ours | HOST_BACKBONES)
+    ENTRIES.set(BaseMethod, "_BACKBONES", Backbones(ours | HOST_BACKBONES))

@@ -11,6 +11,7 @@ from solo_rekd.hosts.current.run import CurrentRun
 from solo_rekd.hosts.shared.last_accuracy import LastAccuracyHooks
 from solo_rekd.hosts.shared.method import Distilled, refuse_empty_epoch
 from solo_rekd.hosts.shared.online_knn import OnlineKnnHooks
+from solo_rekd.hosts.shared.ownership import is_claimed
 from solo_rekd.hosts.shared.refused import RemoveRefused
 
 
@@ -47,10 +48,12 @@ class LinearAccuracy(LastAccuracyHooks, pl.Callback):
 
 
 def is_ours(model: Any) -> bool:
-    """Whether a model that is trained has a method or a backbone of the plug-in."""
+    """Whether a model that is trained has our method or backbone, or belongs to our command."""
     backbone = getattr(model, "backbone_name", None)
-    return isinstance(model, Distilled) or (
-        isinstance(backbone, str) and backbones.is_ours(backbone)
+    return (
+        is_claimed()
+        or isinstance(model, Distilled)
+        or (isinstance(backbone, str) and backbones.is_ours(backbone))
     )
 
 
@@ -59,7 +62,7 @@ class RemoveRefusedRun(RemoveRefused, pl.Callback):
 
 
 def callbacks() -> list[pl.Callback]:
-    """What the plug-in adds to every trainer of this host; each acts on runs of ours alone."""
+    """What the plug-in adds to the trainer of a run of ours."""
     ours: list[pl.Callback] = [
         CurrentRun(),
         OnlineKnn(is_ours),
