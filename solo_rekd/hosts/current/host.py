@@ -112,6 +112,7 @@ class MainHost:
         self, job: Pretraining, folder: Path | None, resume: Path | None, progress: Progress
     ) -> Pretrained:
         """Pretrains, see `Host`."""
+        self.check(job)
         more: dict[str, Any] = {"resume_from_checkpoint": str(resume)} if resume else {}
         run = self._run(job, folder, more, progress)
         trainer = run.trainer
@@ -168,7 +169,7 @@ class MainHost:
             words = [*self._words(job), *overrides.words_of(settings), *QUIET]
             argv = ["--config-name", RECIPES[script], *words]
             with watch.watching(watched), mistakes():
-                run_script(self.root / script, argv, lambda: watched.interrupted)
+                run_script(self.root / script, argv, watched)
         return watched
 
     def _words(self, job: Job) -> list[str]:
