@@ -10,16 +10,16 @@ import sys
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
+from solo_rekd.hosts.current import watch
 from solo_rekd.hosts.current.checks import refuse_incomplete
 from solo_rekd.hosts.current.evaluation import concerns_us
 from solo_rekd.hosts.shared.changes import ENTRIES, begin
 from solo_rekd.hosts.shared.mistakes import as_mistake
-from solo_rekd.hosts.shared.ownership import is_claimed
 from solo_rekd.utils.errors import UserError, report
 
 HYDRAS_OWN = ("hydra", "config")  # group and name of Hydra's settings in its store
@@ -60,7 +60,10 @@ class OurJobs(Callback):
             job_return: what became of the job.
             kwargs: of Hydra's later versions.
         """
-        if not self.ours or is_claimed():  # our commands report it themselves
+        if (job := watch.current()) is not None:
+            job.error = take_error(job_return)  # our command reports it
+            return
+        if not self.ours:
             return
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # "Error executing job ..."
@@ -73,6 +76,17 @@ class OurJobs(Callback):
             if config.hydra.mode != RunMode.MULTIRUN:
                 sys.exit(code)
             job_return.return_value = SystemExit(code)
+
+
+def take_error(job_return: JobReturn) -> Exception | None:
+    """Takes out of Hydra what ended a job, of which it says nothing then."""
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # "Error executing job ..."
+            _ = job_return.return_value
+    except Exception as error:
+        job_return.return_value, job_return.status = None, JobStatus.COMPLETED
+        return error
+    return None
 
 
 def read_error(error: Exception, cfg: DictConfig | None) -> UserError | None:
