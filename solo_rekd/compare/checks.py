@@ -33,7 +33,7 @@ def make_plan(options: Namespace, extra: tuple[str, ...], images: Images) -> Pla
     settings = {
         name: value
         for name, value in vars(options).items()
-        if name not in ("methods", "out", "jobs")
+        if name not in ("methods", "out", "jobs", "launcher", "slurm")
     }
     plan = Plan(
         **settings
