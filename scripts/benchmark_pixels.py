@@ -16,7 +16,8 @@ from pathlib import Path
 
 from solo_rekd import hosts
 from solo_rekd.compare import pixels
-from solo_rekd.compare.flags import AUGMENTATION, blur
+from solo_rekd.compare.jobs import AUGMENTATION, blur
+from solo_rekd.hosts import names
 from solo_rekd.images.read import load_rgb
 from solo_rekd.images.sets import ClassFolders
 
@@ -38,8 +39,12 @@ def two_crops(side: int) -> Callable:
     hosts.commands()
     from solo.utils.pretrain_dataloader import prepare_n_crop_transform, prepare_transform
 
-    settings = {name: value for name, value in AUGMENTATION.items() if name != "num_crops_per_aug"}
-    settings |= {"crop_size": side, "gaussian_prob": blur(side), "max_scale": 1.0}
+    settings = {
+        name.classic: getattr(AUGMENTATION, field)
+        for field, name in names.VIEW.items()
+        if field != "crops"
+    }
+    settings |= {"crop_size": side, "gaussian_prob": blur(side)}
     settings |= {"solarization_prob": 0, "horizontal_flip_prob": 0.5, "color_jitter_prob": 0.8}
     settings |= {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
     return prepare_n_crop_transform([prepare_transform("custom", **settings)], [2])

@@ -16,9 +16,9 @@ from torchvision import models
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from solo_rekd.config import STEMS
+from solo_rekd.images.data_sets import SMALL_IMAGE
 from solo_rekd.utils.errors import UserError, refuse
 
-SMALL_IMAGE = 64  # px: inputs up to this side get the small stem
 TIMM = "timm:"
 
 _log = logging.getLogger("solo_rekd")
@@ -188,12 +188,16 @@ def settle_stem(name: str, img_size: int, stem: str) -> str:
     return "small" if img_size <= SMALL_IMAGE else "imagenet"
 
 
+def make_stem_small(name: str, net: nn.Module) -> None:
+    """Gives a network of ours, or a ResNet of a host, its stem for small images, in place."""
+    _RECIPES[name][1](net)
+
+
 def _build_own(name: str, small: bool) -> nn.Module:
-    constructor, shrink_stem = _RECIPES[name]
-    net = constructor()
+    net = _RECIPES[name][0]()
     setattr(net, "fc" if hasattr(net, "fc") else "classifier", nn.Identity())
     if small:
-        shrink_stem(net)
+        make_stem_small(name, net)
     return net
 
 

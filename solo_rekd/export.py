@@ -14,8 +14,8 @@ from torch import nn
 from solo_rekd import __version__
 from solo_rekd.backbones import STEMS
 from solo_rekd.checkpoints.load import load_networks
+from solo_rekd.checkpoints.run_settings import read_student
 from solo_rekd.hosts.shared.limits import LIMITS
-from solo_rekd.hosts.shared.run_settings import read_student
 from solo_rekd.utils.errors import OneLineParser, UserError, refuse, refuse_beyond, refuse_missing
 from solo_rekd.utils.files import replacing
 

@@ -1,8 +1,7 @@
 """Arms of a comparison: a method with the settings in which it departs from its defaults."""
 
-import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -11,9 +10,6 @@ from solo_rekd.utils.errors import UserError, nearest_first, refuse
 
 UNTRAINED = "untrained"  # the student as it is drawn: what every method has to exceed
 LR = "lr"
-HEAD = (LR, "proj_hidden_dim", "proj_output_dim", "temperature")
-HOST_METHODS = {"mocov2plus": (*HEAD, "queue_size"), "simclr": HEAD}  # and what may be set of them
-METHODS = (UNTRAINED, *HOST_METHODS, *OBJECTIVES)
 
 
 @dataclass(frozen=True)
@@ -22,7 +18,7 @@ class Arm:
 
     Attributes:
         name: the text that it was read from, which also names its folder.
-        method: one of `METHODS`.
+        method: `untrained`, or a method of the host or ours.
         settings: value by name of setting, as written.
     """
 
@@ -42,7 +38,7 @@ class Arm:
 
     @property
     def online(self) -> bool:
-        """Whether its teacher is trained along; a comparison's teachers are frozen unless said."""
+        """Whether its teacher is jointly trained; else it is frozen."""
         return self.settings.get("teacher_mode") == "online"
 
     @property
@@ -55,13 +51,10 @@ def parse_arm(text: str) -> Arm:
     """Reads an arm, `rekd` or `rekd+teacher_mode=online+dictionary=teacher`.
 
     Raises:
-        UserError: the method or a setting's name is unknown, a setting is not NAME=VALUE or is
-            given twice, the learning rate is none, or a frozen teacher of its own lacks a
-            checkpoint.
+        UserError: a setting is not NAME=VALUE or is given twice, the learning rate is none, or a
+            frozen teacher of its own lacks a checkpoint.
     """
     method, *parts = text.split("+")
-    if method not in METHODS:
-        raise refuse("methods", method, nearest_first(method, METHODS))
     settings: dict[str, str] = {}
     for part in parts:
         name, equals, value = part.partition("=")
@@ -70,9 +63,6 @@ def parse_arm(text: str) -> Arm:
         if name in settings:
             raise UserError(f"{text}: {name} is given twice")
         settings[name] = value
-        names = _setting_names(method)
-        if name not in names:
-            raise refuse(f"{method}+{name}", value, nearest_first(name, names) or "no setting")
     if LR in settings and not _is_rate(settings[LR]):
         raise refuse(f"{method}+{LR}", settings[LR], "a number above 0")
     arm = Arm(text, method, settings)
@@ -96,6 +86,25 @@ def parse_arms(text: str) -> tuple[Arm, ...]:
     return arms
 
 
+def refuse_arm(arm: Arm, methods: Mapping[str, Collection[str]]) -> None:
+    """Refuses an arm that the host cannot run.
+
+    Args:
+        arm: the arm.
+        methods: of the host, each with the settings that it takes.
+
+    Raises:
+        UserError: the method or the name of a setting is unknown.
+    """
+    if arm.method not in (UNTRAINED, *methods):
+        raise refuse("methods", arm.method, nearest_first(arm.method, [UNTRAINED, *methods]))
+    names = [LR, *methods[arm.method]] if arm.method != UNTRAINED else []
+    for name, value in arm.settings.items():
+        if name not in names:
+            allowed = nearest_first(name, names) or "no setting"
+            raise refuse(f"{arm.method}+{name}", value, allowed)
+
+
 @contextmanager
 def about(arm: Arm) -> Iterator[None]:
     """Says of a mistake in which arm it is."""
@@ -103,13 +112,6 @@ def about(arm: Arm) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f"{arm.name}: {error}") from error
-
-
-def _setting_names(method: str) -> tuple[str, ...]:
-    if method not in OBJECTIVES:
-        return HOST_METHODS.get(method, ())
-    options = dataclasses.fields(OBJECTIVES[method].config_class)
-    return LR, *(option.name for option in options)
 
 
 def _is_rate(text: str) -> bool:

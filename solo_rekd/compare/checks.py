@@ -3,22 +3,23 @@
 import dataclasses
 from argparse import Namespace
 
-from solo_rekd import hosts
 from solo_rekd.backbones import refuse_unknown
 from solo_rekd.compare.arms import about, parse_arms
-from solo_rekd.compare.flags import pretrain_flags, read_config, refuse_settings, teacher_flags
 from solo_rekd.compare.images import Images, default_crop_size, fingerprint
+from solo_rekd.compare.jobs import read_config, refuse_settings, student_job, teacher_job
 from solo_rekd.compare.plan import Plan, Run, default_queue_size
+from solo_rekd.hosts.jobs import Host
 from solo_rekd.utils.errors import refuse
 
 
-def make_plan(options: Namespace, extra: tuple[str, ...], images: Images) -> Plan:
-    """Fills in what the options leave to the images, and checks what needs no host.
+def make_plan(options: Namespace, extra: tuple[str, ...], images: Images, host: Host) -> Plan:
+    """Fills in what the options leave to the images, and checks names and values.
 
     Args:
         options: of the command line.
-        extra: flags of the host for every pretraining.
+        extra: words of the host for every pretraining.
         images: those of `options.data`.
+        host: that is to train.
 
     Raises:
         UserError: a setting cannot be.
@@ -48,10 +49,11 @@ def make_plan(options: Namespace, extra: tuple[str, ...], images: Images) -> Pla
             "queue_size": options.queue_size
             or default_queue_size(len(images.train), options.batch_size),
             "extra": extra,
+            "host": host.name,
             "images": fingerprint(images, options.data),
         }
     )
-    refuse_settings(plan)
+    refuse_settings(plan, host)
     return plan
 
 
@@ -85,15 +87,15 @@ def settle_teachers(plan: Plan) -> Plan:
     return dataclasses.replace(plan, arm_sha256=digests)
 
 
-def refuse_flags(plan: Plan) -> None:
-    """Lets the host read the flags of every arm, as its runs will.
+def refuse_jobs(plan: Plan, host: Host) -> None:
+    """Lets the host read the job of every arm, as its runs will.
 
     Raises:
-        UserError: it does not take them, or there is no classic host.
+        UserError: it does not take one.
     """
-    host = hosts.commands()
+    methods = host.methods()
     for arm in plan.arms:
         with about(arm):
-            host.parse_pretrain(pretrain_flags(plan, Run(arm, 0), "teacher.ckpt"))
+            host.check(student_job(plan, Run(arm, 0), "teacher.ckpt", methods))
     if plan.has_frozen_teacher and plan.teacher_checkpoint is None:
-        host.parse_pretrain(teacher_flags(plan))
+        host.check(teacher_job(plan, methods))

@@ -12,9 +12,7 @@ from solo_rekd.compare.plan import TEACHER_FOLDER, Plan
 from solo_rekd.utils.files import read_json, read_json_lines
 from solo_rekd.utils.versions import versions
 
-PACKAGES = (
-    "solo-rekd solo-learn pytorch-lightning torch torchvision timm pillow numpy scikit-learn"
-).split()
+PACKAGES = ("solo-rekd torch torchvision timm pillow numpy scikit-learn").split()
 
 
 def collect(
@@ -102,6 +100,10 @@ def cpu_model() -> str:
     return names[0] if names else platform.machine()
 
 
-def describe_versions() -> dict[str, str]:
-    """The version of every package that has a part in the figures."""
-    return versions(PACKAGES)
+def describe_versions(host: Mapping[str, str]) -> dict[str, str]:
+    """The version of every package that has a part in the figures.
+
+    Args:
+        host: versions of the host and of its Lightning.
+    """
+    return {**host, **versions(PACKAGES)}

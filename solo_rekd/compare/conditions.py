@@ -4,46 +4,43 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from solo_rekd.compare.collect import describe_machine, describe_versions
-from solo_rekd.hosts.shared.run_record import plain
+from solo_rekd.checkpoints.run_record import plain
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import read_json, write_json
 
 FILE = "conditions.json"
-# They change no figure, or are paths of what is told by its content.
-FREE = (
-    "num_workers checkpoint_dir checkpoint_frequency resume_from_checkpoint teacher_checkpoint "
-    "save_checkpoint enable_progress_bar"
-).split()
 LOADERS = "num_workers"  # decide which crops are drawn
-MACHINE = ("CPU", "GPU", "torch threads", "Python")  # what may change a figure
+UNSAID = ("cores", "memory", "system")  # of the machine, which change no figure
 NAMED = 3  # runs of one condition that are named
 
 Settings = Mapping[str, Any]
 
 
-def begin(folder: Path, settings: Settings | None, goes_on: bool, threads: int) -> dict[str, Any]:
+def begin(
+    folder: Path, settings: Settings | None, workers: int, resumes: bool, part: Mapping[str, str]
+) -> dict[str, Any]:
     """Notes what a part of a run is made with, and refuses to mix two settings in one run.
 
     Args:
         folder: of the run, which gets `conditions.json`.
-        settings: all that the host read from the flags; None: nothing is pretrained.
-        goes_on: whether the run goes on from an earlier part.
-        threads: of torch.
+        settings: all that the host read from the job and that decides it; None: nothing is
+            pretrained.
+        workers: processes that load images.
+        resumes: whether the run resumes an earlier part.
+        part: versions and machine of this part.
 
     Returns:
-        `settings` without those in `FREE`, and `parts`: versions and machine of every part of the
-        run, in their order; one that equals the part before is left out.
+        `settings`, and `parts`: versions and machine of every part of the run, in their order; one
+        that equals the part before is left out.
 
     Raises:
-        UserError: the run goes on, and began with other settings or does not say with which.
+        UserError: the run resumes, and began with other settings or does not say with which.
     """
-    part = {**describe_versions(), **describe_machine(threads)}
     if settings is not None:
-        part[LOADERS] = str(settings[LOADERS])
-    kept = _kept({} if settings is None else settings)
+        part = {**part, LOADERS: str(workers)}
+    kept = plain({} if settings is None else settings)
     conditions: dict[str, Any] = {"settings": kept, "parts": []}
-    if goes_on:
+    if resumes:
         conditions = read_json(folder / FILE) or {}
         if not {"settings", "parts"} <= conditions.keys():
             raise UserError(
@@ -77,7 +74,7 @@ def differences(runs: Iterable[Mapping[str, Any]]) -> list[str]:
     names = list({name: None for run in runs for part in _parts(run) for name in part})
     lines = []
     for name in names:
-        if name in (*describe_versions(), *MACHINE, LOADERS):
+        if name not in UNSAID:
             # a teacher that is given is evaluated alone: no loader drew crops for it
             told = [run for run in runs if name != LOADERS or _settings(run)]
             values = [(_joined(run, name), f"{run['arm']} seed {run['seed']}") for run in told]
@@ -94,11 +91,6 @@ def differences(runs: Iterable[Mapping[str, Any]]) -> list[str]:
             ]
             lines.append(_line(f"{arm}: {name}", values))
     return [line for line in lines if line]
-
-
-def _kept(settings: Settings) -> dict[str, Any]:
-    """The settings that decide a run, as they are after they were written and read."""
-    return plain({name: value for name, value in settings.items() if name not in FREE})
 
 
 def _parts(run: Mapping[str, Any]) -> list[dict[str, str]]:

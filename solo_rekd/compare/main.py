@@ -1,7 +1,6 @@
 """`solo-rekd compare`, from the command line to the report."""
 
 import fcntl
-import functools
 import shlex
 import shutil
 import sys
@@ -11,17 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from solo_rekd import hosts
 from solo_rekd.compare import pixels
-from solo_rekd.compare.checks import make_plan, refuse_flags, settle_teachers
+from solo_rekd.compare.checks import make_plan, refuse_jobs, settle_teachers
 from solo_rekd.compare.collect import collect, cpu_model, describe_machine, describe_versions
 from solo_rekd.compare.conditions import differences
-from solo_rekd.compare.flags import (
-    TEACHER_SEED,
-    knn_flags,
-    linear_flags,
-    pretrain_flags,
-    teacher_flags,
-)
 from solo_rekd.compare.images import Images, find_images, fingerprint
 from solo_rekd.compare.launch.choose import (
     default_jobs,
@@ -31,11 +24,13 @@ from solo_rekd.compare.launch.choose import (
 )
 from solo_rekd.compare.launch.worker_process import threads
 from solo_rekd.compare.options import read_options
-from solo_rekd.compare.plan import TEACHER_FOLDER, Plan, Run, check_same
+from solo_rekd.compare.plan import Plan, check_same
 from solo_rekd.compare.protocol import describe_protocol
 from solo_rekd.compare.report import table_lines, write_report
-from solo_rekd.compare.schedule import RESULT, Schedule, Task, interruptible, print_line
+from solo_rekd.compare.schedule import Schedule, interruptible, print_line
+from solo_rekd.compare.tasks import list_tasks, refuse_other_teacher
 from solo_rekd.evaluation.cost import LATENCY_PROTOCOL, measure
+from solo_rekd.hosts.jobs import Host
 from solo_rekd.utils.errors import UserError, refuse, refuse_missing
 from solo_rekd.utils.files import read_json, write_json
 
@@ -77,23 +72,31 @@ def run(argv: Sequence[str]) -> tuple[dict[str, Any], Path]:
         if out.is_relative_to((options.data / name).resolve()):
             raise refuse("out", str(options.out), f"a folder outside {options.data / name}")
     refuse_launcher(options.launcher, dict(options.slurm))
-    plan = make_plan(options, extra, images)
-    refuse_flags(plan)
+    host = hosts.find(options.host)
+    plan = make_plan(options, extra, images, host)
+    refuse_jobs(plan, host)
     plan = settle_teachers(plan)
     plan = check_same(plan, out / "plan.json")
     command = shlex.join(["solo-rekd", "compare", *argv])
     with locked(out) as lock:
-        return compare(plan, images, out, options, command, lock), out
+        return compare(plan, images, host, out, options, command, lock), out
 
 
 def compare(
-    plan: Plan, images: Images, out: Path, options: Namespace, command: str, lock: int
+    plan: Plan,
+    images: Images,
+    host: Host,
+    out: Path,
+    options: Namespace,
+    command: str,
+    lock: int,
 ) -> dict[str, Any]:
     """Runs what is not finished in `out`, and writes the report after every run.
 
     Args:
         plan: the comparison.
         images: what `plan.data` holds.
+        host: that trains.
         out: its folder.
         options: of the command line: `jobs`, `launcher` and `slurm` are read here.
         command: that was given, for the report.
@@ -106,13 +109,17 @@ def compare(
     decoded = out / "pixels"
     pixels_there = decode(images, decoded)
     write_json(out / "plan.json", plan.to_json())  # from here on another plan is refused
-    tasks = list_tasks(plan, out, decoded if pixels_there else None)
+    tasks = list_tasks(plan, host, out, decoded if pixels_there else None)
     jobs = options.jobs or default_jobs(options.launcher, len(tasks))
     context = {
         "command": command,
         "protocol": describe_protocol(plan, images),
-        "machine": describe_machine(threads(jobs)) | describe_launcher(options.launcher, jobs),
-        "versions": describe_versions(),
+        "machine": {
+            "host": ", ".join(map(" ".join, host.versions().items())),
+            **describe_machine(threads(jobs)),
+            **describe_launcher(options.launcher, jobs),
+        },
+        "versions": describe_versions(host.versions()),
         "classes": images.classes,
         "networks": measure_networks(plan, out / "networks.json"),
     }
@@ -133,6 +140,11 @@ def compare(
     return report(schedule)
 
 
+def describe_host(host: Host) -> str:
+    """Names the host and its Lightning, each with its version or commit."""
+    return ", ".join(" ".join(each) for each in host.versions().items())
+
+
 def refuse_changed_images(plan: Plan, images: Images) -> None:
     """Refuses a report of runs that may have seen different images.
 
@@ -144,77 +156,6 @@ def refuse_changed_images(plan: Plan, images: Images) -> None:
             f"the images in {plan.data} changed while the runs were at work: put them back and "
             "give another --out"
         )
-
-
-def list_tasks(plan: Plan, out: Path, decoded: Path | None) -> list[Task]:
-    """Lists the runs in their order, the frozen teacher's first where an arm needs one.
-
-    Args:
-        plan: the comparison.
-        out: its folder.
-        decoded: folder of the decoded images.
-    """
-    common = {"pixels": str(decoded) if decoded else None}
-    teacher = out / TEACHER_FOLDER
-
-    def teacher_job() -> dict[str, Any]:
-        return {
-            "pretrain": None if plan.teacher_checkpoint else teacher_flags(plan),
-            "checkpoint": plan.teacher_checkpoint,
-            "linear": linear_flags(plan, TEACHER_SEED, of_teacher=True),
-            "knn": knn_flags(plan, of_teacher=True),
-            "teacher_sha256": plan.teacher_sha256,
-            **common,
-        }
-
-    def job(run: Run) -> dict[str, Any]:
-        checkpoint, digest = plan.teacher_checkpoint, plan.arm_sha256.get(run.arm.name)
-        if run.arm.shares_teacher:
-            digest = teacher_digest(plan, out)
-            if checkpoint is None:
-                checkpoint = str(teacher / (read_json(teacher / RESULT) or {})["checkpoint"])
-        return {
-            "pretrain": pretrain_flags(plan, run, checkpoint),
-            "checkpoint": None,
-            "linear": linear_flags(plan, run.seed),
-            "knn": knn_flags(plan),
-            "teacher_sha256": digest,
-            **common,
-        }
-
-    tasks = []
-    if plan.has_frozen_teacher:
-        tasks.append(Task("teacher", TEACHER_SEED, teacher, teacher_job))
-    for run in plan.runs:
-        waits = run.arm.shares_teacher and plan.teacher_checkpoint is None
-        after = teacher if waits else None
-        folder = out / run.folder
-        tasks.append(Task(run.arm.name, run.seed, folder, functools.partial(job, run), after))
-    return tasks
-
-
-def teacher_digest(plan: Plan, out: Path) -> str | None:
-    """SHA-256 of the frozen teacher's file; None: it is yet to be trained."""
-    if plan.teacher_checkpoint is not None:
-        return plan.teacher_sha256
-    return (read_json(out / TEACHER_FOLDER / RESULT) or {}).get("checkpoint_sha256")
-
-
-def refuse_other_teacher(plan: Plan, out: Path) -> None:
-    """Refuses finished runs that learned from another teacher than those to come.
-
-    Raises:
-        UserError: there is such a run, or its teacher is gone.
-    """
-    expected = teacher_digest(plan, out)
-    for run in plan.runs:
-        result = read_json(out / run.folder / RESULT)
-        if result and run.arm.shares_teacher and result.get("teacher_sha256") != expected:
-            raise UserError(
-                f"{out / run.folder} learned from another teacher than "
-                f"{plan.teacher_checkpoint or out / TEACHER_FOLDER}: remove that run, or give "
-                "another --out"
-            )
 
 
 def measure_networks(plan: Plan, path: Path) -> dict[str, Any]:
@@ -231,7 +172,7 @@ def measure_networks(plan: Plan, path: Path) -> dict[str, Any]:
     networks: dict[str, Any] = {"teacher": None}
     for side, (name, stem) in sides.items():
         key = {"name": name, "stem": stem, "crop_size": plan.crop_size}
-        key |= {"protocol": LATENCY_PROTOCOL, "CPU": cpu_model(), **describe_versions()}
+        key |= {"protocol": LATENCY_PROTOCOL, "CPU": cpu_model(), **describe_versions({})}
         earlier = known.get(side) or {}
         if earlier.get("of") != key:
             earlier = measure(name, plan.crop_size, stem) | {"of": key}

@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from solo_rekd.backbones import SMALL_IMAGE, STEMS
-from solo_rekd.compare.arms import METHODS
+from solo_rekd.compare.arms import UNTRAINED
 from solo_rekd.compare.launch.choose import LAUNCHERS, PROCESSES, read_parameter
 from solo_rekd.compare.plan import QUEUE_SIZE
-from solo_rekd.hosts.shared.evaluation import MEAN, STD
+from solo_rekd.config import STEMS
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
+from solo_rekd.images.data_sets import MEAN, SMALL_IMAGE, STD
+from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.errors import OneLineParser, at_least
 
 DESCRIPTION = """\
@@ -21,9 +22,11 @@ The same command again goes on where it was stopped, and keeps what is finished;
 and seeds. Flags of the host after a bare -- go to every pretraining: -- --precision 16
 """
 ARMS = f"""\
-Arms: a method, {", ".join(METHODS)},
-the first of which is the student without any training; or a method with settings of its own
-(lr for a batch of 256, and those of solo-rekd pretrain --method NAME --help):
+Arms: {UNTRAINED}, the student without any training; a method of ours,
+{", ".join(OBJECTIVES)},
+or of the host, such as mocov2plus, simclr, byol, barlow_twins, dino, simsiam, nnclr, vicreg;
+or a method with settings of its own (lr for a batch of 256, and those of solo-rekd pretrain
+--method NAME --help):
   --methods untrained,mocov2plus,mocov2plus+lr=0.1,rekd+teacher_mode=online+dictionary=teacher
 Teachers are frozen, trained once by mocov2plus on the same images, unless an arm says
 teacher_mode=online.
@@ -100,6 +103,12 @@ def make_parser() -> argparse.ArgumentParser:
         help="what is compared, see below. Default: %(default)s",
     )
     add("--seeds", type=count, default=1, metavar="N", help="runs of an arm. Default: 1")
+    add(
+        "--host",
+        metavar="NAME",
+        help="the solo-learn that trains: classic (1.0.2), main, or the folder of a checkout of "
+        "main. Default: main where a checkout is importable, else classic",
+    )
     add("--title", default="Comparison", help="of the report. Default: %(default)s")
 
     add = group("pretraining, the same for every arm")

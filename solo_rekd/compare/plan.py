@@ -50,7 +50,8 @@ class Plan:
         knn_k: neighbours.
         knn_temperature: of the neighbours' votes.
         num_workers: processes that load images, of each run.
-        extra: flags of the host for every pretraining.
+        extra: words of the host for every pretraining.
+        host: the solo-learn that trains, `classic` or `main`.
         images: how many there are, and a digest of their names and content.
         teacher_sha256: of the given teacher's file, which may not change along the way.
         arm_sha256: by name of an arm with a teacher's file of its own, of that file: likewise.
@@ -82,6 +83,7 @@ class Plan:
     knn_temperature: float
     num_workers: int
     extra: tuple[str, ...]
+    host: str
     images: str
     teacher_sha256: str | None = None
     arm_sha256: Mapping[str, str] = field(default_factory=dict)

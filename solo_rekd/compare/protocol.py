@@ -1,9 +1,10 @@
 """What all arms of a comparison share, for its report."""
 
+import dataclasses
 import shlex
 
-from solo_rekd.compare.flags import AUGMENTATION, HEAD, INFO_NCE, blur, warmup_epochs
 from solo_rekd.compare.images import Images
+from solo_rekd.compare.jobs import AUGMENTATION, HEAD, INFO_NCE, blur, warmup_epochs
 from solo_rekd.compare.plan import Plan
 
 
@@ -14,7 +15,7 @@ def describe_protocol(plan: Plan, images: Images) -> dict[str, str | int]:
         plan: the comparison.
         images: what it trains and is judged on.
     """
-    augmentation = AUGMENTATION | {"gaussian_prob": blur(plan.crop_size)}
+    augmentation = dataclasses.asdict(AUGMENTATION) | {"blur": blur(plan.crop_size)}
     return {
         "data": plan.data,
         "training images": len(images.train),
@@ -27,7 +28,9 @@ def describe_protocol(plan: Plan, images: Images) -> dict[str, str | int]:
         "crop size": f"{plan.crop_size} px",
         "optimiser": f"SGD, lr {plan.lr:g} x batch / 256, weight decay {plan.weight_decay:g}, "
         f"warm-up of {warmup_epochs(plan.epochs)} epochs, then cosine",
-        "augmentation": ", ".join(f"{name} {value:g}" for name, value in augmentation.items()),
+        "augmentation": ", ".join(
+            f"{name} {value:g}" for name, value in augmentation.items() if value is not None
+        ),
         "projector": f"{HEAD['proj_hidden_dim']} hidden, {HEAD['proj_output_dim']} out",
         "temperature": f"{INFO_NCE['temperature']:g} (mocov2plus, simclr), others their defaults",
         "queue": f"{plan.queue_size} keys",

@@ -5,11 +5,11 @@ It reads `job.json` in the folder and writes there `conditions.json`, the checkp
 """
 
 import argparse
+import dataclasses
 import json
 import logging
 import math
 import os
-import shlex
 import signal
 import sys
 import time
@@ -26,8 +26,19 @@ from torch.nn.functional import normalize
 from solo_rekd import hosts
 from solo_rekd.checkpoints import read_checkpoint
 from solo_rekd.compare import pixels
+from solo_rekd.compare.collect import describe_machine, describe_versions
 from solo_rekd.compare.conditions import begin
+from solo_rekd.compare.typed import knn_command
+from solo_rekd.evaluation.features import judge_features
 from solo_rekd.evaluation.linear_probe import linear_probe
+from solo_rekd.hosts.jobs import (
+    Host,
+    LinearEvaluation,
+    Pretraining,
+    Progress,
+    linear_from_json,
+    pretraining_from_json,
+)
 from solo_rekd.hosts.shared.saved import epoch_of, newest_whole
 from solo_rekd.utils.errors import UserError, report
 from solo_rekd.utils.files import UNFINISHED, read_json_lines, replacing, write_json
@@ -42,7 +53,7 @@ CHECKPOINTS = "*/*/*-ep=*.ckpt"  # as the host names them: a method, a part of t
 _log = logging.getLogger("solo_rekd")
 
 
-class Progress:
+class StageProgress:
     """Keeps a file that says how far the run is, written once a second and at a stage's begin.
 
     Args:
@@ -85,67 +96,79 @@ class Progress:
 def work(folder: Path) -> None:
     """Runs the job of a folder to its `result.json`.
 
-    A finished pretraining is not repeated, an unfinished one goes on from its newest checkpoint.
+    A finished pretraining is not repeated, an unfinished one resumes from its newest checkpoint.
 
     Args:
-        folder: holds `job.json`: `pretrain`, flags or null; `checkpoint`, what to evaluate where
-            nothing is pretrained; `teacher_sha256`, of the given or shared teacher's file, or
-            null; `linear` and `knn`, flags; `pixels`, decoded images or null.
+        folder: holds `job.json`: `host`, the folder of its package; `pretrain`, a job or null;
+            `checkpoint`, what to evaluate where nothing is pretrained; `teacher_sha256`, of the
+            given or shared teacher's file, or null; `linear`, a job without a checkpoint; `knn`,
+            k and temperature; `pixels`, decoded images or null.
 
     Raises:
-        UserError: a flag of the job is wrong, the teacher is another file, or the run began with
+        UserError: a setting of the job is wrong, the teacher is another file, or the run began with
             other settings.
     """
-    job = json.loads((folder / "job.json").read_text())
-    host = hosts.commands()
-    if job["pixels"]:
-        pixels.install(job["pixels"])
-
-    pretrain_epochs = int(host.flag(job["pretrain"], "max_epochs")) if job["pretrain"] else 0
-    linear_epochs = int(host.flag(job["linear"], "max_epochs"))
+    stored = json.loads((folder / "job.json").read_text())
+    host = hosts.find(stored["host"])
+    if stored["pixels"]:
+        pixels.install(stored["pixels"])
+    job = pretraining_from_json(stored["pretrain"]) if stored["pretrain"] else None
+    linear = linear_from_json(stored["linear"])
     weights = {
-        "pretrain": PRETRAIN_EPOCH * pretrain_epochs,
+        "pretrain": PRETRAIN_EPOCH * job.epochs if job else 0,
         "features": FEATURES,
-        "linear": LINEAR_EPOCH * linear_epochs,
+        "linear": LINEAR_EPOCH * linear.epochs,
         "done": 0,
     }
-    progress = Progress(folder / "progress.json", weights)
-    refuse_other_teacher(job)
-    settings = vars(host.parse_pretrain(job["pretrain"])) if job["pretrain"] else None
-    goes_on = newest_whole((folder / "pretrain").glob(CHECKPOINTS)) is not None
-    conditions = begin(folder, settings, goes_on, torch.get_num_threads())
-    checkpoint, pretrained = job["checkpoint"], None
-    if job["pretrain"]:
-        checkpoint, pretrained = pretrain(folder, job["pretrain"], pretrain_epochs, progress)
+    progress = StageProgress(folder / "progress.json", weights)
+    refuse_other_teacher(stored["teacher_sha256"], job, stored["checkpoint"])
+    resumes = newest_whole((folder / "pretrain").glob(CHECKPOINTS)) is not None
+    conditions = begin(
+        folder,
+        host.check(job) if job else None,
+        (job or linear).images.workers or 0,
+        resumes,
+        {**describe_versions(host.versions()), **describe_machine(torch.get_num_threads())},
+    )
+    checkpoint, pretrained = stored["checkpoint"], None
+    if job:
+        checkpoint, pretrained = pretrain(folder, host, job, progress)
     content, digest = read_checkpoint(checkpoint)
-    judged = ["--pretrained_feature_extractor", str(checkpoint)]
-    on_features = evaluate_features(folder, [*job["knn"], *judged], progress.of("features"))
-    on_images = evaluate_images([*job["linear"], *judged], progress.of("linear"))
+    linear = dataclasses.replace(linear, checkpoint=str(checkpoint))
+    on_features = evaluate_features(folder, linear, stored["knn"], progress.of("features"))
+    on_images = evaluate_images(host, linear, progress.of("linear"))
     result = {
         "pretrain": pretrained,
         "linear_host": on_images,
         **on_features,
         # a comparison may be moved as a whole
-        "checkpoint": str(checkpoint.relative_to(folder) if job["pretrain"] else checkpoint),
+        "checkpoint": str(checkpoint.relative_to(folder) if job else checkpoint),
         "checkpoint_sha256": digest,
-        "teacher_sha256": teacher_of(content) if job["pretrain"] else None,
+        "teacher_sha256": teacher_of(content) if job else None,
         "conditions": conditions,
     }
     progress.of("done")
     write_json(folder / "result.json", result)
 
 
-def refuse_other_teacher(job: Mapping[str, Any]) -> None:
+def refuse_other_teacher(
+    expected: str | None, job: Pretraining | None, checkpoint: str | None
+) -> None:
     """Refuses a teacher's file that was replaced after the comparison began.
+
+    Args:
+        expected: SHA-256 of the file when the comparison began; None: there is no such file.
+        job: the pretraining, whose settings name the file.
+        checkpoint: the file, where nothing is pretrained.
 
     Raises:
         UserError: it was, or it is gone.
     """
-    if expected := job.get("teacher_sha256"):
-        own = job["pretrain"] and hosts.commands().flag(job["pretrain"], "teacher_checkpoint")
-        path = own or job["checkpoint"]
-        if read_checkpoint(path)[1] != expected:
-            raise UserError(f"{path} is another file than when its comparison began: put that back")
+    if expected is None:
+        return
+    path = (job.settings.get("teacher_checkpoint") if job else None) or checkpoint
+    if path is None or read_checkpoint(path)[1] != expected:
+        raise UserError(f"{path} is another file than when its comparison began: put that back")
 
 
 def teacher_of(checkpoint: Mapping[str, Any]) -> str | None:
@@ -154,28 +177,26 @@ def teacher_of(checkpoint: Mapping[str, Any]) -> str | None:
 
 
 def pretrain(
-    folder: Path, flags: list[str], epochs: int, progress: Progress
+    folder: Path, host: Host, job: Pretraining, progress: StageProgress
 ) -> tuple[Path, dict[str, Any]]:
-    """Pretrains, or goes on, or finds that all is done.
+    """Pretrains, or resumes, or finds that all is done.
 
     Args:
         folder: of the run.
-        flags: of pretraining, without those of checkpoints.
-        epochs: in all.
+        host: that trains.
+        job: what to train.
         progress: of the run.
 
     Returns:
         The checkpoint of the last epoch, and what all parts of the training took together.
     """
     history, checkpoints = folder / "history.jsonl", folder / "pretrain"
-    argv = [*flags, "--save_checkpoint", "--checkpoint_frequency", "1"]
-    argv += ["--checkpoint_dir", str(checkpoints)]
     newest = newest_whole(checkpoints.glob(CHECKPOINTS))
     done = epoch_of(newest) + 1 if newest else 0
-    tell = progress.of("pretrain", done / epochs)
-    if done < epochs:
-        resume = ["--resume_from_checkpoint", str(newest)] if newest else []
-        hosts.commands().pretrain([*argv, *resume], history, tell)
+    share = progress.of("pretrain", done / job.epochs)
+    if done < job.epochs:
+        title = f"{job.method} {job.network.name}"
+        host.pretrain(job, checkpoints, newest, Progress(title, share, history))
         newest = newest_whole(checkpoints.glob(CHECKPOINTS))
     if newest is None:
         raise UserError(f"{checkpoints} holds no checkpoint after the pretraining")
@@ -189,30 +210,38 @@ def pretrain(
     return newest, {
         "seconds": seconds,
         "images_per_second": sum(line["images"] for line in lines) / seconds,
-        "epochs": epochs,
+        "epochs": job.epochs,
         "peak_memory_bytes": max(line["peak_memory_bytes"] for line in lines),
         "peak_gpu_bytes": max(gpu, default=None),
-        "command": command("pretrain", argv),
+        "command": host.command(job),
     }
 
 
 def evaluate_features(
-    folder: Path, flags: list[str], progress: Callable[[float], None]
+    folder: Path, job: LinearEvaluation, votes: Mapping[str, Any], share: Callable[[float], None]
 ) -> dict[str, Any]:
     """Evaluates on features that are extracted once, and keeps some of them.
 
     Args:
         folder: of the run, which gets `embeddings.npz`.
-        flags: of `knn`.
-        progress: takes the share done, in [0, 1].
+        job: whose checkpoint, network and images these are.
+        votes: `k` and `temperature` of the neighbours.
+        share: takes the share done, in [0, 1].
 
     Returns:
         `knn`, whose seconds include the extraction, and `linear_cached`.
     """
-    host, started = hosts.commands(), time.perf_counter()
-    splits = host.features(flags, progress)
-    knn = host.knn(flags, splits)
-    knn |= {"seconds": time.perf_counter() - started, "command": command("knn", flags)}
+    started = time.perf_counter()
+    splits, knn = judge_features(
+        job.checkpoint,
+        job.network,
+        job.images,
+        batch_size=job.batch_size,
+        **votes,
+        progress=share,
+    )
+    took = {"seconds": time.perf_counter() - started, "command": knn_command(job, votes)}
+    knn |= took
     started = time.perf_counter()
     train, val = ((split.features.numpy(), split.labels.numpy()) for split in splits.values())
     probe = linear_probe(train, val)
@@ -221,17 +250,20 @@ def evaluate_features(
     return {"linear_cached": probe, "knn": knn}
 
 
-def evaluate_images(flags: list[str], progress: Callable[[float], None]) -> dict[str, Any]:
+def evaluate_images(
+    host: Host, job: LinearEvaluation, share: Callable[[float], None]
+) -> dict[str, Any]:
     """Evaluates by the host's linear classifier on augmented images.
 
     Args:
-        flags: of `linear`.
-        progress: takes the share done, in [0, 1].
+        host: that evaluates.
+        job: what to evaluate.
+        share: takes the share done, in [0, 1].
     """
     started = time.perf_counter()
-    result = hosts.commands().linear(flags, progress)
-    took = {"seconds": time.perf_counter() - started, "command": command("linear", flags)}
-    return result | took
+    accuracy = host.linear(job, None, Progress("linear evaluation", share))
+    took = {"seconds": time.perf_counter() - started, "command": host.command(job)}
+    return dataclasses.asdict(accuracy) | took
 
 
 def keep_embeddings(path: Path, features: Any, labels: Any, classes: list[str]) -> None:
@@ -247,11 +279,6 @@ def keep_embeddings(path: Path, features: Any, labels: Any, classes: list[str]) 
     units = normalize(features[chosen]).numpy().astype(np.float16)
     with replacing(path) as unfinished, unfinished.open("wb") as file:
         np.savez(file, features=units, labels=labels[chosen].numpy(), classes=np.array(classes))
-
-
-def command(name: str, flags: list[str]) -> str:
-    """What to type for one stage alone."""
-    return shlex.join(["solo-rekd", name, *flags])
 
 
 def reason(error: Exception) -> str:

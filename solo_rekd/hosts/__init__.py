@@ -30,6 +30,10 @@ def find(given: str | None = None) -> Host:
     """
     kind, root = locate(given)
     prefer(root)
+    if kind == CLASSIC:
+        from solo_rekd.hosts.classic import warnings
+
+        warnings.silence()  # before the host is imported
     adapter = "classic" if kind == CLASSIC else "current"
     return importlib.import_module(f"solo_rekd.hosts.{adapter}.host").connect(root)
 

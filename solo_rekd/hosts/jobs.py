@@ -221,6 +221,7 @@ class Host(Protocol):
     """A solo-learn, seen through its adapter."""
 
     name: str  # classic or main
+    root: Path  # the folder that holds its package `solo`
 
     def methods(self) -> Mapping[str, Collection[str]]:
         """The names of all methods, each with the settings that it takes."""

@@ -1,4 +1,5 @@
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ import pytest
 
 from solo_rekd.compare.arms import parse_arms
 from solo_rekd.compare.plan import Plan
+from solo_rekd.hosts.jobs import Host
+from solo_rekd.objectives import OBJECTIVES
 
 PLAN = Plan(
     title="Tiny",
@@ -35,8 +38,49 @@ PLAN = Plan(
     knn_temperature=0.1,
     num_workers=0,
     extra=(),
+    host="classic",
     images="48 + 24, sha256 0123456789ab",
 )
+HEAD = ("proj_hidden_dim", "proj_output_dim", "temperature")
+# of a host, as far as the tests need them; `hosts.find("classic").methods()` has them all
+METHODS: Mapping[str, Collection[str]] = {
+    "mocov2plus": (*HEAD, "queue_size"),
+    "simclr": HEAD,
+    "byol": ("proj_hidden_dim", "proj_output_dim", "pred_hidden_dim"),
+    **{
+        name: [field.name for field in dataclasses.fields(objective.config_class)]
+        for name, objective in OBJECTIVES.items()
+    },
+}
+
+
+class NamesOnly:
+    """What a comparison asks of a host before it gives it a job."""
+
+    name, root = "classic", Path("/host")
+
+    def methods(self) -> Mapping[str, Collection[str]]:
+        return METHODS
+
+
+@pytest.fixture(scope="session")
+def methods() -> Mapping[str, Collection[str]]:
+    """The methods of a host, each with the settings that it takes."""
+    return METHODS
+
+
+@pytest.fixture(scope="session")
+def names_only() -> Any:
+    """A host that has methods and does no job."""
+    return NamesOnly()
+
+
+@pytest.fixture(scope="session")
+def classic() -> Host:
+    """The classic host."""
+    from solo_rekd import hosts
+
+    return hosts.find("classic")
 
 
 @pytest.fixture(scope="session")

@@ -21,19 +21,19 @@ def parsed(options: list[str]) -> Namespace:
     return read_options([*options, "--methods", "simclr,disco"])[0]
 
 
-def test_the_images_fill_in_what_is_not_said(parsed, data):
+def test_the_images_fill_in_what_is_not_said(parsed, data, names_only):
     images = find_images(data, "train", "val")
     parsed.queue_size = None
-    plan = checks.make_plan(parsed, ("--lars",), images)
+    plan = checks.make_plan(parsed, ("--lars",), images, names_only)
     assert (plan.crop_size, plan.queue_size, plan.teacher_epochs) == (32, 24, 1)
     assert (plan.data, plan.extra) == (str(data), ("--lars",))
     assert [arm.name for arm in plan.arms] == ["simclr", "disco"]
 
 
-def test_what_is_said_is_kept(parsed, data, tmp_path):
+def test_what_is_said_is_kept(parsed, data, tmp_path, names_only):
     parsed.crop_size, parsed.teacher_epochs, parsed.epochs = 96, 7, 3
     parsed.teacher_checkpoint = tmp_path / "x" / ".." / "t.pt"
-    plan = checks.make_plan(parsed, (), find_images(data, "train", "val"))
+    plan = checks.make_plan(parsed, (), find_images(data, "train", "val"), names_only)
     assert (plan.crop_size, plan.teacher_epochs, plan.epochs) == (96, 7, 3)
     assert plan.teacher_checkpoint == str(tmp_path / "t.pt")
 
@@ -106,14 +106,14 @@ def test_a_checkpoint_of_another_network_is_refused(plan, moco):
         checks.settle_teachers(other)
 
 
-def test_the_host_judges_the_extra_flags(host, plan, data):
+def test_the_host_judges_the_extra_words(classic, plan, data):
     good = plan(data=str(data), arms="simclr,disco")
-    checks.refuse_flags(good)
+    checks.refuse_jobs(good, classic)
     for extra, message in (
         (("--precison", "16"), "simclr: unrecognized arguments: --precison 16"),
         (("--min_scale", "a"), "simclr: argument --min_scale: invalid float value: 'a'"),
     ):
         with pytest.raises(UserError, match=message):
-            checks.refuse_flags(plan(data=str(data), arms="simclr", extra=extra))
+            checks.refuse_jobs(plan(data=str(data), arms="simclr", extra=extra), classic)
     with pytest.raises(UserError, match=r"^mocov2plus\+temperature=0: temperature=0 is not al"):
-        checks.refuse_flags(plan(data=str(data), arms="mocov2plus+temperature=0"))
+        checks.refuse_jobs(plan(data=str(data), arms="mocov2plus+temperature=0"), classic)

@@ -83,9 +83,10 @@ def test_machine_and_versions(monkeypatch):
     assert float(machine["memory"].removesuffix(" GiB")) > 0
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert describe_machine(3)["torch threads"] == "1"
-    versions = describe_versions()
+    versions = describe_versions({"solo-learn": "1.0.2"})
     assert versions["torch"] == version("torch")
-    assert {"solo-rekd", "solo-learn", "pytorch-lightning"} < versions.keys()
+    assert versions["solo-learn"] == "1.0.2"
+    assert {"solo-rekd", "torchvision", "timm"} < versions.keys()
 
 
 def test_the_protocol_tells_what_is_shared(plan):

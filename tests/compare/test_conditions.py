@@ -6,28 +6,32 @@ from typing import Any
 
 import pytest
 
-from solo_rekd.compare import conditions as module
 from solo_rekd.compare.conditions import FILE, begin, differences
 from solo_rekd.utils.errors import UserError
 
-SETTINGS = {"lr": 0.1, "crop_size": [32, 32], "num_workers": 0, "checkpoint_dir": "/a"}
+SETTINGS = {"lr": 0.1, "crop_size": [32, 32]}
+PART = {"torch": "2.11", "CPU": "A"}
 
 
-def test_a_run_keeps_what_each_part_was_made_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = begin(tmp_path, SETTINGS, goes_on=False, threads=1)
-    assert first["settings"] == {"lr": 0.1, "crop_size": [32, 32]}
-    assert begin(tmp_path, SETTINGS, goes_on=True, threads=1) == first
-    moved = SETTINGS | {"checkpoint_dir": "/b", "crop_size": (32, 32)}
-    assert begin(tmp_path, moved, goes_on=True, threads=1) == first
-    monkeypatch.setattr(module, "describe_versions", lambda: {"torch": "0.1"})
-    parts = begin(tmp_path, SETTINGS, goes_on=True, threads=1)["parts"]
+def start(folder: Path, settings: Any = SETTINGS, *, resumes: bool = False, **part: str) -> Any:
+    return begin(folder, settings, 0, resumes, PART | part)
+
+
+def test_a_run_keeps_what_each_part_was_made_with(tmp_path: Path) -> None:
+    first = start(tmp_path)
+    assert first == {"settings": SETTINGS, "parts": [PART | {"num_workers": "0"}]}
+    assert start(tmp_path, resumes=True) == first
+    assert start(tmp_path, SETTINGS | {"crop_size": (32, 32)}, resumes=True) == first
+    parts = start(tmp_path, resumes=True, torch="0.1")["parts"]
     assert parts[0] == first["parts"][0]
     assert parts[1]["torch"] == "0.1"
     assert json.loads((tmp_path / FILE).read_text())["parts"] == parts
     # what begins anew has no earlier part
-    assert begin(tmp_path, SETTINGS, goes_on=False, threads=1)["parts"] == parts[1:]
+    assert start(tmp_path, torch="0.1")["parts"] == parts[1:]
+
+
+def test_a_checkpoint_that_is_only_judged_has_no_loader(tmp_path: Path) -> None:
+    assert start(tmp_path, None) == {"settings": {}, "parts": [PART]}
 
 
 @pytest.mark.parametrize(
@@ -36,14 +40,14 @@ def test_a_run_keeps_what_each_part_was_made_with(
         (SETTINGS | {"lr": 0.2}, "lr=0.2 differs from 0.1"),
         (SETTINGS | {"crop_size": [64, 64]}, r"crop_size=\[64, 64\] differs from \[32, 32\]"),
         (SETTINGS | {"new": 1}, "new=1 differs from None"),
-        ({"crop_size": [32, 32], "num_workers": 0}, "lr=None differs from 0.1"),
+        ({"crop_size": [32, 32]}, "lr=None differs from 0.1"),
     ],
 )
 def test_other_settings_are_refused(now: dict[str, Any], message: str, tmp_path: Path) -> None:
-    begin(tmp_path, SETTINGS, goes_on=False, threads=1)
+    start(tmp_path)
     before = (tmp_path / FILE).read_text()
     with pytest.raises(UserError, match=message):
-        begin(tmp_path, now, goes_on=True, threads=1)
+        start(tmp_path, now, resumes=True)
     assert (tmp_path / FILE).read_text() == before
 
 
@@ -52,7 +56,7 @@ def test_settings_that_are_unknown_are_refused(content: str | None, tmp_path: Pa
     if content is not None:
         (tmp_path / FILE).write_text(content)
     with pytest.raises(UserError, match="does not say what they were made with"):
-        begin(tmp_path, SETTINGS, goes_on=True, threads=1)
+        start(tmp_path, resumes=True)
 
 
 def run(arm: str, seed: int, *parts: dict[str, str], **facts: Any) -> dict[str, Any]:

@@ -19,42 +19,6 @@ from solo_rekd.utils.errors import UserError
 FAILING = "rekd+num_prototypes=4+proj_output_dim=64"
 
 
-def test_an_arm_waits_for_the_teacher_it_needs(plan, tmp_path):
-    made = plan(arms="simclr,disco,rekd+teacher_mode=online", seeds=2)
-    tasks = module.list_tasks(made, tmp_path, None)
-    order = ["teacher 0", *(f"{arm.name} {seed}" for seed in (0, 1) for arm in made.arms)]
-    assert [f"{task.arm} {task.seed}" for task in tasks] == order
-    waiting = [task.arm for task in tasks if task.after == tmp_path / TEACHER_FOLDER]
-    assert waiting == ["disco", "disco"]
-    with pytest.raises(KeyError):  # before its turn
-        tasks[2].job()
-    tasks[0].folder.mkdir(parents=True)
-    (tasks[0].folder / "result.json").write_text(json.dumps({"checkpoint": "/t.ckpt"}))
-    job = tasks[2].job()
-    place = job["pretrain"].index("--teacher_checkpoint")
-    assert job["pretrain"][place + 1] == "/t.ckpt"
-    assert (job["checkpoint"], job["pixels"]) == (None, None)
-    # one that the comparison trained itself moves with its folder
-    (tasks[0].folder / "result.json").write_text(json.dumps({"checkpoint": "pretrain/t.ckpt"}))
-    assert tasks[2].job()["pretrain"][place + 1] == str(tasks[0].folder / "pretrain" / "t.ckpt")
-
-
-def test_a_given_teacher_is_evaluated_and_nobody_waits(plan, tmp_path):
-    made = plan(arms="disco", seeds=1, teacher_checkpoint="/given.pt")
-    teacher, student = module.list_tasks(made, tmp_path, tmp_path / "pixels")
-    job = teacher.job()
-    assert (job["pretrain"], job["checkpoint"]) == (None, "/given.pt")
-    assert job["pixels"] == str(tmp_path / "pixels")
-    assert "resnet50" in job["linear"] and "resnet50" in job["knn"]
-    assert student.after is None
-    assert "/given.pt" in student.job()["pretrain"]
-
-
-def test_no_teacher_is_trained_that_nobody_needs(plan, tmp_path):
-    tasks = module.list_tasks(plan(arms="simclr,rekd+teacher_mode=online"), tmp_path, None)
-    assert "teacher" not in [task.arm for task in tasks]
-
-
 def test_networks_are_measured_once(plan, tmp_path):
     path = tmp_path / "networks.json"
     first = module.measure_networks(plan(arms="simclr"), path)
@@ -80,46 +44,12 @@ def test_other_networks_are_measured_anew(change, plan, tmp_path, monkeypatch):
     module.measure_networks(plan(arms="simclr"), path)
     changes = {"student": "resnet18", "stem": "small", "crop_size": 64}
     if change == "version":
-        monkeypatch.setattr(module, "describe_versions", lambda: {"torch": "0.1"})
+        monkeypatch.setattr(module, "describe_versions", lambda host: {"torch": "0.1"})
     elif change == "damage":
         path.write_text(path.read_text()[:-20])
     made = {change: changes[change]} if change in changes else {}
     module.measure_networks(plan(arms="simclr", **made), path)
     assert len(measured) == 2
-
-
-def write_result(out, folder, **content):
-    (out / folder).mkdir(parents=True, exist_ok=True)
-    (out / folder / "result.json").write_text(json.dumps(content))
-
-
-@pytest.mark.parametrize("given", [False, True], ids=["trained", "given"])
-@pytest.mark.parametrize("learned_from", ["2", None], ids=["another", "unknown"])
-def test_runs_of_two_teachers_are_not_mixed(learned_from, given, plan, tmp_path):
-    own = {"teacher_checkpoint": "/t.pt", "teacher_sha256": "1"} if given else {}
-    made = plan(arms="simclr,disco", seeds=2, **own)
-    write_result(tmp_path, TEACHER_FOLDER, checkpoint="a.ckpt", checkpoint_sha256="1")
-    write_result(tmp_path, "runs/simclr/seed-0", teacher_sha256=None)
-    write_result(tmp_path, "runs/disco/seed-0", teacher_sha256="1")
-    module.refuse_other_teacher(made, tmp_path)
-    write_result(tmp_path, "runs/disco/seed-1", teacher_sha256=learned_from)
-    with pytest.raises(UserError, match="runs/disco/seed-1 learned from another teacher than"):
-        module.refuse_other_teacher(made, tmp_path)
-
-
-def test_a_teacher_that_is_gone_is_not_trained_anew_beside_its_students(plan, tmp_path):
-    write_result(tmp_path, "runs/disco/seed-0", teacher_sha256="1")
-    with pytest.raises(UserError, match=r"another teacher than .*runs/teacher/seed-0: remove"):
-        module.refuse_other_teacher(plan(arms="disco"), tmp_path)
-
-
-def test_a_job_names_the_teacher_that_it_expects(plan, tmp_path):
-    own = "disco+teacher=resnet18+teacher_checkpoint=/own.pt"
-    made = plan(arms=f"simclr,disco,{own}", seeds=1, arm_sha256={own: "2"})
-    write_result(tmp_path, TEACHER_FOLDER, checkpoint="a.ckpt", checkpoint_sha256="1")
-    jobs = {task.arm: task.job() for task in module.list_tasks(made, tmp_path, None)}
-    digests = {arm: job["teacher_sha256"] for arm, job in jobs.items()}
-    assert digests == {"teacher": None, "simclr": None, "disco": "1", own: "2"}
 
 
 def test_a_folder_is_for_one_comparison_at_a_time(tmp_path):
@@ -178,14 +108,11 @@ def test_every_run_finds_the_decoded_images(link, options, data, tmp_path, monke
     module.run([*options, "--data", str(named), "--methods", "simclr"])
     (job,) = [task.job() for task in listed]
     places = json.loads((Path(job["pixels"]) / "index.json").read_text())["places"]
-    for flags in (job["pretrain"], job["linear"], job["knn"]):
-        folder = Path(flags[flags.index("--data_dir") + 1])
-        used = {
-            path
-            for split in ("train", "val")
-            for path, _ in ImageFolder(str(folder / split)).samples
-        }
-        assert used == set(places)
+    for part in (job["pretrain"], job["linear"]):
+        folders = (part["images"][split] for split in ("train", "val"))
+        assert {path for folder in folders for path, _ in ImageFolder(folder).samples} == set(
+            places
+        )
 
 
 def test_images_that_change_on_the_way_are_noticed(options, data, tmp_path, monkeypatch):

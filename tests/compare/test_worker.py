@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import re
@@ -15,28 +16,77 @@ import pytest
 from processes import is_alive
 
 from solo_rekd.checkpoints import read_checkpoint
-from solo_rekd.compare.worker import CHECKPOINTS, Progress, main, reason, work
+from solo_rekd.compare.worker import CHECKPOINTS, StageProgress, main, reason, work
+from solo_rekd.hosts.jobs import (
+    Images,
+    LinearEvaluation,
+    Network,
+    Optimizer,
+    Pretraining,
+    View,
+    to_json,
+)
 from solo_rekd.hosts.shared.saved import newest_whole
 from solo_rekd.utils.errors import UserError
 
 Flags = Callable[..., list[str]]
+HEAD = {"proj_hidden_dim": 16, "proj_output_dim": 8}
+DISTILLED = HEAD | {"queue_size": 24, "teacher": "timm:resnet10t"}
+DISTILLED |= {"num_prototypes": 4, "teacher_warmup_epochs": 0}
+SETTINGS = {"simclr": HEAD, "mocov2plus": HEAD | {"queue_size": 24}}
 Job = Callable[..., Path]
 
 
+def tiny(method: str, data: Path, **changes: Any) -> Pretraining:
+    """A pretraining of seconds."""
+    settings = dict(SETTINGS.get(method, DISTILLED))
+    settings |= {name: changes.pop(name) for name in ("own_weight",) if name in changes}
+    images = Images(
+        str(data / "train"),
+        str(data / "val"),
+        size=32,
+        mean=(0.5,) * 3,
+        std=(0.5,) * 3,
+        workers=changes.pop("workers", 0),
+    )
+    job = Pretraining(
+        method=method,
+        network=Network("alexnet"),
+        images=images,
+        views=(View(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, blur=0, min_scale=0.5),),
+        optimizer=Optimizer("sgd", 0.1 * 8 / 256, schedule="none"),
+        batch_size=8,
+        epochs=1,
+        classifier_lr=0.01,
+        settings=settings,
+        host={"name": method, "accelerator": "cpu"},
+    )
+    return dataclasses.replace(job, **changes)
+
+
 @pytest.fixture
-def job(flags: Flags, tmp_path: Path) -> Job:
-    """Writes the job of a tiny run: job("rekd", max_epochs=2), in a folder of its own."""
+def job(data: Path, tmp_path: Path) -> Job:
+    """Writes the job of a tiny run: job("rekd", epochs=2), in a folder of its own."""
 
     def write(
-        method: str | None, folder: str = "rekd+own_weight=0.5/seed-0", **settings: Any
+        method: str | None,
+        folder: str = "rekd+own_weight=0.5/seed-0",
+        images: Path | None = None,
+        **changes: Any,
     ) -> Path:
         run = tmp_path / folder
         run.mkdir(parents=True, exist_ok=True)
+        judged = tiny("simclr", data)
+        linear = LinearEvaluation(
+            "", judged.network, judged.images, Optimizer("sgd", 0.02, schedule="none"), 8, 2
+        )
         content = {
-            "pretrain": method and flags("pretrain", method=method, name=method, **settings),
+            "host": "classic",
+            "pretrain": method and to_json(tiny(method, images or data, **changes)),
             "checkpoint": None,
-            "linear": flags("linear", lr=0.02, max_epochs=2),
-            "knn": flags("knn", k=3),
+            "linear": to_json(linear),
+            "knn": {"k": 3, "temperature": 0.07},
+            "teacher_sha256": None,
             "pixels": None,
         }
         (run / "job.json").write_text(json.dumps(content))
@@ -63,8 +113,8 @@ def figures(run: Path) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("method", ["mocov2plus", "rekd"])
-def test_whole_job(method: str, job: Job, host: ModuleType) -> None:
-    run = job(method, max_epochs=2)
+def test_whole_job(method: str, job: Job, host: ModuleType, flags: Flags) -> None:
+    run = job(method, epochs=2)
     work(run)
     result = read(run, "result.json")
 
@@ -75,13 +125,11 @@ def test_whole_job(method: str, job: Job, host: ModuleType) -> None:
     assert took["images_per_second"] == pytest.approx(2 * 48 / took["seconds"])
     assert took["epochs"] == 2
     assert took["peak_memory_bytes"] == lines[1]["peak_memory_bytes"]
-    assert took["command"].startswith("solo-rekd pretrain --dataset custom ")
-    assert f"--checkpoint_dir {run}/pretrain" in took["command"]
+    assert took["command"].startswith("solo-rekd pretrain --host classic --data_dir ")
 
     (checkpoint,) = run.glob(f"pretrain/{method}/*/*-ep=1.ckpt")
     assert result["checkpoint"] == str(checkpoint.relative_to(run))
-    judged = ["--pretrained_feature_extractor", str(checkpoint)]
-    argv = [*read(run, "job.json")["knn"], *judged]
+    argv = flags("knn", k=3, pretrained_feature_extractor=checkpoint)
     for name in ("top1", "top5", "k", "temperature", "protocol"):
         assert result["knn"][name] == host.knn(argv)[name]
     assert "cached features" in result["linear_cached"]["protocol"]
@@ -91,7 +139,7 @@ def test_whole_job(method: str, job: Job, host: ModuleType) -> None:
         assert result[part]["seconds"] > 0
     for part, name in (("linear_host", "linear"), ("knn", "knn")):
         assert result[part]["command"].startswith(f"solo-rekd {name} ")
-        assert result[part]["command"].endswith(str(checkpoint))
+        assert str(checkpoint) in result[part]["command"]
 
     progress = read(run, "progress.json")
     assert (progress["stage"], progress["done"]) == ("done", 1)
@@ -125,7 +173,7 @@ def test_unfinished_pretraining_goes_on_and_a_finished_one_is_kept(job: Job) -> 
     work(run)
     (line,) = history(run)
     lengthen(run)
-    job("mocov2plus", max_epochs=2)
+    job("mocov2plus", epochs=2)
     work(run)
     first, second = history(run)
     assert first == line
@@ -145,7 +193,7 @@ def test_unfinished_pretraining_goes_on_and_a_finished_one_is_kept(job: Job) -> 
 def test_a_run_does_not_go_on_with_other_settings(job: Job) -> None:
     run = job("rekd", seed=3)
     work(run)
-    job("rekd", seed=3, num_workers=1)  # which it may
+    job("rekd", seed=3, workers=1)  # which it may
     work(run)
     conditions = read(run, "result.json")["conditions"]
     assert [part["num_workers"] for part in conditions["parts"]] == ["0", "1"]
@@ -164,7 +212,7 @@ def test_a_default_that_changed_is_another_setting(job: Job) -> None:
     run = job("rekd")
     work(run)
     conditions = read(run, "conditions.json")
-    assert "--own_weight" not in read(run, "job.json")["pretrain"]
+    assert "own_weight" not in read(run, "job.json")["pretrain"]["settings"]
     conditions["settings"]["own_weight"] += 0.125
     (run / "conditions.json").write_text(json.dumps(conditions))
     with pytest.raises(UserError, match=r"own_weight=.* differs from"):
@@ -201,7 +249,7 @@ def test_a_half_written_checkpoint_is_passed_over(job: Job) -> None:
     half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     assert newest_whole((run / "pretrain").glob(CHECKPOINTS)) == whole
     lengthen(run)
-    job("simclr", max_epochs=2)
+    job("simclr", epochs=2)
     work(run)
     assert history(run)[0] == line
     assert len(history(run)) == 2
@@ -227,7 +275,7 @@ def test_given_checkpoint_is_only_evaluated(job: Job, online: dict[str, Any]) ->
     ("wrong", "message"),
     [
         ({"own_weight": 2}, "own_weight=2.0 is not allowed: expected a number from 0 to 1"),
-        ({"data_dir": "/nowhere"}, "/nowhere/train: No such file or directory"),
+        ({"images": Path("/nowhere")}, "/nowhere/train: No such file or directory"),
     ],
 )
 def test_mistake_is_one_line(
@@ -274,7 +322,7 @@ def test_mistake_in_the_middle_is_one_line(job: Job, data: Path, tmp_path: Path)
     shutil.copytree(data / "val", tmp_path / "broken" / "val")
     broken = tmp_path / "broken" / "train" / "b" / "07.png"
     broken.write_bytes(b"no image")
-    run = job("simclr", data_dir=tmp_path / "broken", num_workers=1, enable_progress_bar=True)
+    run = job("simclr", images=tmp_path / "broken", workers=1)
     code, log, last = in_its_process(run)
     assert code == 2
     assert "Traceback" not in log
@@ -284,7 +332,7 @@ def test_mistake_in_the_middle_is_one_line(job: Job, data: Path, tmp_path: Path)
 
 @pytest.mark.slow
 def test_failure_in_the_middle_ends_with_its_reason(job: Job) -> None:
-    run = job("simclr", enable_progress_bar=True)
+    run = job("simclr")
     (run / "history.jsonl").mkdir()  # which the first epoch is to write
     code, log, last = in_its_process(run)
     assert code == 1
@@ -307,7 +355,7 @@ os.kill(os.getpid(), 9)
 
 
 def test_a_run_ends_with_its_comparison(job: Job) -> None:
-    run = job("simclr", max_epochs=1000)
+    run = job("simclr", epochs=1000)
     parent = subprocess.run([sys.executable, "-c", KILLED, run], stdout=subprocess.PIPE, text=True)
     worker = int(parent.stdout)
     deadline = time.monotonic() + 120
@@ -328,7 +376,7 @@ def test_reason_is_one_line() -> None:
 def test_progress_is_of_the_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("solo_rekd.compare.worker.time.perf_counter", lambda: now[0])
-    progress = Progress(tmp_path / "p+=.json", {"pretrain": 6, "features": 3, "linear": 1})
+    progress = StageProgress(tmp_path / "p+=.json", {"pretrain": 6, "features": 3, "linear": 1})
 
     def told() -> tuple[str, float, float]:
         return tuple(json.loads((tmp_path / "p+=.json").read_text()).values())

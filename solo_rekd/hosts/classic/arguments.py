@@ -13,18 +13,14 @@ from solo.utils import classification_dataloader
 from torch import nn
 
 from solo_rekd.checkpoints.formats import CLASSIC_HOST
+from solo_rekd.checkpoints.run_record import read_settings
+from solo_rekd.checkpoints.run_settings import read_student
 from solo_rekd.checkpoints.student import load_student
 from solo_rekd.hosts.classic import backbones, help
 from solo_rekd.hosts.classic.images import read_images
 from solo_rekd.hosts.classic.run import HOSTS_OWN, note_run
-from solo_rekd.hosts.shared.evaluation import (
-    FIXED_SIDES,
-    before_crop,
-    evaluation_pipeline,
-    needs_size,
-)
-from solo_rekd.hosts.shared.run_record import read_settings
-from solo_rekd.hosts.shared.run_settings import read_student
+from solo_rekd.images.data_sets import FIXED_SIDES, needs_size
+from solo_rekd.images.transforms import before_crop, evaluation_pipeline
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.errors import UserError, refuse
 

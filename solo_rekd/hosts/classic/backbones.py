@@ -24,7 +24,7 @@ from solo_rekd.backbones import (
     is_known,
     settle_stem,
 )
-from solo_rekd.hosts.shared.run_settings import read_student
+from solo_rekd.checkpoints.run_settings import read_student
 from solo_rekd.utils.errors import refuse
 
 DOOR = "vit_tiny"  # the host's encoder through which ours come in

@@ -24,6 +24,7 @@ from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 
 from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.checkpoints.run_record import KEY
 from solo_rekd.evaluation.knn import weighted_knn
 from solo_rekd.hosts.classic import arguments, backbones
 from solo_rekd.hosts.classic.callbacks import LastAccuracy, OnlineKnn
@@ -45,11 +46,11 @@ from solo_rekd.hosts.shared.checks import (
     refuse_unwritable,
     refuse_wandb,
 )
-from solo_rekd.hosts.shared.evaluation import FOLDERS, refuse_folders
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE, LIMITS, Limits
 from solo_rekd.hosts.shared.method import refuse_empty_epoch, refuse_other_method
 from solo_rekd.hosts.shared.mistakes import as_mistake
-from solo_rekd.hosts.shared.run_record import KEY
+from solo_rekd.images.data_sets import FOLDERS
+from solo_rekd.images.folders import refuse_folders
 from solo_rekd.utils.errors import OneLineParser, UserError, refuse, refuse_beyond
 
 MISPLACED = (FileNotFoundError, NotADirectoryError, PermissionError)
@@ -169,6 +170,19 @@ def parse_pretrain(argv: list[str]) -> Namespace:
     return args
 
 
+@mistakes_in_one_line
+def parse_linear(argv: list[str]) -> Namespace:
+    """Parses the flags of `linear`.
+
+    Raises:
+        UserError: a flag is unknown, or its value is not allowed.
+    """
+    # the host's bare parser: what the plug-in wraps it in is for the host's script
+    args = arguments.complete_linear(parse(argv, setup.parse_args_linear.__wrapped__))
+    note_run(args)
+    return args
+
+
 def make_trainer(args: Namespace, title: str, callbacks: list[pl.Callback]) -> pl.Trainer:
     """The host's trainer, with one progress bar over the whole run."""
     logger = None
@@ -229,13 +243,15 @@ def pretrain(
     argv: list[str],
     history: Path | None = None,
     progress: Callable[[float], None] | None = None,
+    title: str | None = None,
 ) -> dict[str, Any]:
     """Pretrains: the host's `main_pretrain.py`, its images in an order of the seed alone.
 
     Args:
         argv: the flags of the host's script, and `own_flags`.
-        history: a file that gets a line an epoch: see `History`.
+        history: a file that gets a line per epoch: see `History`.
         progress: takes the share of all steps done, in [0, 1], after every step.
+        title: of the progress bar; None: the method and the encoder.
 
     Returns:
         seconds, images_per_second, the checkpoint's path (None without `--save_checkpoint`), and
@@ -263,7 +279,7 @@ def pretrain(
         )
         callbacks.append(checkpointer)
     args.resume_from_checkpoint = resume_from(args)
-    trainer = make_trainer(args, f"{args.method} {args.encoder}", callbacks)
+    trainer = make_trainer(args, title or f"{args.method} {args.encoder}", callbacks)
     train_loader = None if args.dali else order.rule(pretrain_loader(args))
 
     started = time.perf_counter()
@@ -280,12 +296,17 @@ def pretrain(
 
 
 @mistakes_in_one_line
-def linear(argv: list[str], progress: Callable[[float], None] | None = None) -> dict[str, Any]:
+def linear(
+    argv: list[str],
+    progress: Callable[[float], None] | None = None,
+    title: str | None = None,
+) -> dict[str, Any]:
     """Evaluates a checkpoint by a linear classifier on its frozen features: `main_linear.py`.
 
     Args:
         argv: the flags of the host's script, and `own_flags`.
         progress: takes the share of all steps done, in [0, 1], after every step.
+        title: of the progress bar.
 
     Returns:
         top1 and top5 in percent on the validation images, of the last epoch, and the protocol,
@@ -295,9 +316,7 @@ def linear(argv: list[str], progress: Callable[[float], None] | None = None) -> 
         UserError: the checkpoint cannot be read or lacks weights of the encoder, the training
             diverged, or nothing was judged.
     """
-    # the host's bare parser: what the plug-in wraps it in is for the host's script
-    args = arguments.complete_linear(parse(argv, setup.parse_args_linear.__wrapped__))
-    note_run(args)
+    args = parse_linear(argv)
     pl.seed_everything(args.seed)
     backbone = arguments.load_encoder(args)
     model = with_dali(args, LinearModel, "ClassificationABC")(backbone, **vars(args))
@@ -306,7 +325,7 @@ def linear(argv: list[str], progress: Callable[[float], None] | None = None) -> 
     if args.save_checkpoint:
         folder = os.path.join(args.checkpoint_dir, "linear")
         callbacks.append(Checkpointer(args, logdir=folder, frequency=args.checkpoint_frequency))
-    trainer = make_trainer(args, "linear evaluation", callbacks)
+    trainer = make_trainer(args, title or "linear evaluation", callbacks)
     train_loader, val_loader = classification_loaders(args)
     # the host validates without DALI
     fit(trainer, model, None if args.dali else train_loader, val_loader)
@@ -314,10 +333,8 @@ def linear(argv: list[str], progress: Callable[[float], None] | None = None) -> 
     return {
         "top1": top1,
         "top5": top5,
-        "protocol": (
-            f"linear classifier on frozen features, {last.epochs(args.max_epochs)}, "
-            f"{args.optimizer} lr {args.lr:g}, batch {args.batch_size}, random resized crops of "
-            f"{args.crop_size[0]} px, {last.when(trainer)}"
+        "protocol": last.protocol(
+            trainer, args.max_epochs, args.optimizer, args.lr, args.batch_size
         ),
     }
 

@@ -20,7 +20,7 @@ from solo_rekd.hosts.shared.dali import (
     NamedImages,
     fit_machine,
 )
-from solo_rekd.hosts.shared.evaluation import MEAN, STD
+from solo_rekd.images.data_sets import MEAN, STD
 
 
 class AnyMachine(Pipeline):

@@ -8,7 +8,8 @@ from solo.methods import METHODS
 from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 
-from solo_rekd.backbones import SMALL_IMAGE, STEMS
+from solo_rekd.config import STEMS
+from solo_rekd.images.data_sets import SMALL_IMAGE
 from solo_rekd.utils.errors import OneLineParser
 
 HOST_SEED = 5  # what the host's pretraining script fixes

@@ -3,14 +3,15 @@
 from argparse import Namespace
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from solo import methods
 from solo.utils import classification_dataloader, pretrain_dataloader
 from torch.utils.data import DataLoader
 
-from solo_rekd.hosts.shared.evaluation import FOLDERS, refuse_other_classes
+from solo_rekd.hosts.shared.order import seed_of_epoch
+from solo_rekd.images.data_sets import FOLDERS
+from solo_rekd.images.folders import refuse_other_classes
 from solo_rekd.utils.errors import UserError
 
 
@@ -101,9 +102,8 @@ class DataOrder(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Draws the epoch's order."""
-        # mixed, or the second epoch of one seed would be the first of the next
-        mixed = np.random.SeedSequence((self.seed, trainer.current_epoch, trainer.global_rank))
-        self.generator.manual_seed(int(mixed.generate_state(1)[0]))
+        seed = seed_of_epoch(self.seed, trainer.current_epoch, trainer.global_rank)
+        self.generator.manual_seed(seed)
 
 
 def plain_loaders(args: Namespace) -> dict[str, DataLoader]:

@@ -12,12 +12,12 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 
+from solo_rekd.checkpoints.run_record import KEY
 from solo_rekd.hosts.classic import help
 from solo_rekd.hosts.classic.loaders import pretrain_images
-from solo_rekd.hosts.shared.evaluation import FOLDERS
 from solo_rekd.hosts.shared.resume import Rule, find_resumable
 from solo_rekd.hosts.shared.run_callback import RunCallback, WholeCheckpoints
-from solo_rekd.hosts.shared.run_record import KEY
+from solo_rekd.images.data_sets import FOLDERS
 from solo_rekd.images.fingerprint import fingerprint
 from solo_rekd.utils.files import sha256
 

@@ -1,7 +1,8 @@
 """The plug-in's backbones under `backbone.name`, for every method and script of the current host.
 
-The host calls a backbone's factory as `factory(method, **backbone.kwargs)`; ours takes one
-keyword, `img_size`, which the adapter fills in from the configuration.
+The host calls a backbone's factory as `factory(method, **backbone.kwargs)`; ours takes two
+keywords, `img_size`, which the adapter fills in from the configuration, and `stem`. The host's own
+ResNets take `stem` too, and without it they are what the host builds.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,14 @@ from typing import Any
 from solo.methods.base import BaseMethod
 from torch import nn
 
-from solo_rekd.backbones import STUDENTS, TEACHERS, TIMM, build_backbone
+from solo_rekd.backbones import (
+    HOST_NAMES,
+    STUDENTS,
+    TEACHERS,
+    TIMM,
+    build_backbone,
+    make_stem_small,
+)
 from solo_rekd.utils.errors import refuse
 
 HOST_BACKBONES = dict(BaseMethod._BACKBONES)
@@ -19,10 +27,26 @@ HOST_BACKBONES = dict(BaseMethod._BACKBONES)
 def make_factory(name: str) -> Callable[..., nn.Module]:
     """Makes the host's kind of factory for one of our backbones."""
 
-    def build(method: str | None, img_size: int = 224, **kwargs: Any) -> nn.Module:
+    def build(
+        method: str | None, img_size: int = 224, stem: str = "auto", **kwargs: Any
+    ) -> nn.Module:
         for key, value in kwargs.items():
-            raise refuse(f"backbone.kwargs.{key}", value, f"img_size only, for {name}")
-        return build_backbone(name, img_size)
+            raise refuse(f"backbone.kwargs.{key}", value, f"img_size, stem, for {name}")
+        return build_backbone(name, img_size, stem)
+
+    return build
+
+
+def with_stem(name: str) -> Callable[..., nn.Module]:
+    """Makes a factory of one of the host's ResNets that takes `stem`, `small` or `imagenet`."""
+
+    def build(*args: Any, stem: str = "imagenet", **kwargs: Any) -> nn.Module:
+        net = HOST_BACKBONES[name](*args, **kwargs)
+        if stem not in ("small", "imagenet"):
+            raise refuse("backbone.kwargs.stem", stem, "small, imagenet")
+        if stem == "small":
+            make_stem_small(name, net)
+        return net
 
     return build
 
@@ -47,4 +71,5 @@ def is_ours(name: str) -> bool:
 def register() -> None:
     """Offers our backbones to the host; the caller sees to it that this happens once."""
     ours = {name: make_factory(name) for name in (*STUDENTS, *TEACHERS)}
-    BaseMethod._BACKBONES = Backbones(ours | HOST_BACKBONES)
+    theirs = {name: with_stem(name) for name in HOST_NAMES}
+    BaseMethod._BACKBONES = Backbones(ours | HOST_BACKBONES | theirs)

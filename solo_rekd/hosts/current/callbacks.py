@@ -5,12 +5,13 @@ from typing import Any
 import lightning.pytorch as pl
 from solo.methods.linear import LinearModel
 
-from solo_rekd.hosts.current import backbones
+from solo_rekd.hosts.current import backbones, watch
 from solo_rekd.hosts.current.evaluation import has_dali
 from solo_rekd.hosts.current.run import CurrentRun
 from solo_rekd.hosts.shared.last_accuracy import LastAccuracyHooks
 from solo_rekd.hosts.shared.method import Distilled, refuse_empty_epoch
 from solo_rekd.hosts.shared.online_knn import OnlineKnnHooks
+from solo_rekd.hosts.shared.ownership import is_claimed
 from solo_rekd.hosts.shared.refused import RemoveRefused
 
 
@@ -28,6 +29,8 @@ class LinearAccuracy(LastAccuracyHooks, pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Prints the accuracy with its protocol, once."""
         if not self.acts_on(pl_module) or not trainer.is_global_zero or self.accuracy is None:
+            return
+        if watch.current() is not None:  # whose command reports it
             return
         kind = (
             "fine-tuned backbone" if pl_module.finetune else "linear classifier on frozen features"
@@ -47,10 +50,12 @@ class LinearAccuracy(LastAccuracyHooks, pl.Callback):
 
 
 def is_ours(model: Any) -> bool:
-    """Whether a model that is trained has a method or a backbone of the plug-in."""
+    """Whether a model that is trained has our method or backbone, or belongs to our command."""
     backbone = getattr(model, "backbone_name", None)
-    return isinstance(model, Distilled) or (
-        isinstance(backbone, str) and backbones.is_ours(backbone)
+    return (
+        is_claimed()
+        or isinstance(model, Distilled)
+        or (isinstance(backbone, str) and backbones.is_ours(backbone))
     )
 
 
@@ -65,6 +70,7 @@ def callbacks() -> list[pl.Callback]:
         OnlineKnn(is_ours),
         LinearAccuracy(),
         RemoveRefusedRun(),
+        *watch.callbacks(),
     ]
     if has_dali():
         from solo_rekd.hosts.current import dali

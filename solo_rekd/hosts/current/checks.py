@@ -18,7 +18,8 @@ from solo_rekd.hosts.shared.checks import (
     refuse_unwritable,
     refuse_wandb,
 )
-from solo_rekd.hosts.shared.evaluation import FOLDERS
+from solo_rekd.hosts.shared.ownership import is_claimed
+from solo_rekd.images.data_sets import FOLDERS
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.errors import UserError, nearest_first, refuse
 
@@ -61,9 +62,15 @@ def refuse_augmentations(cfg: DictConfig) -> None:
 
 
 def is_our_run(cfg: Any) -> bool:
-    """Whether a run has a method, a backbone or a pretraining of the plug-in; None is none."""
+    """Whether a run is ours: by its method, backbone or pretraining, or as every run here is.
+
+    Args:
+        cfg: its settings; None where there is no run, which is not ours.
+    """
     if cfg is None:
         return False
+    if is_claimed():
+        return True
     names = (omegaconf_select(cfg, key) for key in ("method", "pretrain_method"))
     backbone = omegaconf_select(cfg, "backbone.name")
     return any(name in OBJECTIVES for name in names) or (

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, open_dict
 
 from solo_rekd.hosts.current.checks import is_our_run, refuse_incomplete
 from solo_rekd.hosts.shared.mistakes import as_mistake
+from solo_rekd.hosts.shared.ownership import is_claimed
 from solo_rekd.utils.errors import UserError, report
 
 HYDRAS_OWN = ("hydra", "config")  # group and name of Hydra's settings in its store
@@ -32,6 +33,8 @@ class ReportMistakes(Callback):
             job_return: what became of the job.
             kwargs: of later versions of Hydra.
         """
+        if is_claimed():
+            return  # our command reports it
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # "Error executing job ..."
                 _ = job_return.return_value

@@ -14,9 +14,10 @@ from solo.args import pretrain
 from solo.data import classification_dataloader
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from solo_rekd.checkpoints.run_record import read_settings
 from solo_rekd.hosts.current.checks import is_our_run
-from solo_rekd.hosts.shared.evaluation import FIXED_SIDES, before_crop, evaluation_pipeline
-from solo_rekd.hosts.shared.run_record import read_settings
+from solo_rekd.images.data_sets import FIXED_SIDES
+from solo_rekd.images.transforms import before_crop, evaluation_pipeline
 
 DEFAULTS = {"crop_size": 224, "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
 

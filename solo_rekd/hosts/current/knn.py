@@ -10,8 +10,9 @@ from solo.args import knn
 
 from solo_rekd.hosts.current.evaluation import evaluate_at, trained_view
 from solo_rekd.hosts.current.features import judge_newest
-from solo_rekd.hosts.shared.evaluation import FOLDERS, refuse_folders
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
+from solo_rekd.images.data_sets import FOLDERS
+from solo_rekd.images.folders import refuse_folders
 from solo_rekd.utils.errors import refuse, refuse_beyond
 
 # The host's parser leaves these empty and its script loops over them.

@@ -1,9 +1,14 @@
 """Fits `devices` to the machine: the host counts processes by its length, Lightning reads it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from solo_rekd.utils.errors import refuse
+
+FITTED = ("devices", "accelerator")
 
 
 def on_cpu(cfg: DictConfig) -> bool:
@@ -35,6 +40,17 @@ def fit_devices(cfg: DictConfig) -> None:
     # Lightning reads a CPU's number of processes from digits: "1", "02", "003" have that length
     cfg.devices = str(len(wanted)).zfill(len(wanted))
     cfg.sync_batchnorm = False  # torch has it for GPUs only
+
+
+def count_processes(settings: Mapping[str, Any]) -> int:
+    """How many processes train on this machine, by `devices` (1 where not given).
+
+    Raises:
+        UserError: `devices` is nothing that `fit_devices` takes.
+    """
+    cfg = OmegaConf.create({"devices": 1} | {k: settings[k] for k in FITTED if k in settings})
+    fit_devices(cfg)
+    return len(cfg.devices)
 
 
 def _count(devices: object, cpu: bool) -> int:

@@ -14,10 +14,10 @@ from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 from solo.utils.misc import omegaconf_select
 
-from solo_rekd.hosts.shared.evaluation import FOLDERS
+from solo_rekd.checkpoints.run_record import KEY, read_settings
 from solo_rekd.hosts.shared.resume import Rule, find_resumable
 from solo_rekd.hosts.shared.run_callback import RunCallback, WholeCheckpoints
-from solo_rekd.hosts.shared.run_record import KEY, read_settings
+from solo_rekd.images.data_sets import FOLDERS
 from solo_rekd.images.fingerprint import fingerprint
 from solo_rekd.utils.files import sha256
 

@@ -20,6 +20,7 @@ from torch import nn
 
 from solo_rekd.backbones import build_backbone, refuse_unknown
 from solo_rekd.checkpoints.formats import CURRENT_HOST
+from solo_rekd.checkpoints.run_settings import CIFAR
 from solo_rekd.checkpoints.student import load_student
 from solo_rekd.hosts.current.backbones import is_ours
 from solo_rekd.hosts.current.checks import (
@@ -32,14 +33,14 @@ from solo_rekd.hosts.current.evaluation import evaluate_at, read_run, trained_vi
 from solo_rekd.hosts.current.images import read_images
 from solo_rekd.hosts.current.machine import fit_devices
 from solo_rekd.hosts.current.run import note_run
-from solo_rekd.hosts.shared.evaluation import FOLDERS, needs_size, refuse_folders
 from solo_rekd.hosts.shared.limits import LIMITS
+from solo_rekd.images.data_sets import FOLDERS, needs_size
+from solo_rekd.images.folders import refuse_folders
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.errors import UserError, refuse, refuse_beyond
 
 _log = logging.getLogger("solo_rekd")
 
-CIFAR = ("cifar10", "cifar100")
 SCHEDULERS = ("warmup_cosine", "step", "none")  # of a pretraining: the host's own list has more
 
 NUMBERS = {  # and their names in `LIMITS`
@@ -208,7 +209,7 @@ def build_like_linear(cfg: DictConfig) -> nn.Module:
     kwargs = omegaconf_select(cfg, "backbone.kwargs", {})
     if name.startswith("resnet"):
         # the host's ResNets are torchvision's, with a small stem for CIFAR
-        stem = "small" if cfg.data.dataset in CIFAR else "auto"
+        stem = "small" if cfg.data.dataset in CIFAR else kwargs.get("stem", "auto")
         return build_backbone(name, kwargs.get("img_size", 224), stem)
     return BaseMethod._BACKBONES[name](cfg.get("pretrain_method"), **kwargs)
 

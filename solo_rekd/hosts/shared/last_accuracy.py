@@ -83,6 +83,24 @@ class LastAccuracyHooks:
             else f"{self._trained} of {planned} epochs"
         )
 
+    def protocol(
+        self, trainer: Any, planned: int, optimizer: str, lr: float, batch_size: int
+    ) -> str:
+        """Says how the accuracy of a linear classifier was measured.
+
+        Args:
+            trainer: Lightning's.
+            planned: epochs.
+            optimizer: its name.
+            lr: learning rate, absolute.
+            batch_size: images per step and process.
+        """
+        return (
+            f"linear classifier on frozen features, {self.epochs(planned)}, "
+            f"{optimizer} lr {lr:g}, batch {batch_size}, random resized crops of "
+            f"{self.side} px, {self.when(trainer)}"
+        )
+
     def when(self, trainer: Any) -> str:
         """Says of which epoch the accuracy is, and of which images where not of all, once each."""
         said = ["last epoch"]

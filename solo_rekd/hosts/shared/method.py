@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from solo_rekd.checkpoints.run_record import KEY, record_of
 from solo_rekd.hosts.shared.checks import refuse_no_training
-from solo_rekd.hosts.shared.run_record import KEY, record_of
 from solo_rekd.hosts.shared.teacher_colours import warn_of_colours
 from solo_rekd.hosts.shared.training_images import training_images
 from solo_rekd.modules.queue import KeyQueue

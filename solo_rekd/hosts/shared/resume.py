@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from solo_rekd.checkpoints.read import read_checkpoint
-from solo_rekd.hosts.shared.run_record import KEY, plain, settings_of
+from solo_rekd.checkpoints.run_record import KEY, plain, settings_of
 from solo_rekd.hosts.shared.saved import ENDING, newest_first
 from solo_rekd.utils.errors import UserError
 
@@ -52,6 +52,12 @@ class Rule(NamedTuple):
 
     ignored: Collection[str]
     defaults: Mapping[str, Any]
+
+
+def decisive(settings: Mapping[str, Any], rule: Rule) -> dict[str, Any]:
+    """The settings that decide a run, under dotted names, as they are after JSON."""
+    found = flatten(plain(settings))
+    return {name: value for name, value in found.items() if not _is_under(name, rule.ignored)}
 
 
 def differences(

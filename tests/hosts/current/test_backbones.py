@@ -56,5 +56,5 @@ def test_every_name_is_there() -> None:
 
 
 def test_other_keywords_are_refused() -> None:
-    with pytest.raises(UserError, match=r"backbone.kwargs.depth=3 is not .* img_size only"):
+    with pytest.raises(UserError, match=r"backbone.kwargs.depth=3 is not .* img_size, stem"):
         BaseMethod._BACKBONES["alexnet"]("rekd", img_size=32, depth=3)

@@ -18,7 +18,7 @@ from solo.data.classification_dataloader import prepare_transforms
 from solo.methods import METHODS
 
 from solo_rekd import hosts
-from solo_rekd.hosts.shared.run_record import KEY, make_record
+from solo_rekd.checkpoints.run_record import KEY, make_record
 from solo_rekd.utils.errors import UserError
 
 hosts.activate()

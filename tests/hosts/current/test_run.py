@@ -14,7 +14,7 @@ pytest.importorskip("solo.data", reason="no checkout of solo-learn's main branch
 from omegaconf import DictConfig, OmegaConf
 from solo.utils.auto_resumer import AutoResumer
 
-from solo_rekd.hosts.shared.run_record import KEY, make_record
+from solo_rekd.checkpoints.run_record import KEY, make_record
 
 Build = Callable[..., Any]
 Script = Callable[..., str]

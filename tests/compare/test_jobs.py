@@ -3,19 +3,16 @@ from collections.abc import Mapping
 
 import pytest
 
-from solo_rekd.compare.arms import METHODS, UNTRAINED, parse_arm
-from solo_rekd.compare.flags import (
-    knn_flags,
-    linear_flags,
-    pretrain_flags,
-    refuse_settings,
-    stem_of,
-    teacher_flags,
-)
+from solo_rekd.compare.arms import UNTRAINED, parse_arm
+from solo_rekd.compare.checks import refuse_jobs
+from solo_rekd.compare.jobs import linear_job, refuse_settings, student_job, teacher_job
 from solo_rekd.compare.plan import Run
+from solo_rekd.hosts.classic.flags import linear_flags, pretraining_flags
+from solo_rekd.hosts.jobs import Progress, to_json
+from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.errors import UserError
 
-LEARNING = [method for method in METHODS if method != UNTRAINED]
+LEARNING = ["mocov2plus", "simclr", *OBJECTIVES]
 
 
 def as_dict(words: list[str]) -> Mapping[str, str]:
@@ -30,17 +27,38 @@ def as_dict(words: list[str]) -> Mapping[str, str]:
     return {name: " ".join(value) for name, value in values.items()}
 
 
-def student_flags(plan, arm, seed=0, checkpoint=None):
-    return as_dict(pretrain_flags(plan, Run(parse_arm(arm), seed), checkpoint))
+@pytest.fixture(scope="module")
+def student(methods):
+    """The job of an arm: student(plan, "rekd", seed=3, checkpoint="t.ckpt")."""
+
+    def make(plan, arm, seed=0, checkpoint=None):
+        return student_job(plan, Run(parse_arm(arm), seed), checkpoint, methods)
+
+    return make
 
 
-def test_what_every_arm_shares(plan):
+@pytest.fixture(scope="module")
+def student_flags(student):
+    """The same as the classic host's flags."""
+
+    def make(*args, **kwargs):
+        return as_dict(pretraining_flags(student(*args, **kwargs)))
+
+    return make
+
+
+def judged_flags(plan, seed=0, **who):
+    return as_dict(linear_flags(linear_job(plan, seed, "s.ckpt", **who)))
+
+
+def test_what_every_arm_shares(plan, student_flags):
     every = [student_flags(plan(), method, 3, "t.ckpt") for method in LEARNING]
     shared = set(every[0].items()).intersection(*(flags.items() for flags in every))
     expected = (
         "dataset=custom data_dir=/nowhere train_dir=train val_dir=val num_workers=0 crop_size=32 "
         "batch_size=8 encoder=alexnet num_crops_per_aug=2 brightness=0.4 contrast=0.4 "
-        "saturation=0.2 hue=0.1 gray_scale_prob=0.2 min_scale=0.2 gaussian_prob=0 optimizer=sgd "
+        "saturation=0.2 hue=0.1 gray_scale_prob=0.2 min_scale=0.2 gaussian_prob=0.0 optimizer=sgd "
+        "color_jitter_prob=0.8 solarization_prob=0.0 horizontal_flip_prob=0.5 max_scale=1.0 "
         "scheduler=warmup_cosine lr=0.3 classifier_lr=0.1 weight_decay=0.0001 warmup_epochs=2 "
         "warmup_start_lr=0.0046875 max_epochs=20 seed=3 "
         "proj_hidden_dim=2048 proj_output_dim=128"
@@ -49,7 +67,7 @@ def test_what_every_arm_shares(plan):
     assert shared == pairs | {("mean", "0.5 0.4 0.3"), ("std", "0.2 0.2 0.2")}
 
 
-def test_queue_and_momentum_are_one_for_all_that_have_them(plan):
+def test_queue_and_momentum_are_one_for_all_that_have_them(plan, student_flags):
     for method in LEARNING:
         flags = student_flags(plan(), method, checkpoint="t.ckpt")
         assert (flags["method"], flags["name"]) == (method, method)
@@ -60,28 +78,28 @@ def test_queue_and_momentum_are_one_for_all_that_have_them(plan):
             assert (flags["queue_size"], own) == ("128", ["0.99", "0.999"])
 
 
-def test_a_method_of_ours_keeps_its_own_temperature(plan):
+def test_a_method_of_ours_keeps_its_own_temperature(plan, student_flags):
     given = {m: student_flags(plan(), m, checkpoint="t").get("temperature") for m in LEARNING}
     assert {m for m, value in given.items() if value} == {"mocov2plus", "simclr"}
     assert given["simclr"] == given["mocov2plus"] == "0.2"
 
 
-def test_an_arm_with_a_learning_rate_of_its_own(plan):
+def test_an_arm_with_a_learning_rate_of_its_own(plan, student_flags, names_only):
     for method in LEARNING:
         flags = student_flags(plan(), f"{method}+lr=0.032", checkpoint="t.ckpt")
         assert flags["lr"] == "0.032"
         assert float(flags["warmup_start_lr"]) == pytest.approx(0.032 * 8 / 256 / 2)
-    refuse_settings(plan(arms="rekd+lr=0.032,simclr+lr=0.032"))
+    refuse_settings(plan(arms="rekd+lr=0.032,simclr+lr=0.032"), names_only)
 
 
 @pytest.mark.parametrize(("epochs", "standing"), [(2, "2"), (200, "5")])
-def test_the_untrained_student_is_mocos_that_stands_still(plan, epochs, standing):
+def test_the_untrained_student_is_mocos_that_stands_still(plan, epochs, standing, student_flags):
     still = student_flags(plan(epochs=epochs), UNTRAINED, seed=3)
     told = {name: still[name] for name in ("method", "name", "lr", "scheduler", "max_epochs")}
     assert told == {
         "method": "mocov2plus",
         "name": UNTRAINED,
-        "lr": "0",
+        "lr": "0.0",
         "scheduler": "none",
         "max_epochs": standing,
     }
@@ -90,37 +108,37 @@ def test_the_untrained_student_is_mocos_that_stands_still(plan, epochs, standing
     assert still["seed"] == moving["seed"]
 
 
-def test_a_frozen_teacher_is_the_shared_one(plan):
+def test_a_frozen_teacher_is_the_shared_one(plan, student_flags):
     flags = student_flags(plan(), "disco", checkpoint="/t.ckpt")
     told = {name: value for name, value in flags.items() if name.startswith("teacher")}
     shared = {"teacher": "resnet50", "teacher_mode": "frozen", "teacher_checkpoint": "/t.ckpt"}
     assert told == shared | {"teacher_stem": "auto"}
 
 
-def test_an_arm_learns_from_the_network_that_the_report_judges(plan):
+def test_an_arm_learns_from_the_network_that_the_report_judges(plan, student_flags):
     made = plan(teacher="mobilenet_v3_large", teacher_stem="imagenet", crop_size=32)
-    judged = as_dict(linear_flags(made, 0, of_teacher=True))
+    judged = judged_flags(made, of_teacher=True)
     assert judged["stem"] == student_flags(made, "rekd", checkpoint="t")["teacher_stem"]
 
 
 FILE = "teacher_checkpoint"
 
 
-def test_a_file_of_its_own_has_a_stem_of_its_own(plan):
+def test_a_file_of_its_own_has_a_stem_of_its_own(plan, student_flags):
     made = plan(teacher_stem="imagenet", teacher_checkpoint=os.path.abspath("plans.pt"))
     for file, stem in (("t.pt", None), ("plans.pt", "imagenet")):
         for arm in (f"rekd+teacher_checkpoint={file}", f"seed+teacher_mode=online+{FILE}={file}"):
             assert student_flags(made, arm).get("teacher_stem") == stem
 
 
-def test_a_frozen_teacher_of_its_own(plan):
+def test_a_frozen_teacher_of_its_own(plan, student_flags):
     arm = "disco+teacher=resnet18+teacher_checkpoint=/own.pt"
     flags = student_flags(plan(), arm)
     assert (flags["teacher"], flags["teacher_checkpoint"]) == ("resnet18", "/own.pt")
     assert flags["teacher_mode"] == "frozen"
 
 
-def test_an_online_teacher_starts_anew_with_the_plans_stem(plan):
+def test_an_online_teacher_starts_anew_with_the_plans_stem(plan, student_flags):
     flags = student_flags(plan(teacher_stem="imagenet"), "seed+teacher_mode=online")
     told = {name: value for name, value in flags.items() if name.startswith("teacher")}
     online = {"teacher": "resnet50", "teacher_mode": "online", "teacher_stem": "imagenet"}
@@ -138,27 +156,26 @@ def test_an_online_teacher_starts_anew_with_the_plans_stem(plan):
         (20, "rekd+teacher_mode=online+teacher_checkpoint=t", None),
     ],
 )
-def test_an_online_teacher_ripens_for_a_quarter_at_most(epochs, arm, warmup, plan):
+def test_an_online_teacher_trains_alone_for_a_quarter(epochs, arm, warmup, plan, student_flags):
     flags = student_flags(plan(epochs=epochs), arm, checkpoint="t")
     assert flags.get("teacher_warmup_epochs") == warmup
 
 
 @pytest.mark.parametrize(("epochs", "warmup"), [(1, "1"), (11, "2"), (100, "10"), (800, "10")])
-def test_the_learning_rate_rises_for_a_tenth(epochs, warmup, plan):
+def test_the_learning_rate_rises_for_a_tenth(epochs, warmup, plan, student_flags):
     assert student_flags(plan(epochs=epochs), "simclr")["warmup_epochs"] == warmup
 
 
-def learning_rates(plan, epochs):
+def learning_rates(plan, epochs, student):
     """The host's learning rate of each epoch, from its own scheduler."""
     import torch
     from pl_bolts.optimizers.lr_scheduler import LinearWarmupCosineAnnealingLR
 
-    flags = student_flags(plan(epochs=epochs, batch_size=64, queue_size=128), "simclr")
-    scaled = float(flags["lr"]) * 64 / 256
+    job = student(plan(epochs=epochs, batch_size=64, queue_size=128), "simclr").optimizer
+    scaled = job.lr
     optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=scaled)
-    start = float(flags["warmup_start_lr"])
     scheduler = LinearWarmupCosineAnnealingLR(
-        optimiser, int(flags["warmup_epochs"]), epochs, warmup_start_lr=start
+        optimiser, job.warmup_epochs, epochs, warmup_start_lr=job.warmup_start_lr
     )
     rates = []
     for _ in range(epochs):
@@ -169,34 +186,33 @@ def learning_rates(plan, epochs):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_no_epoch_of_a_short_training_is_lost_to_the_warm_up(plan):
-    assert learning_rates(plan, 4)[:2] == pytest.approx([1, 1])
-    assert learning_rates(plan, 20)[:3] == pytest.approx([0.5, 1, 1])
+def test_no_epoch_of_a_short_training_is_lost_to_the_warm_up(plan, student):
+    assert learning_rates(plan, 4, student)[:2] == pytest.approx([1, 1])
+    assert learning_rates(plan, 20, student)[:3] == pytest.approx([0.5, 1, 1])
 
 
-@pytest.mark.parametrize(("side", "blur"), [(64, "0"), (65, "0.5")])
-def test_small_images_are_not_blurred(side, blur, plan):
+@pytest.mark.parametrize(("side", "blur"), [(64, "0.0"), (65, "0.5")])
+def test_small_images_are_not_blurred(side, blur, plan, student_flags):
     assert student_flags(plan(crop_size=side), "simclr")["gaussian_prob"] == blur
 
 
-def test_the_arm_wins_over_extra_flags_and_these_over_the_plan(plan):
-    made = plan(extra=("--min_scale", "0.4", "--temperature", "0.3"))
-    words = pretrain_flags(made, Run(parse_arm("simclr+temperature=0.1"), 0), None)
-    places = {word: place for place, word in enumerate(words)}  # the last of each
-    assert words[places["--min_scale"] + 1] == "0.4"
-    assert words[places["--temperature"] + 1] == "0.1"
+def test_the_arm_wins_over_extra_words_and_these_over_the_plan(plan, student):
+    words = ("--min_scale", "0.4", "method_kwargs.temperature=0.3", "optimizer.name=lars")
+    job = student(plan(extra=words), "simclr+temperature=0.1")
+    assert job.views[0].min_scale == 0.4
+    assert (job.settings["temperature"], job.optimizer.name) == ("0.1", "lars")
+    assert student(plan(extra=words), "simclr").settings["temperature"] == 0.3
 
 
-def test_extra_flags_do_not_move_the_untrained_student(plan):
-    made = plan(extra=("--scheduler", "warmup_cosine"))  # which starts above a rate of 0
-    words = pretrain_flags(made, Run(parse_arm(UNTRAINED), 0), None)
-    places = {word: place for place, word in enumerate(words)}
-    assert words[places["--scheduler"] + 1] == "none"
+def test_extra_words_do_not_move_the_untrained_student(plan, student):
+    extra = ("--scheduler", "warmup_cosine")  # which starts above a rate of 0
+    optimizer = student(plan(extra=extra), UNTRAINED).optimizer
+    assert (optimizer.schedule, optimizer.lr, optimizer.weight_decay) == ("none", 0, 0)
 
 
-def test_the_teacher_is_trained_as_the_arms_are(plan):
+def test_the_teacher_is_trained_as_the_arms_are(plan, student_flags, methods):
     made = plan(extra=("--lars",), teacher="resnet18")
-    teacher = as_dict(teacher_flags(made))
+    teacher = as_dict(pretraining_flags(teacher_job(made, methods)))
     student = student_flags(made, "mocov2plus")
     differing = {name for name, _ in set(teacher.items()) ^ set(student.items())}
     assert differing == {"encoder", "stem", "max_epochs", "warmup_epochs", "warmup_start_lr"}
@@ -215,40 +231,34 @@ def test_the_teacher_is_trained_as_the_arms_are(plan):
         ("alexnet", "imagenet", 224, "imagenet"),
     ],
 )
-def test_the_hosts_own_networks_are_told_their_stem(network, asked, side, stem, plan):
-    assert stem_of(network, asked, side) == stem
+def test_the_hosts_networks_are_given_their_stem(network, asked, side, stem, plan, student_flags):
     made = plan(student=network, stem=asked, crop_size=side)
     assert student_flags(made, "simclr").get("stem") == stem
-    assert as_dict(linear_flags(made, 0)).get("stem") == stem
-    assert as_dict(knn_flags(made)).get("stem") == stem
+    assert judged_flags(made).get("stem") == stem
 
 
-def test_evaluation_sees_the_images_as_pretraining_does(plan):
-    pretrained = student_flags(plan(), "simclr", seed=4)
-    linear, knn = as_dict(linear_flags(plan(), 4)), as_dict(knn_flags(plan()))
-    for flags in (linear, knn):
-        for name in "data_dir train_dir val_dir encoder crop_size mean std batch_size".split():
-            assert flags[name] == pretrained[name]
-    own = {name: linear[name] for name in linear if name not in knn}
-    assert own == {
-        "optimizer": "sgd",
-        "scheduler": "cosine",
-        "weight_decay": "0",
-        "lr": "0.1",
-        "max_epochs": "5",
-        "seed": "4",
-        "check_val_every_n_epoch": "5",
-    }
-    assert (knn["k"], knn["temperature"]) == ("7", "0.1")
+def test_evaluation_sees_the_images_as_pretraining_does(plan, student_flags):
+    pretrained, linear = student_flags(plan(), "simclr", seed=4), judged_flags(plan(), 4)
+    for name in "data_dir train_dir val_dir encoder crop_size mean std batch_size".split():
+        assert linear[name] == pretrained[name]
+    own = ("optimizer", "scheduler", "weight_decay", "lr", "max_epochs", "seed")
+    assert [linear[name] for name in own] == ["sgd", "cosine", "0.0", "0.1", "5", "4"]
+    assert linear["check_val_every_n_epoch"] == "5"
 
 
 def test_the_teacher_is_judged_as_a_student_is(plan):
-    for judge in (
-        lambda **who: linear_flags(plan(), 0, **who),
-        lambda **who: knn_flags(plan(), **who),
-    ):
-        student, teacher = as_dict(judge()), as_dict(judge(of_teacher=True))
-        assert teacher == student | {"encoder": "resnet50", "stem": "small"}
+    student, teacher = judged_flags(plan()), judged_flags(plan(), of_teacher=True)
+    assert teacher == student | {"encoder": "resnet50", "stem": "small"}
+
+
+def test_a_method_of_the_host_is_given_what_it_takes(plan, student):
+    settings = student(plan(), "byol+pred_hidden_dim=64").settings
+    assert settings == {"pred_hidden_dim": "64"}  # all else is the host's default
+
+
+def test_a_job_names_no_flag(plan, student):
+    text = str(to_json(student(plan(extra=("--precision", "16")), "rekd", checkpoint="t.ckpt")))
+    assert "--" not in text
 
 
 @pytest.mark.parametrize(
@@ -261,44 +271,45 @@ def test_the_teacher_is_judged_as_a_student_is(plan):
         ("rekd", {"queue_size": 64}, "num_prototypes=100 is not allowed: expected at most queue_s"),
         ("simclr", {"queue_size": 100}, "queue_size=100 is not allowed: expected a multiple of "),
         ("mocov2plus+queue_size=12", {}, "queue_size='12' is not allowed: expected a multiple of"),
-        ("simclr", {"extra": ("--crop_size=64",)}, "--crop_size=64 after -- is set by the compari"),
-        ("simclr", {"extra": ("--max_ep", "3")}, "--max_ep after -- is set by the comparison"),
-        ("simclr", {"extra": ("--se=3",)}, "--se=3 after -- is set by the comparison"),
-        ("simclr", {"extra": ("--gpus", "0,1")}, "--gpus after -- is set by the comparison"),
-        ("rekd", {"extra": ("--teacher_mode", "online")}, "--teacher_mode after -- is set by the"),
-        ("simclr", {"extra": ("--auto_resume",)}, "--auto_resume after -- is set by the compari"),
+        ("simclr", {"extra": ("--crop_size=64",)}, "crop_size after -- is set by the compari"),
+        ("simclr", {"extra": ("--max_ep", "3")}, "max_ep after -- is set by the comparison"),
+        ("simclr", {"extra": ("--se=3",)}, "se after -- is set by the comparison"),
+        ("simclr", {"extra": ("--gpus", "0,1")}, "gpus after -- is set by the comparison"),
+        ("rekd", {"extra": ("--teacher_mode", "online")}, "teacher_mode after -- is set by the"),
+        ("simclr", {"extra": ("max_epochs=3",)}, "max_epochs after -- is set by the comparison"),
+        ("simclr", {"extra": ("optimizer.lr=3",)}, "optimizer.lr after -- is set by the compari"),
+        ("simclr", {"extra": ("3",)}, "3 after -- belongs to no flag"),
+        ("simclr", {"extra": ("-x",)}, "-x after -- belongs to no flag"),
+        ("mocov3", {}, "methods='mocov3' is not allowed: expected mocov2plus, or another of"),
+        ("rekt", {}, "methods='rekt' is not allowed: expected rekd, or another of untrained"),
+        ("rekd+dictonary=teacher", {}, "rekd+dictonary='teacher' is not allowed: expected dict"),
+        ("simclr+queue_size=8", {}, "simclr+queue_size='8' is not allowed: expected lr, proj_hi"),
+        ("untrained+lr=1", {}, "untrained+lr='1' is not allowed: expected no setting"),
+        ("simclr", {"extra": ("--auto_resume",)}, "auto_resume after -- is set by the compari"),
     ],
 )
-def test_a_wrong_setting_is_found_before_any_training(arms, changes, message, plan):
+def test_a_wrong_setting_is_found_before_any_training(arms, changes, message, plan, names_only):
     with pytest.raises(UserError) as raised:
-        refuse_settings(plan(arms=arms, **changes))
+        refuse_settings(plan(arms=arms, **changes), names_only)
     assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
-def test_right_settings_pass(plan):
+def test_right_settings_pass(plan, names_only, student_flags):
     extra = ("--precision", "16", "--limit_val_batches", "0", "--min_scale", "0.4")
-    made = plan(arms=",".join([*METHODS, "mocov2plus+queue_size=16"]), extra=extra)
-    refuse_settings(made)
+    arms = [UNTRAINED, *LEARNING, "byol", "mocov2plus+queue_size=16"]
+    made = plan(arms=",".join(arms), extra=extra)
+    refuse_settings(made, names_only)
     for run in made.runs:  # the host gets them all
-        words = pretrain_flags(made, run, "t.ckpt")
-        at = words.index("--precision")
-        assert tuple(words[at : at + len(extra)]) == extra
-
-
-@pytest.mark.parametrize("word", ["--", "--=3", "-x", "-"])
-def test_what_is_no_flag_is_left_to_the_host(word, plan):
-    assert refuse_settings(plan(extra=(word,))) is None
-    with pytest.raises(UserError, match="--seed after --"):
-        refuse_settings(plan(extra=(word, "--seed", "3")))
+        given = student_flags(made, run.arm.name, checkpoint="t.ckpt")
+        told = {name: given[name] for name in ("precision", "limit_val_batches", "min_scale")}
+        assert told == {"precision": "16", "limit_val_batches": "0", "min_scale": "0.4"}
 
 
 @pytest.mark.parametrize("method", LEARNING)
-def test_the_host_reads_the_flags_of_every_method(method, host, plan, data):
-    from solo.args import setup
-
+def test_the_host_reads_the_job_of_every_method(method, classic, student, plan, data):
     made = plan(data=str(data), student="resnet18", extra=("--precision", "16"))
-    run = Run(parse_arm(method), 5)
-    args = host.parse(pretrain_flags(made, run, "t.ckpt"), setup.parse_args_pretrain)
+    args = classic.parse(student(made, method, seed=5, checkpoint="t.ckpt"))
     assert (args.method, args.seed, args.max_epochs) == (method, 5, 20)
     assert args.lr == pytest.approx(0.3 * 8 / 256)  # as the host scales it
     assert args.backbone_args["cifar"] is True  # the small stem
@@ -309,28 +320,22 @@ def test_the_host_reads_the_flags_of_every_method(method, host, plan, data):
         assert (args.teacher, args.teacher_checkpoint) == ("resnet50", "t.ckpt")
 
 
-def test_the_host_reads_the_flags_of_evaluation(host, plan, data):
-    from solo.args import setup
-
-    made = plan(data=str(data), student="resnet18")
-    weights = ["--pretrained_feature_extractor", "s.ckpt"]
-    parse_linear = setup.parse_args_linear.__wrapped__
-    args = host.parse([*linear_flags(made, 2), *weights], parse_linear)
-    assert (args.lr, args.max_epochs, args.seed, args.scheduler) == (0.1, 5, 2, "cosine")
-    args = host.parse([*knn_flags(made), *weights], host.parse_knn)
-    assert (args.k, args.temperature, args.crop_size) == (7, 0.1, [32])
+def test_every_method_of_the_host_is_an_arm(classic, plan, data):
+    arms = [UNTRAINED, *classic.methods()]
+    assert {"byol", "barlow_twins", "dino", "simsiam", "nnclr", "ressl", "swav", "vicreg"} < {*arms}
+    made = plan(data=str(data), arms=",".join(arms))
+    refuse_settings(made, classic)
+    refuse_jobs(made, classic)
 
 
-def test_every_arm_starts_from_the_same_student(host, plan, data):
+def test_every_arm_starts_from_the_same_student(classic, student, plan, data):
     import pytorch_lightning as pl
     import torch
-    from solo.args import setup
     from solo.methods import METHODS as HOST_METHODS
 
     def first_weights(method: str, seed: int) -> torch.Tensor:
         made = plan(data=str(data), teacher="timm:resnet10t")
-        run = Run(parse_arm(method), seed)
-        args = host.parse(pretrain_flags(made, run, None), setup.parse_args_pretrain)
+        args = classic.parse(student(made, method, seed))
         pl.seed_everything(args.seed)
         model = HOST_METHODS[method.partition("+")[0]](**vars(args))
         return torch.cat([weights.flatten() for weights in model.encoder.parameters()])
@@ -341,17 +346,15 @@ def test_every_arm_starts_from_the_same_student(host, plan, data):
     assert not torch.equal(first_weights("simclr", 1), expected)
 
 
-def test_the_untrained_student_keeps_its_first_weights(host, plan, data, tmp_path):
+def test_the_untrained_student_keeps_its_first_weights(classic, student, plan, data, tmp_path):
     import torch
 
     from solo_rekd.checkpoints import read_checkpoint
 
     def train(arm: str) -> dict[str, torch.Tensor]:
         made = plan(data=str(data), epochs=1, batch_size=8, queue_size=8)
-        saving = ["--save_checkpoint", "--checkpoint_frequency", "1"]
-        flags = pretrain_flags(made, Run(parse_arm(arm), 0), None)
-        host.pretrain([*flags, *saving, "--checkpoint_dir", str(tmp_path / arm)])
-        (path,) = tmp_path.glob(f"{arm}/*/*/*-ep=0.ckpt")
+        path = classic.pretrain(student(made, arm), tmp_path / arm, None, Progress()).checkpoint
+        assert path.name.endswith("-ep=0.ckpt")
         return read_checkpoint(path)[0]["state_dict"]
 
     untrained, trained = train(UNTRAINED), train("mocov2plus")

@@ -9,8 +9,11 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from solo_rekd.hosts.shared.evaluation import FOLDERS
-from solo_rekd.hosts.shared.run_record import read_settings
+from solo_rekd.backbones import HOST_NAMES
+from solo_rekd.checkpoints.run_record import read_settings
+from solo_rekd.images.data_sets import FOLDERS
+
+CIFAR = ("cifar10", "cifar100")  # for which the main branch builds its ResNets small
 
 
 def read_student(checkpoint: Path) -> dict[str, Any]:
@@ -61,9 +64,13 @@ def _classic(run: Mapping[str, Any]) -> dict[str, Any]:
 def _current(run: Mapping[str, Any]) -> dict[str, Any]:
     view = run["augmentations"][0]
     colours = _colours(run["data"]["dataset"], view)
+    stem = (run["backbone"].get("kwargs") or {}).get("stem")
+    if stem is None and run["backbone"]["name"] in HOST_NAMES:  # which the host builds by itself
+        stem = "small" if run["data"]["dataset"] in CIFAR else "imagenet"
     return {
         "encoder": str(run["backbone"]["name"]),
         "crop_size": int(view["crop_size"]),
+        **({"stem": str(stem)} if stem else {}),
         **colours,
     }
 

@@ -1,0 +1,114 @@
+"""A job as the classic host's flags."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from solo_rekd.backbones import HOST_NAMES, settle_stem
+from solo_rekd.hosts import names
+from solo_rekd.hosts.jobs import Images, Job, LinearEvaluation, Network, Pretraining
+from solo_rekd.utils.errors import refuse
+
+BATCH = 256  # the host scales the learning rate of pretraining from this one
+DIGITS = 12  # of a rate, beyond which lies nothing but rounding
+
+
+def pretraining_flags(job: Pretraining) -> list[str]:
+    """The flags of a pretraining."""
+    settings = {
+        **_common(job),
+        **_views(job),
+        "lr": rounded(job.optimizer.lr * BATCH / job.batch_size),
+        **_named(job.optimizer, names.WARMUP),
+        **_named(job, names.PRETRAINING),
+    }
+    return words(settings | dict(job.settings) | _of_host(job))
+
+
+def linear_flags(job: LinearEvaluation) -> list[str]:
+    """The flags of a linear evaluation."""
+    settings = {
+        **_common(job),
+        "crop_size": job.images.size,
+        "lr": job.optimizer.lr,
+        "seed": job.seed,
+        "pretrained_feature_extractor": job.checkpoint,
+    }
+    return words(settings | _of_host(job))
+
+
+def words(settings: Mapping[str, Any]) -> list[str]:
+    """Flags with their values: True is a flag alone; None and False are no flag."""
+    said: list[str] = []
+    for name, value in settings.items():
+        if value is None or value is False:
+            continue
+        values = () if value is True else value if isinstance(value, tuple | list) else (value,)
+        said += [f"--{name}", *map(str, values)]
+    return said
+
+
+def rounded(rate: float) -> float:
+    """A rate without what a multiplication and its inverse leave."""
+    return float(f"{rate:.{DIGITS}g}")
+
+
+def _common(job: Job) -> dict[str, Any]:
+    return {
+        **_folders(job.images),
+        **_named(job.images, names.IMAGES),
+        "mean": job.images.mean,
+        "std": job.images.std,
+        "no_labels": not job.images.labelled,
+        **_named(job.network, names.NETWORK),
+        "stem": _stem(job.network, job.images),
+        **_named(job.optimizer, names.OPTIMIZER),
+        **_named(job, names.JOB),
+    }
+
+
+def _named(part: object, table: Mapping[str, names.Name]) -> dict[str, Any]:
+    return {name.classic: getattr(part, field) for field, name in table.items()}
+
+
+def _folders(images: Images) -> dict[str, str | None]:
+    """The folder of both, and where the images lie in it."""
+    if images.val is None:
+        root = str(Path(images.train).parent)
+    else:
+        root = os.path.commonpath([images.train, images.val]) or "."
+    return {
+        "data_dir": root,
+        "train_dir": os.path.relpath(images.train, root),
+        "val_dir": None if images.val is None else os.path.relpath(images.val, root),
+    }
+
+
+def _stem(network: Network, images: Images) -> str | None:
+    """The stem to ask for; None: the network knows by itself."""
+    if network.stem != "auto":
+        return network.stem
+    # the host's own choice of these is by the data set's name
+    if network.name in HOST_NAMES and images.dataset == "custom" and images.size is not None:
+        return settle_stem(network.name, images.size, network.stem)
+    return None
+
+
+def _views(job: Pretraining) -> dict[str, tuple[Any, ...]]:
+    found = {}
+    for field, name in names.VIEW.items():
+        default = job.images.size if field == "size" else None
+        values = [getattr(view, field) for view in job.views]
+        values = [default if value is None else value for value in values]
+        if any(value is not None for value in values):
+            found[name.classic] = tuple(values)
+    return found
+
+
+def _of_host(job: Job) -> dict[str, Any]:
+    for key, value in job.host.items():
+        if "." in key:
+            limit = "a flag of solo-learn 1.0.2: this is a key of its main branch"
+            raise refuse(key, value, limit)
+    return dict(job.host)

@@ -1,0 +1,158 @@
+"""The job of ours that is at work in this process, and how its run is followed.
+
+The host's own script trains; what a job wants to know of it comes in through the callbacks that
+Lightning takes from the plug-in's entry point. Without a job there are none.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import lightning.pytorch as pl
+from solo.data import pretrain_dataloader
+from solo.utils.checkpointer import Checkpointer
+from torch import Generator
+from torch.utils.data import DataLoader, RandomSampler
+
+from solo_rekd.hosts.jobs import Progress
+from solo_rekd.hosts.shared.method import Distilled, refuse_divergence, refuse_empty_epoch
+from solo_rekd.hosts.shared.order import seed_of_epoch
+from solo_rekd.hosts.shared.progress import (
+    BatchCountHooks,
+    HistoryHooks,
+    ShareDoneHooks,
+    TotalProgressHooks,
+)
+
+
+class BatchCount(BatchCountHooks, pl.Callback):
+    """See `BatchCountHooks`."""
+
+
+class TotalProgress(TotalProgressHooks, pl.Callback):
+    """See `TotalProgressHooks`."""
+
+
+class ShareDone(ShareDoneHooks, pl.Callback):
+    """See `ShareDoneHooks`."""
+
+
+class History(HistoryHooks, pl.Callback):
+    """See `HistoryHooks`."""
+
+
+class Watch(pl.Callback):
+    """What becomes of one job.
+
+    Args:
+        seed: of the job.
+        progress: how it reports.
+        pretraining: whether it is one, whose images are put in the seed's order and which is
+            refused where it diverges.
+
+    Attributes:
+        trainer: Lightning's, from its set-up on.
+        seconds: of the training.
+        metrics: the last value of every logged metric.
+        interrupted: whether the user interrupted it.
+    """
+
+    def __init__(self, seed: int, progress: Progress, pretraining: bool) -> None:
+        self.seed, self.progress, self.pretraining = seed, progress, pretraining
+        self.counter = BatchCount()
+        self.trainer: Any = None
+        self.seconds = 0.0
+        self.metrics: Mapping[str, float] = {}
+        self.interrupted = False
+
+    def callbacks(self) -> list[pl.Callback]:
+        """All callbacks of the job."""
+        progress = self.progress
+        found: list[pl.Callback] = [self, self.counter]
+        if progress.share:
+            found.append(ShareDone(progress.share))
+        if progress.history:
+            found.append(History(progress.history))
+        if progress.title:
+            found.append(TotalProgress(progress.title))
+        return found
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Starts the clock, and puts the host's checkpoints behind the history.
+
+        No epoch is saved that the history lacks.
+        """
+        self.trainer = trainer
+        trainer.callbacks = sorted(trainer.callbacks, key=_saves)  # type: ignore[attr-defined]
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *args: Any) -> None:
+        """Ends a diverged training with its epoch; our own methods look for themselves."""
+        if self.pretraining and trainer.is_last_batch and not isinstance(pl_module, Distilled):
+            refuse_divergence(pl_module)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuses a training of no batch."""
+        refuse_empty_epoch(pl_module)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Keeps what the training came to."""
+        self.seconds = time.perf_counter() - self._started
+        self.metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Notes an interruption, after which Lightning returns or exits."""
+        self.interrupted = isinstance(exception, KeyboardInterrupt)
+
+    @property
+    def order_seed(self) -> int:
+        """The seed of the order in which the next epoch's images come."""
+        # of a resumed run `current_epoch` is not right yet where its first order is drawn
+        done = self.trainer.fit_loop.epoch_progress.current.processed
+        return seed_of_epoch(self.seed, done, self.trainer.global_rank)
+
+
+class OrderedLoader(DataLoader):
+    """A loader of the host's whose order, and whose workers' draws, are the job's seed's alone."""
+
+    def __iter__(self) -> Any:
+        """Begins an epoch."""
+        if _current is not None and _current.trainer is not None:
+            self.generator = Generator().manual_seed(_current.order_seed)
+            if isinstance(self.sampler, RandomSampler):
+                self.sampler.generator = self.generator
+        return super().__iter__()
+
+
+def _saves(callback: pl.Callback) -> bool:
+    return isinstance(callback, Checkpointer)
+
+
+_current: Watch | None = None
+
+
+def current() -> Watch | None:
+    """The job at work in this process."""
+    return _current
+
+
+@contextmanager
+def watching(watch: Watch) -> Iterator[None]:
+    """Follows the training that is done within."""
+    global _current
+    module: Any = pretrain_dataloader
+    _current = watch
+    if watch.pretraining:
+        module.DataLoader = OrderedLoader
+    try:
+        yield
+    finally:
+        _current, module.DataLoader = None, DataLoader
+
+
+def callbacks() -> list[pl.Callback]:
+    """Those of the job at work; none without one."""
+    return [] if _current is None else _current.callbacks()

@@ -1,0 +1,89 @@
+"""Words of a host, as a user types them after a bare `--`, put into a job.
+
+They may be the classic host's flags (`--precision 16`) or the current host's keys (`precision=16`):
+what both have by the table of names works on both.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from solo_rekd.hosts import names
+from solo_rekd.hosts.jobs import Pretraining
+from solo_rekd.utils.errors import UserError
+
+VIEW_KEY = "augmentations"  # the current host's list of views, whose entries hold the keys of VIEW
+
+
+def read_words(words: Sequence[str]) -> dict[str, Any]:
+    """Reads flags and keys with their values.
+
+    Args:
+        words: such as `--min_scale 0.4 --dali optimizer.name=lars`.
+
+    Returns:
+        Each name's value: a number where it is one, several values as a tuple, True for a flag
+        without a value.
+
+    Raises:
+        UserError: a value comes before any name.
+    """
+    found: dict[str, list[str]] = {}
+    name = None
+    for word in words:
+        flag, equals, value = word.removeprefix("--").partition("=")
+        if word.startswith("--") and flag:
+            name = flag
+            found[name] = [value] if equals else []
+        elif equals and not word.startswith("-"):
+            found[flag], name = [value], None
+        elif name is None:
+            raise UserError(f"{word} after -- belongs to no flag: give --NAME VALUE or KEY=VALUE")
+        else:
+            found[name].append(word)
+    return {name: _value(values) for name, values in found.items()}
+
+
+def override(job: Pretraining, settings: Mapping[str, Any]) -> Pretraining:
+    """Puts settings of a host's words into a job; those that no field of it holds go to `host`."""
+    for name, value in settings.items():
+        if field := _field(name, names.VIEW, f"{VIEW_KEY}."):
+            views = tuple(dataclasses.replace(view, **{field: value}) for view in job.views)
+            job = dataclasses.replace(job, views=views)
+        elif field := _field(name, names.OPTIMIZER | names.WARMUP):
+            optimizer = dataclasses.replace(job.optimizer, **{field: value})
+            job = dataclasses.replace(job, optimizer=optimizer)
+        elif field := _field(name, names.PRETRAINING):
+            job = dataclasses.replace(job, **{field: value})
+        elif field := _field(name, names.MOMENTUM) or _of_method(name):
+            job = dataclasses.replace(job, settings={**job.settings, field: value})
+        else:
+            field = _field(name, names.HOST) or name
+            job = dataclasses.replace(job, host={**job.host, field: value})
+    return job
+
+
+def _field(name: str, table: Mapping[str, names.Name], prefix: str = "") -> str | None:
+    for field, known in table.items():
+        if name in (known.classic, f"{prefix}{known.current}"):
+            return field
+    return None
+
+
+def _of_method(name: str) -> str | None:
+    group, _, field = name.partition(".")
+    return field if group == "method_kwargs" and field else None
+
+
+def _value(texts: Sequence[str]) -> Any:
+    values = tuple(map(_number, texts))
+    return True if not values else values[0] if len(values) == 1 else values
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
