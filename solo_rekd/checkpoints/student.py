@@ -51,6 +51,21 @@ def build_student(path: str | Path, name: str, img_size: int, stem: str = "auto"
     return backbone
 
 
+def read_stem(path: str | Path, name: str) -> str:
+    """The stem that the weights of a ResNet have; `auto` for any other network.
+
+    Args:
+        path: a checkpoint, as in `load_student`.
+        name: of the network.
+
+    Raises:
+        UserError: see `load_student`.
+    """
+    if not name.startswith("resnet"):
+        return "auto"
+    return stem_of_resnet(_split(path).backbone, "auto", "stem")
+
+
 def _split(path: str | Path, only: str | None = None) -> SplitCheckpoint:
     raw, _ = read_checkpoint(path)
     try:

@@ -22,11 +22,13 @@ from solo_rekd.backbones import (
     TIMM,
     build_backbone,
     is_known,
+    refuse_unknown,
     settle_stem,
 )
 from solo_rekd.checkpoints.run_settings import read_student
 from solo_rekd.utils.errors import refuse
 
+PATCH = 16  # px, the host's default
 DOOR = "vit_tiny"  # the host's encoder through which ours come in
 HOST_ENCODERS = tuple(BaseMethod._SUPPORTED_ENCODERS)
 
@@ -88,6 +90,26 @@ def build_encoder(encoder: str, backbone_args: dict[str, Any]) -> nn.Module:
     if encoder.startswith("swin") and cifar:
         kwargs["window_size"] = 4
     return getattr(host_backbones, encoder)(**kwargs)
+
+
+def build_for_evaluation(name: str, dataset: str, side: int) -> nn.Module:
+    """Builds one of the host's own encoders, as its linear script does.
+
+    Args:
+        name: of the encoder.
+        dataset: what it is judged on, by the host's name.
+        side: of the images, in px.
+
+    Raises:
+        UserError: the host has no such encoder.
+    """
+    refuse_unknown("encoder", name, HOST_ENCODERS)
+    kwargs: dict[str, Any] = {"cifar": dataset in ("cifar10", "cifar100")}
+    if "resnet" not in name:
+        kwargs["img_size"] = side
+    if "vit" in name:
+        kwargs["patch_size"] = PATCH
+    return build_encoder(name, kwargs)
 
 
 def through_the_door(init: Callable[..., None]) -> Callable[..., None]:
