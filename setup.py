@@ -9,6 +9,7 @@ from setuptools.command.build_py import build_py
 HOOK = "solo_rekd.pth"
 ROOT = Path(__file__).parent
 COMPARE = ["scikit-learn", "matplotlib", "jinja2"]
+SLURM = ["submitit>=1.5"]
 ONNX = ["onnx", "onnxscript", "onnxruntime", "torch>=2.6"]
 
 
@@ -76,10 +77,12 @@ setup(
         "compare": COMPARE,
         "demo": COMPARE,
         "onnx": ONNX,
+        "slurm": SLURM,  # a comparison's runs as jobs of a cluster
         "test": [
             *("pytest>=9", "pytest-cov", "ruff", "mypy", "import-linter"),
             *COMPARE,
             *ONNX,
+            *SLURM,
         ],
     },
     entry_points={

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from solo_rekd.compare.arms import UNTRAINED
+from solo_rekd.compare.launch.choose import LAUNCHERS, PROCESSES, read_parameter
 from solo_rekd.compare.plan import QUEUE_SIZE
 from solo_rekd.config import CONFIGS, STEMS
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
@@ -126,7 +127,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add = group("work")
     add("--out", type=Path, required=True, metavar="DIR", help="folder of runs and report")
-    add("--jobs", **whole, default=1, help="runs side by side. Default: %(default)s")
+    add(
+        "--jobs",
+        **whole,
+        help="runs side by side, one per GPU where there are GPUs; more runs than GPUs share them "
+        "in turn. Default: 1, with slurm all",
+    )
+    add(
+        "--launcher",
+        choices=LAUNCHERS,
+        default=PROCESSES,
+        help="processes of this machine; jobs of a SLURM cluster, all of whose machines see DIR; "
+        "or local, jobs of this machine in their place, for a trial. Default: %(default)s",
+    )
+    add(
+        "--slurm",
+        type=read_parameter,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of each job: timeout_min, mem_gb, cpus_per_task, gpus_per_node, and those of sbatch, "
+        "such as partition or account. Default: timeout_min=1440 gpus_per_node=0",
+    )
     add(
         "--num_workers",
         type=at_least(int, 0),
