@@ -27,6 +27,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import setuptools  # noqa: F401 - brings distutils, which Python has no longer from 3.12 on
+
 from distutils.core import run_setup  # isort: skip
 from packaging.requirements import Requirement
 
