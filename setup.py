@@ -74,7 +74,7 @@ setup(
             "lightning-bolts==0.7.0",
             "torchmetrics>=0.11.4",
             "einops>=0.6",
-            "scipy>=1.11",
+            "scipy>=1.11.1",
             "wandb>=0.16",
             "setuptools<82",  # the last with pkg_resources, which pytorch-lightning 1.9 imports
         ],
