@@ -76,23 +76,27 @@ def read_requirements() -> list[Requirement]:
     return [Requirement(line) for line in [*setup.install_requires, *extras]]
 
 
-def lower(requirement: Requirement) -> str:
-    """Returns the requirement with its lower bound as the only version, if it has one.
+def lower(requirements: Iterable[Requirement]) -> list[str]:
+    """Returns the requirements with their lower bounds as the only versions.
 
-    >>> lower(Requirement("torch>=2.6"))
-    'torch==2.6'
-    >>> lower(Requirement("setuptools<82"))
-    'setuptools<82'
+    A package's first bound counts: an extra that asks for more leaves the package's own as it is.
+
+    >>> lower(map(Requirement, ["torch>=2.6", "setuptools<82", "torch>=2.7.1"]))
+    ['torch==2.6', 'setuptools<82']
     """
-    bounds = [one.version for one in requirement.specifier if one.operator == ">="]
-    return f"{requirement.name}=={bounds[0]}" if bounds else str(requirement)
+    lowest: dict[str, str] = {}
+    for requirement in requirements:
+        bounds = [one.version for one in requirement.specifier if one.operator == ">="]
+        exact = f"{requirement.name}=={bounds[0]}" if bounds else str(requirement)
+        lowest.setdefault(requirement.name, exact)
+    return list(lowest.values())
 
 
 def choose(end: str, requirements: Iterable[Requirement]) -> list[str]:
     """Returns what pip is to install at an end."""
     if end == "lowest":
-        return sorted({lower(requirement) for requirement in requirements})
-    return sorted({str(requirement) for requirement in requirements}) + HOST * (end == "host")
+        return lower(requirements)
+    return [*map(str, requirements), *(HOST if end == "host" else [])]
 
 
 def plan(pythons: Mapping[str, str]) -> dict[str, tuple[str, str]]:

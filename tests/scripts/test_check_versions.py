@@ -20,17 +20,19 @@ JUNIT = """<testsuites><testsuite name="pytest">
 
 
 @pytest.mark.parametrize(
-    ("requirement", "lowest"),
+    ("requirements", "lowest"),
     [
-        ("torch>=2.6", "torch==2.6"),
-        ("pytorch-lightning>=1.9.5,<2", "pytorch-lightning==1.9.5"),
-        ("setuptools<82", "setuptools<82"),
-        ("lightning-bolts==0.7.0", "lightning-bolts==0.7.0"),
-        ("tqdm", "tqdm"),
+        (["torch>=2.6"], ["torch==2.6"]),
+        (["pytorch-lightning>=1.9.5,<2"], ["pytorch-lightning==1.9.5"]),
+        (["setuptools<82"], ["setuptools<82"]),
+        (["lightning-bolts==0.7.0", "tqdm"], ["lightning-bolts==0.7.0", "tqdm"]),
+        (["torch>=2.6", "onnx>=1.17", "torch>=2.7.1"], ["torch==2.6", "onnx==1.17"]),
     ],
 )
-def test_the_lowest_end_takes_lower_bounds_exactly(requirement: str, lowest: str) -> None:
-    assert lower(Requirement(requirement)) == lowest
+def test_the_lowest_end_takes_lower_bounds_exactly(
+    requirements: list[str], lowest: list[str]
+) -> None:
+    assert lower(map(Requirement, requirements)) == lowest
 
 
 def test_the_requirements_are_those_of_setup_py_with_every_extra() -> None:
@@ -38,15 +40,15 @@ def test_the_requirements_are_those_of_setup_py_with_every_extra() -> None:
     assert {"torch", "pytorch-lightning", "lightning", "onnx", "scikit-learn", "pytest"} <= names
 
 
-def test_every_lower_bound_can_be_installed_at_once() -> None:
-    """Two bounds of one package would contradict each other at the lowest end."""
-    names = [line.partition("==")[0] for line in choose("lowest", read_requirements())]
-    assert len(names) == len(set(names))
+def test_every_need_of_the_package_has_a_lower_bound_that_the_lowest_end_tries() -> None:
+    tools = {"pytest-cov", "ruff", "mypy", "import-linter", "setuptools"}
+    lowest = [Requirement(line) for line in choose("lowest", read_requirements())]
+    assert {line.name for line in lowest if "==" not in str(line)} <= tools
 
 
 def test_the_newest_end_holds_back_what_setup_py_does_and_no_more() -> None:
     requirements = [Requirement("torch>=2.6"), Requirement("pytorch-lightning>=1.9.5,<2")]
-    assert choose("newest", requirements) == ["pytorch-lightning<2,>=1.9.5", "torch>=2.6"]
+    assert choose("newest", requirements) == ["torch>=2.6", "pytorch-lightning<2,>=1.9.5"]
 
 
 def test_the_end_of_the_host_has_its_lightning() -> None:
