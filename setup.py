@@ -64,7 +64,7 @@ setup(
         "numpy>=1.26",
         "pillow>=10",
         "safetensors>=0.4.1",
-        "timm>=1.0.3",
+        "timm>=1.0.8",
         "torch>=2.6",
         "torchvision>=0.21",
         "tqdm>=4.66",
