@@ -4,7 +4,7 @@
     host     solo-learn's main branch as it pins its Lightning, the newest of all else, there too
     newest   the newest of all, on every Python
 
-Each end has an environment of its own in the folder (6 GB), beside its log and its result. An end
+Each end has an environment of its own in the folder (7 GB), beside its log and its result. An end
 whose result is stored is not run again. With SOLO_LEARN_HOME, a checkout of solo-learn's main
 branch, the tests on that host are run too.
 
@@ -138,6 +138,17 @@ def read_junit(report: Path) -> tuple[int, int, list[str]]:
     return passed, skipped, failed
 
 
+def install(end: str, interpreter: str, inside: str) -> list[list[str]]:
+    """Returns the commands that make an environment whose Python is `inside`."""
+    pip = [inside, "-m", "pip", "install", "--quiet", "--upgrade"]
+    return [
+        [interpreter, "-m", "venv", str(Path(inside).parents[1])],
+        [*pip, *choose(end, read_requirements())],
+        [*pip, *CLASSIC],
+        [*pip, *PACKAGE],
+    ]
+
+
 def check(end: str, python: str, interpreter: str, folder: Path) -> Result:
     """Makes the environment of an end and runs the tests there.
 
@@ -147,39 +158,24 @@ def check(end: str, python: str, interpreter: str, folder: Path) -> Result:
     result = Result(end, python)
     folder.mkdir(parents=True, exist_ok=True)
     inside = str(folder / "venv" / "bin" / "python")
-    home = os.environ.get("SOLO_LEARN_HOME")
     environment = {"OMP_NUM_THREADS": "1"} | os.environ
+    runs = {"classic": ([], environment)}
+    if home := environment.get("SOLO_LEARN_HOME"):
+        path = {"PYTHONPATH": os.path.abspath(home)}
+        runs["current"] = (["tests/hosts/current"], environment | path)
 
     with (folder / "log.txt").open("w") as log:
-
-        def run(*command: str, **variables: str) -> bool:
-            done = subprocess.run(
-                command, cwd=ROOT, env=environment | variables, stdout=log, stderr=log
-            )
-            return done.returncode == 0
-
-        pip = (inside, "-m", "pip", "install", "--quiet", "--upgrade")
-        if not (
-            run(interpreter, "-m", "venv", str(folder / "venv"))
-            and run(*pip, *choose(end, read_requirements()))
-            and run(*pip, *CLASSIC)
-            and run(*pip, *PACKAGE)
-        ):
-            result.faults.append(f"not installed: see {log.name}")
-            return result
+        for command in install(end, interpreter, inside):
+            if subprocess.run(command, cwd=ROOT, stdout=log, stderr=log).returncode:
+                result.faults.append(f"not installed: see {log.name}")
+                return result
         listed = subprocess.check_output([inside, "-c", LIST_VERSIONS, *COLUMNS], text=True)
         result.versions = json.loads(listed)
-
-        jobs: dict[str, tuple[list[str], dict[str, str]]] = {"classic": ([], {})}
-        if home:
-            jobs["current"] = (["tests/hosts/current"], {"PYTHONPATH": home})
-        for name, (tests, variables) in jobs.items():
+        for name, (tests, variables) in runs.items():
             report = folder / f"{name}.xml"
             report.unlink(missing_ok=True)
-            run(
-                *(inside, "-m", "pytest", "-q", "-m", "not slow", f"--junitxml={report}", *tests),
-                **variables,
-            )
+            command = [inside, "-m", "pytest", "-q", "-m", "not slow", f"--junitxml={report}"]
+            subprocess.run([*command, *tests], cwd=ROOT, env=variables, stdout=log, stderr=log)
             if report.exists():
                 passed, skipped, failed = read_junit(report)
                 result.passed += passed

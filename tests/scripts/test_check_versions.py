@@ -6,7 +6,17 @@ from pathlib import Path
 
 import check_versions
 import pytest
-from check_versions import ROOT, Result, choose, lower, plan, read_junit, read_requirements, table
+from check_versions import (
+    ROOT,
+    Result,
+    choose,
+    install,
+    lower,
+    plan,
+    read_junit,
+    read_requirements,
+    table,
+)
 from packaging.requirements import Requirement
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -116,3 +126,12 @@ def test_an_unknown_end_is_refused_with_those_that_there_are(tmp_path: Path) -> 
     assert done.returncode == 2
     assert "lowest-" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_the_host_goes_in_after_the_requirements_and_brings_none_of_its_own() -> None:
+    venv, first, host, package = install("newest", "python3.10", "/folder/venv/bin/python")
+    assert venv == ["python3.10", "-m", "venv", "/folder/venv"]
+    assert all(command[0] == "/folder/venv/bin/python" for command in (first, host, package))
+    assert "--no-deps" not in first
+    assert host[-2:] == ["--no-deps", "solo-learn==1.0.2"]
+    assert {"--no-deps", "--editable", str(ROOT)} <= set(package)
