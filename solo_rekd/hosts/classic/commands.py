@@ -222,6 +222,7 @@ def make_trainer(args: Namespace, title: str, callbacks: list[pl.Callback]) -> p
         enable_progress_bar=False,
         enable_model_summary=False,
         terminate_on_nan=True,
+        resume_from_checkpoint=None,  # for fit(): here it is deprecated
     )
     for callback in trainer.callbacks:
         if isinstance(callback, ClassicRun):
@@ -246,13 +247,18 @@ def resume_from(args: Namespace) -> str | None:
     return str(path)
 
 
-def fit(trainer: pl.Trainer, model: Any, train_loader: Any, val_loader: Any) -> None:
+def fit(
+    trainer: pl.Trainer, model: Any, train_loader: Any, val_loader: Any, resume: str | None
+) -> None:
     """Trains, or raises what stopped the training.
+
+    Args:
+        resume: the checkpoint to resume from.
 
     Raises:
         UserError: the images do not fill one batch.
     """
-    trainer.fit(model, train_loader, val_loader)
+    trainer.fit(model, train_loader, val_loader, ckpt_path=resume)
     if trainer.interrupted:
         raise KeyboardInterrupt  # Lightning catches it and returns as from a whole training
     refuse_empty_epoch(model)
@@ -303,7 +309,7 @@ def pretrain(
     train_loader = None if args.dali else order.rule(pretrain_loader(args))
 
     started = time.perf_counter()
-    fit(trainer, model, train_loader, validation_loader(args))
+    fit(trainer, model, train_loader, validation_loader(args), args.resume_from_checkpoint)
     seconds = time.perf_counter() - started
     # without an epoch to go the host's has saved none
     saved = getattr(checkpointer, "last_ckpt", args.resume_from_checkpoint)
@@ -348,7 +354,8 @@ def linear(
     trainer = make_trainer(args, title or "linear evaluation", callbacks)
     train_loader, val_loader = classification_loaders(args)
     # the host validates without DALI
-    fit(trainer, model, None if args.dali else train_loader, val_loader)
+    train_loader = None if args.dali else train_loader
+    fit(trainer, model, train_loader, val_loader, args.resume_from_checkpoint)
     top1, top5 = last.top()
     return {
         "top1": top1,

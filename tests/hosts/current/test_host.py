@@ -19,9 +19,9 @@ pytest.importorskip("solo.data", reason="no checkout of solo-learn's main branch
 import solo.methods
 from hydra.core.global_hydra import GlobalHydra
 from solo.data import pretrain_dataloader
-from solo_rekd.checkpoints.run_record import KEY
 
 from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.checkpoints.run_record import KEY
 from solo_rekd.hosts.current import watch
 from solo_rekd.hosts.current.host import connect
 from solo_rekd.hosts.jobs import (
