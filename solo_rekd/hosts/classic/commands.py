@@ -352,9 +352,9 @@ def linear(
         folder = os.path.join(args.checkpoint_dir, "linear")
         callbacks.append(Checkpointer(args, logdir=folder, frequency=args.checkpoint_frequency))
     trainer = make_trainer(args, title or "linear evaluation", callbacks)
-    train_loader, val_loader = classification_loaders(args)
+    train, val_loader = classification_loaders(args)
     # the host validates without DALI
-    train_loader = None if args.dali else train_loader
+    train_loader = None if args.dali else train
     fit(trainer, model, train_loader, val_loader, args.resume_from_checkpoint)
     top1, top5 = last.top()
     return {
