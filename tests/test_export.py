@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from command import command
+from command import command, judge
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -214,7 +214,7 @@ def test_run_of_the_host_to_a_student_that_the_host_judges_alike(
     target = tmp_path / "student.safetensors"
     command("export", online["checkpoint"], str(target))
     judged = [
-        host.knn(flags("knn", pretrained_feature_extractor=file, k=3))
+        judge(flags("knn", pretrained_feature_extractor=file, k=3)).knn
         for file in (online["checkpoint"], target)
     ]
     assert judged[0] == judged[1]

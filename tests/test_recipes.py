@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from solo_rekd import hosts
+from solo_rekd import cli, hosts
 from solo_rekd.backbones import build_backbone
 from solo_rekd.hosts.shared import checks
 from solo_rekd.objectives import OBJECTIVES
@@ -292,7 +292,7 @@ def evaluation(
         assert linear[0] == "linear"
         args = classic.parse(linear[1:], setup.parse_args_linear)
         assert (args.pretrained_feature_extractor, args.name) == (str(checkpoint), "x")
-        return args, [classic.parse(call[1:], classic.parse_knn) for call in knn]
+        return args, [cli.parse(call)[1] for call in knn]
 
     return parse
 
@@ -331,9 +331,9 @@ def test_the_classic_host_evaluates_what_it_trained(
 ) -> None:
     linear, knn = evaluation(dataset)
     side = 32 if dataset == "cifar" else 224
-    for args in (linear, *knn):
-        assert args.crop_size == [side]
-        assert args.backbone_args.get("plugin_encoder", args.encoder) == student(dataset)
+    assert linear.crop_size == [side]
+    assert linear.backbone_args.get("plugin_encoder", linear.encoder) == student(dataset)
+    assert all((args.crop_size, args.encoder) == (side, student(dataset)) for args in knn)
     assert len(knn) == (dataset != "imagenet")
 
 

@@ -1,12 +1,16 @@
 """`solo-rekd knn`: nearest neighbours on a frozen network's features; it needs no host."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from solo_rekd.commands import flags
 from solo_rekd.commands.judged import encoder_in, print_accuracy
 from solo_rekd.hosts.jobs import Images, Network
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
 from solo_rekd.utils.cores import cores
+
+if TYPE_CHECKING:
+    from solo_rekd.evaluation.features import Judgement
 
 DESCRIPTION = """\
 Evaluates a checkpoint by the weighted vote of nearest neighbours (arXiv 1805.01978) on features
@@ -36,7 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Evaluates, and prints the figures with their protocol.
+    """Evaluates, and prints the figures with their protocol; the errors are those of `judge`."""
+    knn = judge(args).knn
+    print_accuracy("kNN", knn["top1"], knn["top5"], knn["protocol"])
+
+
+def judge(args: argparse.Namespace) -> "Judgement":
+    """Evaluates.
 
     Raises:
         UserError: a setting is not allowed, or the checkpoint does not hold the network.
@@ -57,7 +67,7 @@ def main(args: argparse.Namespace) -> None:
         dataset=args.dataset,
         workers=min(WORKERS, cores()) if args.num_workers is None else args.num_workers,
     )
-    found = judge_features(
+    return judge_features(
         args.pretrained_feature_extractor,
         network,
         images,
@@ -66,4 +76,3 @@ def main(args: argparse.Namespace) -> None:
         temperature=args.temperature,
         host_backbone=None if is_known(network.name) else builder(args.host),
     )
-    print_accuracy("kNN", found.knn["top1"], found.knn["top5"], found.knn["protocol"])

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command import judge
 from processes import is_alive
 
 from solo_rekd.checkpoints import read_checkpoint
@@ -131,7 +132,7 @@ def test_whole_job(method: str, job: Job, host: ModuleType, flags: Flags) -> Non
     assert result["checkpoint"] == str(checkpoint.relative_to(run))
     argv = flags("knn", k=3, pretrained_feature_extractor=checkpoint)
     for name in ("top1", "top5", "k", "temperature", "protocol"):
-        assert result["knn"][name] == host.knn(argv)[name]
+        assert result["knn"][name] == judge(argv).knn[name]
     assert "cached features" in result["linear_cached"]["protocol"]
     assert "2 epochs" in result["linear_host"]["protocol"]
     for part in ("linear_host", "linear_cached", "knn"):
@@ -145,7 +146,7 @@ def test_whole_job(method: str, job: Job, host: ModuleType, flags: Flags) -> Non
     assert (progress["stage"], progress["done"]) == ("done", 1)
 
     kept = np.load(run / "embeddings.npz", allow_pickle=False)
-    features = host.features(argv)["val"].features.numpy()
+    features = judge(argv).splits["val"].features.numpy()
     expected = features / np.linalg.norm(features, axis=1, keepdims=True)
     assert kept["features"].dtype == np.float16
     np.testing.assert_allclose(kept["features"], expected, atol=1e-3)

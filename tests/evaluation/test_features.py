@@ -1,7 +1,6 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -54,25 +53,6 @@ def test_features_are_the_networks_of_every_image_in_order(
     assert found.features.device.type == "cpu"
     assert not found.features.requires_grad
     assert [found.classes[label] for label in found.labels] == [p.parent.name for p in paths]
-
-
-@pytest.mark.parametrize("run", ["online", "moco"])
-def test_figures_are_those_of_the_classic_host(
-    run: str, request: pytest.FixtureRequest, host: ModuleType, flags: Flags, images: Images
-) -> None:
-    checkpoint = request.getfixturevalue(run)["checkpoint"]
-    name = {"online": "alexnet", "moco": "resnet18"}[run]
-    shared = {"pretrained_feature_extractor": checkpoint, "encoder": name, "crop_size": 48}
-    votes = {"k": 5, "temperature": 0.1}
-    argv = flags("knn", **shared, **votes)
-    expected, splits = host.knn(argv), host.features(argv)
-    asked = Images(images.train, images.val, size=48, mean=GREY, std=GREY)
-    found = judge_features(checkpoint, Network(name), asked, batch_size=8, **votes)
-    assert found.knn == expected
-    for split, features in splits.items():
-        assert torch.equal(found.splits[split].features, features.features)
-        assert torch.equal(found.splits[split].labels, features.labels)
-        assert found.splits[split].classes == features.classes
 
 
 def test_progress_is_reported_after_every_batch(judge: Callable[..., Judgement]) -> None:

@@ -4,7 +4,6 @@ Each takes the host's flags as a list of strings, builds what the host's script 
 host's own parts, and returns the figures it reports.
 """
 
-import argparse
 import functools
 import inspect
 import io
@@ -18,18 +17,15 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import pytorch_lightning as pl
-from solo.args import dataset, setup, utils
+from solo.args import setup
 from solo.methods import METHODS
-from solo.methods.base import BaseMethod
 from solo.methods.linear import LinearModel
 from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 
 from solo_rekd.checkpoints.read import read_checkpoint
-from solo_rekd.evaluation.knn import weighted_knn
 from solo_rekd.hosts.classic import arguments, backbones
 from solo_rekd.hosts.classic.callbacks import LastAccuracy, OnlineKnn
-from solo_rekd.hosts.classic.features import Features, extract_features
 from solo_rekd.hosts.classic.help import own_flags, show_help
 from solo_rekd.hosts.classic.images import read_images
 from solo_rekd.hosts.classic.loaders import (
@@ -47,7 +43,7 @@ from solo_rekd.hosts.shared.checks import (
     refuse_unwritable,
     refuse_wandb,
 )
-from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE, LIMITS, Limits
+from solo_rekd.hosts.shared.limits import LIMITS, Limits
 from solo_rekd.hosts.shared.method import refuse_empty_epoch, refuse_other_method
 from solo_rekd.hosts.shared.mistakes import as_mistake
 from solo_rekd.images.data_sets import FOLDERS
@@ -364,78 +360,3 @@ def linear(
             trainer, args.max_epochs, args.optimizer, args.lr, args.batch_size
         ),
     }
-
-
-@mistakes_in_one_line
-def features(
-    argv: list[str], progress: Callable[[float], None] = lambda share: None
-) -> dict[str, Features]:
-    """Extracts the features that `knn` classifies, for it and for other evaluations.
-
-    Args:
-        argv: the flags of `knn`.
-        progress: takes the share done, in [0, 1], after every batch.
-
-    Returns:
-        The features of `train` and `val`.
-
-    Raises:
-        UserError: the checkpoint cannot be read or lacks weights of the encoder.
-    """
-    return extract_features(parse(argv, parse_knn, KNN_LIMITS), progress)
-
-
-def knn(argv: list[str], splits: dict[str, Features] | None = None) -> dict[str, Any]:
-    """Evaluates a checkpoint by weighted kNN on its frozen features (arXiv 1805.01978).
-
-    Args:
-        argv: the data flags of linear evaluation, `own_flags`, `--k` and `--temperature`.
-        splits: what `features` makes of the same flags, where that is done already.
-
-    Returns:
-        top1 and top5 in percent on the validation images, k, temperature, and the protocol.
-
-    Raises:
-        UserError: the checkpoint cannot be read or lacks weights of the encoder.
-    """
-    train, val = (splits or features(argv)).values()
-    args = parse(argv, parse_knn, KNN_LIMITS)
-    k = min(args.k, len(train.labels))
-    top1, top5 = weighted_knn(
-        train.features, train.labels, val.features, val.labels, k, args.temperature
-    )
-    return {
-        "top1": top1,
-        "top5": top5,
-        "k": k,
-        "temperature": args.temperature,
-        "protocol": (
-            f"weighted kNN, cosine, k {k}, temperature {args.temperature:g}, "
-            f"{args.crop_size[0]} px, without augmentation"
-        ),
-    }
-
-
-def parse_knn() -> Namespace:
-    """Parses the flags of `knn`, the data flags being the host's."""
-    parser = argparse.ArgumentParser(prog="solo-rekd knn")
-    parser.add_argument("--pretrained_feature_extractor", required=True, help="the checkpoint")
-    parser.add_argument("--encoder", choices=BaseMethod._SUPPORTED_ENCODERS, required=True)
-    parser.add_argument("--k", type=int, default=KNN_K, help="neighbours. Default: %(default)s")
-    parser.add_argument(
-        "--temperature",
-        type=float,
-        default=KNN_TEMPERATURE,
-        help="of the votes. Default: %(default)s",
-    )
-    parser.add_argument("--batch_size", type=int, default=256)
-    parser.add_argument("--num_workers", type=int, default=4)
-    dataset.dataset_args(parser)
-    dataset.linear_augmentations_args(parser)
-    dataset.custom_dataset_args(parser)
-    args = parser.parse_args()
-    # what the host's set-up of linear evaluation reads besides
-    args.optimizer, args.gpus, args.patch_size = "sgd", "0", 16
-    arguments.fix_side(args)
-    utils.additional_setup_linear(args)
-    return args

@@ -25,7 +25,8 @@ def pretraining_flags(job: Pretraining) -> list[str]:
         **_named(job.optimizer, names.WARMUP),
         **_named(job, names.PRETRAINING),
     }
-    return words(settings | dict(job.settings) | _of_host(job))
+    # the host names its files by `name`
+    return words(settings | dict(job.settings) | {"name": job.method} | _of_host(job))
 
 
 def linear_flags(job: LinearEvaluation) -> list[str]:

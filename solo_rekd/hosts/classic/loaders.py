@@ -104,26 +104,3 @@ class DataOrder(pl.Callback):
         """Draws the epoch's order."""
         seed = seed_of_epoch(self.seed, trainer.current_epoch, trainer.global_rank)
         self.generator.manual_seed(seed)
-
-
-def plain_loaders(args: Namespace) -> dict[str, DataLoader]:
-    """Loaders of the training and validation images in order, without augmentation.
-
-    Raises:
-        UserError: as `classification_loaders`.
-    """
-    refuse_no_validation(args)
-    _, transform = classification_dataloader.prepare_transforms(args.dataset)
-    splits = classification_dataloader.prepare_datasets(
-        args.dataset,
-        transform,
-        transform,
-        data_dir=args.data_dir,
-        train_dir=args.train_dir,
-        val_dir=args.val_dir,
-    )
-    refuse_other_classes(splits[0].classes, splits[1].classes, (args.train_dir, args.val_dir))
-    return {
-        name: DataLoader(split, batch_size=args.batch_size, num_workers=args.num_workers)
-        for name, split in zip(("train", "val"), splits, strict=True)
-    }

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from command import judge
 from torch import nn
 
 from solo_rekd.utils.errors import UserError
@@ -123,9 +124,9 @@ def test_stem_is_chosen_in_training_and_in_every_evaluation(
         assert state[f"{part}.{weight}.weight"].shape[-1] == kernel
     judged = chosen | {"pretrained_feature_extractor": run["checkpoint"]}
     assert 0 <= host.linear(flags("linear", **judged, **ONE_STEP))["top1"] <= 100
-    assert 0 <= host.knn(flags("knn", **judged))["top1"] <= 100
+    assert 0 <= judge(flags("knn", **judged)).knn["top1"] <= 100
     other = "imagenet" if kernel == 3 else "small"
-    for job, evaluate in (("linear", host.linear), ("knn", host.knn)):
+    for job, evaluate in (("linear", host.linear), ("knn", judge)):
         with pytest.raises(UserError, match=r"^pretrained_feature_extractor="):
             evaluate(flags(job, **judged | {"stem": other}))
 
@@ -139,9 +140,9 @@ def test_a_student_is_evaluated_with_the_stem_it_was_trained_with(
     trained_as = student | trained | {"checkpoint_dir": tmp_path}
     run = train("mocov2plus", **trained_as, **ONE_STEP | {"batch_size": 8})
     judged = student | {"crop_size": 96, "pretrained_feature_extractor": run["checkpoint"]}
-    one = host.features(flags("knn", **judged))["val"].features
-    assert torch.equal(one, host.features(flags("knn", **judged, stem="small"))["val"].features)
-    other = host.features(flags("knn", **judged, stem="imagenet"))["val"].features
+    one = judge(flags("knn", **judged)).splits["val"].features
+    assert torch.equal(one, judge(flags("knn", **judged, stem="small")).splits["val"].features)
+    other = judge(flags("knn", **judged, stem="imagenet")).splits["val"].features
     assert not torch.allclose(one, other, rtol=0.01)
 
 

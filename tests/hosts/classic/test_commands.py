@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from command import judge
 from PIL import Image
 from pytorch_lightning.plugins import MixedPrecisionPlugin
 from pytorch_lightning.plugins.io import TorchCheckpointIO
@@ -63,7 +64,7 @@ def test_knn_is_right(
     reference.fit(*features_of(data / "train", encoder))
     expected = 100 * reference.score(*features_of(data / "val", encoder))
 
-    result = host.knn(flags("knn", k=k, temperature=temperature, **checkpoint))
+    result = judge(flags("knn", k=k, temperature=temperature, **checkpoint)).knn
     assert result["top1"] == pytest.approx(expected)
     assert result["top5"] == 100
     assert f"k {k}, temperature {temperature:g}" in result["protocol"]
@@ -73,7 +74,7 @@ def test_knn_is_right(
 def test_knn_defaults_are_in_its_protocol(
     host: ModuleType, flags: Flags, checkpoint: dict[str, str]
 ) -> None:
-    result = host.knn(flags("knn", **checkpoint))
+    result = judge(flags("knn", **checkpoint)).knn
     assert "weighted kNN, cosine, k 20, temperature 0.07" in result["protocol"]
 
 
@@ -81,7 +82,7 @@ def test_knn_tells_how_many_neighbours_there_were(
     host: ModuleType, flags: Flags, data: Path, checkpoint: dict[str, str]
 ) -> None:
     images = sum(1 for _ in data.glob("train/*/*"))
-    result = host.knn(flags("knn", k=images + 1, **checkpoint))
+    result = judge(flags("knn", k=images + 1, **checkpoint)).knn
     assert result["k"] == images
     assert f"k {images}," in result["protocol"]
 
@@ -90,7 +91,7 @@ def test_knn_tells_how_many_neighbours_there_were(
     ("changes", "message"),
     [
         ({"k": 0}, "^k=0 is not allowed: expected a number from 1 on$"),
-        ({"temperature": 0}, "^temperature=0 is not allowed: expected a number from 0.02 on$"),
+        ({"temperature": 0}, "^temperature=0.0 is not allowed: expected a number from 0.02 on$"),
     ],
 )
 def test_knn_refuses_a_protocol_that_cannot_be(
@@ -101,14 +102,14 @@ def test_knn_refuses_a_protocol_that_cannot_be(
     checkpoint: dict[str, str],
 ) -> None:
     with pytest.raises(UserError, match=message):
-        host.knn(flags("knn", **changes, **checkpoint))
+        judge(flags("knn", **changes, **checkpoint))
 
 
 def test_knn_refuses_different_classes(
     host: ModuleType, flags: Flags, data: Path, checkpoint: dict[str, str]
 ) -> None:
     with pytest.raises(UserError, match=r"different classes: only one of them has c$"):
-        host.knn(flags("knn", val_dir="two/val", **checkpoint))
+        judge(flags("knn", val_dir="two/val", **checkpoint))
 
 
 @pytest.mark.parametrize("job", ["linear", "knn"])
@@ -166,17 +167,12 @@ def test_linear_refuses_weights_of_another_network(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("split", ["train", "val"])
 def test_evaluation_sees_images_of_the_asked_size(
-    split: str, host: ModuleType, flags: Flags, checkpoint: dict[str, str]
+    host: ModuleType, flags: Flags, checkpoint: dict[str, str]
 ) -> None:
-    from solo_rekd.hosts.classic.loaders import plain_loaders
-
-    args = host.parse(flags("knn", crop_size=48, **checkpoint), host.parse_knn)
-    images, labels = next(iter(plain_loaders(args)[split]))
-    assert images.shape == (8, 3, 48, 48)
-    assert labels.tolist() == [0] * 8
-    for loader in host.classification_loaders(args):
+    for loader in host.classification_loaders(
+        host.parse_linear(flags("linear", crop_size=48, **checkpoint))
+    ):
         assert next(iter(loader))[0].shape == (8, 3, 48, 48)
 
 
@@ -191,8 +187,6 @@ def test_sides_that_the_host_fixes_are_told_as_they_are(host: ModuleType, flags:
     )
     asked = {"crop_size": 48, "pretrained_feature_extractor": "student.ckpt"}
     for name, side in (FIXED_SIDES | {"custom": 48}).items():
-        argv = flags("knn", dataset=name, **asked)
-        assert host.parse(argv, host.parse_knn, host.KNN_LIMITS).crop_size == [side]
         argv = flags("linear", dataset=name, **asked)
         args = host.parse(argv, host.setup.parse_args_linear.__wrapped__)
         assert host.arguments.complete_linear(args).crop_size == [side]
@@ -419,3 +413,18 @@ def test_a_checkpoint_is_whole_or_not_there(
     with pytest.raises(OSError, match="No space left"):
         train("simclr", checkpoint_dir=tmp_path)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["args.json"]
+
+
+@pytest.mark.parametrize("changes", [{"batch_size": 7}, {"batch_size": 64}, {"num_workers": 2}])
+def test_linear_evaluation_judges_every_validation_image(
+    changes: dict[str, Any], flags: Flags, host: ModuleType, online: dict[str, Any]
+) -> None:
+    # at learning rate 0 the classifier is the seed's, so that only the judging is compared
+    kept = {"pretrained_feature_extractor": online["checkpoint"], "lr": 0}
+    if changes.get("batch_size") == 64:  # the host drops a batch that is not full in training
+        with pytest.raises(UserError, match=r"batch_size=64 .* number of training images"):
+            host.linear(flags("linear", **kept, **changes))
+        return
+    found = host.linear(flags("linear", **kept, **changes))
+    assert found["top1"] == pytest.approx(host.linear(flags("linear", **kept))["top1"], abs=1e-4)
+    assert found["protocol"].endswith("last epoch")

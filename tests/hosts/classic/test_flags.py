@@ -68,6 +68,7 @@ def test_every_field_is_a_flag() -> None:
         "seed": ["5"],
         "queue_size": ["200"],
         "momentum_classifier": [],
+        "name": ["mocov2plus"],  # by which the host names its files
         "precision": ["16"],
     }
 
@@ -129,7 +130,7 @@ def test_what_is_not_set_is_no_flag() -> None:
 
 @pytest.mark.parametrize("gpus", [(), (0,), (0, 1, 2)])
 def test_a_command_line_comes_back_from_its_job(gpus: tuple[int, ...]) -> None:
-    given = {"precision": "bf16", "knn_eval": True, "replace_sampler_ddp": False}
+    given = {"name": "x", "precision": "bf16", "knn_eval": True, "replace_sampler_ddp": False}
     given |= {"gpus": gpus} if gpus else {"devices": (1,)}
     optimizer = dataclasses.replace(PRETRAINING.optimizer, name="lars", schedule="step")
     job = dataclasses.replace(PRETRAINING, host=given, optimizer=optimizer)

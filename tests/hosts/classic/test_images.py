@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command import judge
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -70,7 +71,7 @@ def test_hidden_folders_are_no_classes(
         "encoder": "resnet18",
         "pretrained_feature_extractor": moco["checkpoint"],
     }
-    splits = host.features(flags("knn", **evaluation))
+    splits = judge(flags("knn", **evaluation)).splits
     assert [split.classes for split in splits.values()] == [["a", "b", "c"]] * 2
     assert [len(split.labels) for split in splits.values()] == [48, 24]
     host.linear(flags("linear", **evaluation))

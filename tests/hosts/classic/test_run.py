@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from command import command
+from command import command, judge
 
 from solo_rekd.utils.errors import UserError
 
@@ -156,7 +156,7 @@ def test_evaluation_needs_no_file_beside_a_checkpoint(
     moved = shutil.copy(online["checkpoint"], tmp_path / "mine.ckpt")
     own = {"crop_size": None, "mean": None, "std": None}
     found, expected = (
-        host.knn(flags("knn", pretrained_feature_extractor=path, **sizes))
+        judge(flags("knn", pretrained_feature_extractor=path, **sizes)).knn
         for path, sizes in ((moved, own), (online["checkpoint"], {}))
     )
     assert found == expected
@@ -169,7 +169,7 @@ def test_an_exported_student_is_judged_as_it_was_trained(
     command("export", online["checkpoint"], target := tmp_path / "student.safetensors")
     own = {"crop_size": None, "mean": None, "std": None}
     found, expected = (
-        host.knn(flags("knn", pretrained_feature_extractor=path, **sizes))
+        judge(flags("knn", pretrained_feature_extractor=path, **sizes)).knn
         for path, sizes in ((target, own), (online["checkpoint"], {}))
     )
     assert found == expected
@@ -180,9 +180,9 @@ def test_a_stem_that_was_chosen_in_training_is_taken_over(
 ) -> None:
     run = train("simclr", encoder="resnet18", stem="small", limit_train_batches=1)
     judged = {"pretrained_feature_extractor": run["checkpoint"], "encoder": "resnet18"}
-    assert "32 px" in host.knn(flags("knn", **judged, crop_size=None))["protocol"]
+    assert "32 px" in judge(flags("knn", **judged, crop_size=None)).knn["protocol"]
     with pytest.raises(UserError, match=r"conv1\.weight is"):
-        host.knn(flags("knn", **judged, stem="imagenet"))
+        judge(flags("knn", **judged, stem="imagenet"))
 
 
 def test_an_evaluation_that_nothing_tells_the_size_asks_for_it(
@@ -192,8 +192,8 @@ def test_an_evaluation_that_nothing_tells_the_size_asks_for_it(
     del checkpoint["solo_rekd"]
     torch.save(checkpoint, tmp_path / "older.ckpt")
     older = {"pretrained_feature_extractor": tmp_path / "older.ckpt"}
-    for job in (host.knn, host.linear):
+    for job in (judge, host.linear):
         kind = "linear" if job is host.linear else "knn"
         with pytest.raises(UserError, match="--crop_size is missing"):
             job(flags(kind, **older, crop_size=None))
-    assert "32 px" in host.knn(flags("knn", **older))["protocol"]
+    assert "32 px" in judge(flags("knn", **older)).knn["protocol"]
