@@ -24,9 +24,8 @@ from solo.methods import METHODS
 from solo.methods.linear import LinearModel
 
 from solo_rekd.backbones import HOST_NAMES, settle_stem
-from solo_rekd.checkpoints.run_record import KEY, plain, read_settings
+from solo_rekd.checkpoints.run_record import KEY, read_settings
 from solo_rekd.checkpoints.run_settings import CIFAR, read_student
-from solo_rekd.hosts import names
 from solo_rekd.hosts.current import (
     backbones,
     method_settings,
@@ -37,6 +36,7 @@ from solo_rekd.hosts.current import (
 )
 from solo_rekd.hosts.current.callbacks import LinearAccuracy
 from solo_rekd.hosts.current.machine import count_processes
+from solo_rekd.hosts.current.run import RULE
 from solo_rekd.hosts.current.script import mistakes, refusals, run_script
 from solo_rekd.hosts.jobs import (
     Accuracy,
@@ -48,7 +48,7 @@ from solo_rekd.hosts.jobs import (
     Progress,
 )
 from solo_rekd.hosts.shared import ownership
-from solo_rekd.hosts.shared.resume import flatten
+from solo_rekd.hosts.shared.resume import decisive
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.errors import UserError, nearest_first, refuse
 
@@ -91,15 +91,7 @@ class MainHost:
         return method_settings.takes(self.root)
 
     def check(self, job: Job) -> Mapping[str, Any]:
-        """Reads a job as its run will.
-
-        Returns:
-            Every setting, by the name that both hosts have for it or else by this host's dotted
-            key.
-
-        Raises:
-            UserError: the host does not take it.
-        """
+        """Reads a job as its run will, see `Host`."""
         cfg = self._compose(job)
         with refusals():
             if isinstance(job, Pretraining):
@@ -111,14 +103,15 @@ class MainHost:
                         cfg = METHODS[cfg.method](cfg).cfg  # shapes alone
             else:
                 cfg = LinearModel.add_and_assert_specific_cfg(linear_settings.parse_cfg(cfg))
-        settings = plain(OmegaConf.to_container(cfg, resolve=True))
-        settings.pop(KEY, None)
-        return {_neutral(key): value for key, value in flatten(settings).items()}
+        settings: Any = OmegaConf.to_container(cfg, resolve=True)
+        settings.pop(KEY, None)  # of a run
+        return decisive(settings, RULE)
 
     def pretrain(
         self, job: Pretraining, folder: Path | None, resume: Path | None, progress: Progress
     ) -> Pretrained:
         """Pretrains, see `Host`."""
+        self.check(job)
         more: dict[str, Any] = {"resume_from_checkpoint": str(resume)} if resume else {}
         run = self._run(job, folder, more, progress)
         trainer = run.trainer
@@ -175,7 +168,7 @@ class MainHost:
             words = [*self._words(job), *overrides.words_of(settings), *QUIET]
             argv = ["--config-name", RECIPES[script], *words]
             with watch.watching(watched), mistakes():
-                run_script(self.root / script, argv, lambda: watched.interrupted)
+                run_script(self.root / script, argv, watched)
         return watched
 
     def _words(self, job: Job) -> list[str]:
@@ -276,18 +269,6 @@ def _backbone_kwargs(job: Job, side: int, trained: Mapping[str, Any]) -> dict[st
 def _last_checkpoint(trainer: Any) -> str | None:
     found = [getattr(each, "last_ckpt", None) for each in trainer.callbacks]
     return next((path for path in found if path), None)
-
-
-def _neutral(key: str) -> str:
-    """The name of a setting that both hosts have, else this host's key."""
-    return _NEUTRAL.get(key) or key.removeprefix("method_kwargs.")
-
-
-_TABLES = (
-    *(names.NETWORK, names.IMAGES, names.OPTIMIZER, names.WARMUP, names.JOB),
-    *(names.PRETRAINING, names.MOMENTUM, names.HOST),
-)
-_NEUTRAL = {name.current: name.classic for table in _TABLES for name in table.values()}
 
 
 def _commit(root: Path) -> str:

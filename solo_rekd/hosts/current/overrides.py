@@ -26,7 +26,7 @@ TOP_KEYS = (
     "name method seed max_epochs finetune auto_augment label_smoothing mixup cutmix "
     "pretrain_method debug_augmentations crop_size".split()
 )
-_PLAIN = re.compile(r"[A-Za-z_/.][\w/.:-]*")
+_PLAIN = re.compile(r"[A-Za-z_/.][\w/.:-]*", re.ASCII)
 _KEYWORDS = ("null", "true", "false", "nan", "inf")
 
 Settings = dict[str, Any]

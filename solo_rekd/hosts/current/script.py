@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,17 +14,18 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from solo_rekd.hosts.current.watch import Watch
 from solo_rekd.hosts.shared.mistakes import as_mistake
 from solo_rekd.utils.errors import UserError
 
 
-def run_script(script: Path, argv: list[str], interrupted: Callable[[], bool]) -> None:
+def run_script(script: Path, argv: list[str], watched: Watch) -> None:
     """Runs a script of the host in this process, whose state is as before afterwards.
 
     Args:
         script: the file.
         argv: its words.
-        interrupted: tells whether the user interrupted it, which Lightning hides.
+        watched: the job that the script does, whose end Lightning and Hydra hide.
 
     Raises:
         KeyboardInterrupt: the user did.
@@ -33,20 +34,22 @@ def run_script(script: Path, argv: list[str], interrupted: Callable[[], bool]) -
     hydra, argv_before, folder = GlobalHydra.instance().hydra, sys.argv, os.getcwd()
     GlobalHydra.instance().hydra = None
     sys.argv = [str(script), *argv]
-    # Hydra prints a traceback and exits otherwise; the plug-in shows it the recipes
+    # Hydra exits otherwise, where it does not take the words; the plug-in shows it the recipes
     environment = {"HYDRA_FULL_ERROR": "1", "SOLO_REKD_AUTOLOAD": "1"}
     with _environment(environment), _interrupts():
         try:
             runpy.run_path(str(script), run_name="__main__")
         except SystemExit:
-            if not interrupted():
+            if not watched.interrupted:
                 raise
         finally:
             GlobalHydra.instance().hydra = hydra
             sys.argv = argv_before
             os.chdir(folder)
-    if interrupted():
+    if watched.interrupted:
         raise KeyboardInterrupt
+    if watched.error is not None:
+        raise watched.error
 
 
 @contextmanager

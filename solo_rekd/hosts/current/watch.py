@@ -56,6 +56,7 @@ class Watch(pl.Callback):
         seconds: of the training.
         metrics: the last value of every logged metric.
         interrupted: whether the user interrupted it.
+        error: what ended the script, as Hydra caught it.
     """
 
     def __init__(self, seed: int, progress: Progress, pretraining: bool) -> None:
@@ -65,6 +66,7 @@ class Watch(pl.Callback):
         self.seconds = 0.0
         self.metrics: Mapping[str, float] = {}
         self.interrupted = False
+        self.error: Exception | None = None
 
     def callbacks(self) -> list[pl.Callback]:
         """All callbacks of the job."""

@@ -11,6 +11,8 @@ from solo_rekd.checkpoints.run_record import KEY, make_record, record_of, settin
 from solo_rekd.hosts.shared.resume import Rule, refuse_another_run
 from solo_rekd.utils.files import replacing
 
+TAU = "tau"  # of our record in a checkpoint: the momentum of the step that comes next
+
 _Host: Any = object  # mypy: Lightning's class, which stands behind this one in every adapter
 
 
@@ -71,13 +73,22 @@ class RunCallback(_Host):
         settings = self.run_settings(trainer, module)
         if settings is not None:
             checkpoint[KEY] = record_of(checkpoint) | make_record(settings)
+            if updater := getattr(module, "momentum_updater", None):
+                checkpoint[KEY][TAU] = float(updater.cur_tau)
 
     def on_load_checkpoint(self, trainer: Any, module: Any, checkpoint: dict[str, Any]) -> None:
-        """Refuses to resume a run that had other settings: see `refuse_another_run`."""
+        """Refuses to resume a run that had other settings: see `refuse_another_run`.
+
+        A momentum network gets the momentum of its next step, which the host would begin anew.
+        """
         settings = self.run_settings(trainer, module)
-        if settings is not None:
-            earlier = settings_of(checkpoint, Path(trainer.ckpt_path))
-            refuse_another_run(earlier, settings, self.rule)
+        if settings is None:
+            return
+        earlier = settings_of(checkpoint, Path(trainer.ckpt_path))
+        refuse_another_run(earlier, settings, self.rule)
+        tau = record_of(checkpoint).get(TAU)  # an older checkpoint has none
+        if isinstance(tau, float) and hasattr(module, "momentum_updater"):
+            module.momentum_updater.cur_tau = tau
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         """Saves the last epoch's checkpoint, where the interval of saving misses it."""

@@ -287,6 +287,7 @@ def test_mistakes_are_told_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("error:.*resume_from_checkpoint")
 @pytest.mark.parametrize("named", [True, False], ids=["resume", "auto_resume"])
 def test_a_finished_run_that_is_resumed_has_nothing_to_do(
     named: bool, train: Train, tmp_path: Path
