@@ -341,7 +341,7 @@ script=$1
 shift
 case $script in
     main_pretrain.py) set -- "$@" max_epochs=1 scheduler.warmup_epochs=0 optimizer.batch_size=8 \\
-        method_kwargs.queue_size=128 +limit_train_batches=2 limit_val_batches=1 crop_size=32 \\
+        method_kwargs.queue_size=128 +limit_train_batches=2 +limit_val_batches=1 crop_size=32 \\
         data.num_workers=0 method_kwargs.teacher=timm:resnet10t ;;
     main_linear.py) set -- "$@" max_epochs=1 optimizer.batch_size=8 data.num_workers=0 ;;
 esac
