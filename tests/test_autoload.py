@@ -23,9 +23,7 @@ WATCHERS = "sum(type(finder).__name__ == 'HostWatcher' for finder in sys.meta_pa
 IMPORT_HOST = f"import sys, solo.args.setup as m; print(m.DONE, {WATCHERS})"
 
 
-def run_python(
-    code: str, path: Path, **env: str
-) -> subprocess.CompletedProcess[str]:
+def run_python(code: str, path: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """Runs `code` in a new interpreter that finds modules in `path` before the installed ones."""
     inherited = {key: value for key, value in os.environ.items() if key != "SOLO_REKD_AUTOLOAD"}
     done = subprocess.run(
