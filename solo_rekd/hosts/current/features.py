@@ -27,7 +27,7 @@ from solo_rekd.checkpoints.fit import load_backbone
 from solo_rekd.checkpoints.run_record import read_settings, settings_of
 from solo_rekd.hosts.current.checks import is_our_run
 from solo_rekd.hosts.current.evaluation import as_run, evaluate_at, read_run, trained_view
-from solo_rekd.hosts.shared import data_sets
+from solo_rekd.hosts.shared import data_sets, patches
 from solo_rekd.hosts.shared.changes import ENTRIES, RUN, begin
 from solo_rekd.hosts.shared.method import refuse_other_method
 from solo_rekd.hosts.shared.saved import ENDING, newest_first, newest_whole
@@ -102,6 +102,7 @@ def judge_newest(args: Namespace) -> DictConfig | None:
     if chosen is None or run is None:
         expected = "the folder of a pretraining run, with a whole .ckpt file of this host"
         raise refuse("pretrained_checkpoint_dir", folder, expected)
+    patches.apply(RUN)
     data_sets.choose(pretrain_dataloader, classification_dataloader)
     args.pretrained_checkpoint_dir = hand_over(chosen, run)
     judge_whole(run)

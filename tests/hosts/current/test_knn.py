@@ -16,11 +16,13 @@ pytest.importorskip("solo.data", reason="no checkout of solo-learn's main branch
 from solo.args import knn
 from solo.data import classification_dataloader
 from solo.data.classification_dataloader import prepare_transforms
+from solo.methods import base
 
 from solo_rekd import hosts
 from solo_rekd.checkpoints.run_record import KEY, make_record
 from solo_rekd.hosts.current.knn import extract_features
 from solo_rekd.hosts.shared.changes import begin
+from solo_rekd.hosts.shared.knn_metric import HostKnn
 from solo_rekd.utils.errors import UserError
 
 hosts.activate()
@@ -93,6 +95,8 @@ def test_the_names_that_the_script_has_bound_are_changed_for_our_runs_alone(
     exec("parse()", script)
     assert [script[name] is own[name] for name in SCRIPT] == [method == "simclr"] * 3
     assert torch.Tensor.cuda is before
+    # of the model that the script builds
+    assert (base.WeightedKNNClassifier is HostKnn) == (method == "rekd")
     begin(False)
     assert all(script[name] is own[name] for name in SCRIPT)
 
