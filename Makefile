@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+# PyPI's torch for Linux is built for CUDA alone, and most of the download is CUDA's libraries.
+TORCH_INDEX :=
 # A pyenv shim of that name can exist and not run.
 PYTHON = $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
 # Two torch threads beside another busy process are slower than one.
@@ -19,14 +21,16 @@ export SOLO_LEARN_HOME
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
-install: $(STAMP) ## make .venv with the pinned packages, the host and this package (6 GB)
+install: $(STAMP) ## make .venv: the pinned packages, the host, this package; TORCH_INDEX=URL: torch from there
 
 $(STAMP): requirements.txt setup.py pyproject.toml solo_rekd.pth
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or \
 		sys.exit("solo-rekd: error: Python %d.%d is too old for the pinned packages: " \
 		"install Python 3.10 or later, or say make PYTHON=/path/to/it" % sys.version_info[:2])'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing the pinned packages into $(VENV): about 6 GB, a few minutes ..."
+	@echo "Installing the pinned packages into $(VENV): 3.3 GB to download, 7 GB on the disk ..."
+	@$(if $(TORCH_INDEX),$(PIP) install --no-deps --index-url "$(TORCH_INDEX)" \
+		$(shell grep -E '^torch(vision)?==' requirements.txt))
 	@$(PIP) install -r requirements.txt
 	@$(PIP) install --no-deps $(CLASSIC)
 	@$(PIP) install --no-deps --no-build-isolation -e .

@@ -8,8 +8,10 @@ from setuptools.command.build_py import build_py
 
 HOOK = "solo_rekd.pth"
 ROOT = Path(__file__).parent
-COMPARE = ["scikit-learn", "matplotlib", "jinja2"]
-ONNX = ["onnx", "onnxscript", "onnxruntime", "torch>=2.6"]
+COMPARE = ["scikit-learn>=1.4", "matplotlib>=3.8", "jinja2>=3.1"]
+SLURM = ["submitit>=1.5"]
+# ONNX export by torch 2.6 fails with the newest onnxscript, and passes with the oldest
+ONNX = ["onnx>=1.17", "onnxscript>=0.2", "onnxruntime>=1.20", "torch>=2.7.1"]
 
 
 class BuildWithHook(build_py):
@@ -59,16 +61,23 @@ setup(
     # No solo-learn here: its main branch is a clone, and 1.0.2, which asks for torch 1.9.1,
     # goes in last, with --no-deps.
     # torch 2.5 builds a TorchScript program even where it is to read weights alone
-    install_requires=["numpy", "safetensors", "timm>=1", "torch>=2.6", "torchvision", "tqdm"],
+    install_requires=[
+        "numpy>=1.26",
+        "pillow>=10",
+        "safetensors>=0.4.1",
+        "timm>=1.0.8",
+        "torch>=2.6",
+        "torchvision>=0.21",
+        "tqdm>=4.66",
+    ],
     extras_require={
         "classic": [  # what solo-learn 1.0.2 needs
             "pytorch-lightning>=1.9.5,<2",
             "lightning-bolts==0.7.0",
-            "torchmetrics",
-            "einops",
-            "pillow",
-            "scipy",
-            "wandb",
+            "torchmetrics>=0.11.4",
+            "einops>=0.6",
+            "scipy>=1.11.1",
+            "wandb>=0.16",
             "setuptools<82",  # the last with pkg_resources, which pytorch-lightning 1.9 imports
         ],
         "current": ["lightning>=2.1.2", "hydra-core>=1.3"],  # what a clone has already
@@ -76,10 +85,12 @@ setup(
         "compare": COMPARE,
         "demo": COMPARE,
         "onnx": ONNX,
+        "slurm": SLURM,  # a comparison's runs as jobs of a cluster
         "test": [
             *("pytest>=9", "pytest-cov", "ruff", "mypy", "import-linter"),
             *COMPARE,
             *ONNX,
+            *SLURM,
         ],
     },
     entry_points={

@@ -1,17 +1,16 @@
 """The start-up hook: gets the plug-in into the host before the host reads its arguments.
 
-`solo_rekd.pth` calls `install` in every Python process of the environment, so this file imports
-nothing but `sys`; all else is imported once the host shows itself.
+`solo_rekd.pth` puts a finder into every Python process of the environment. That finder calls
+`install` when the host is imported, so that any other process imports nothing of the plug-in.
 """
 
+import os
 import sys
-
-TYPE_CHECKING = False  # typing's own costs more to import than this whole file
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from importlib.machinery import ModuleSpec
-    from types import ModuleType
-    from typing import Any
+import traceback
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
 
 # By the end of these the host's methods are all imported, and no argument is parsed yet: the first
 # is the classic host's, the second the current one's.
@@ -21,23 +20,20 @@ HOST_MODULES = ("solo.args.setup", "solo.args.pretrain")
 class _ActivatingLoader:
     """The host module's own loader, which registers the plug-in after it has run the module."""
 
-    def __init__(self, loader: "Any", watcher: "HostWatcher") -> None:
+    def __init__(self, loader: Any, watcher: "HostWatcher") -> None:
         self._loader = loader
         self._watcher = watcher
 
-    def __getattr__(self, name: str) -> "Any":
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
 
-    def exec_module(self, module: "ModuleType") -> None:
+    def exec_module(self, module: ModuleType) -> None:
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         self._loader.exec_module(module)
 
-        from solo_rekd.hosts import activate
-
         activate()
-        # Only now: after a failure, a second import of the host must not run without the plug-in.
         if self._watcher in sys.meta_path:
             sys.meta_path.remove(self._watcher)
 
@@ -48,9 +44,9 @@ class HostWatcher:
     def find_spec(
         self,
         name: str,
-        path: "Sequence[str] | None" = None,
-        target: "ModuleType | None" = None,
-    ) -> "ModuleSpec | None":
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
         """Finds the host module as the other finders do, and has its loader activate the plug-in.
 
         Args:
@@ -72,7 +68,40 @@ class HostWatcher:
         return None
 
 
-def install() -> None:
-    """Puts a `HostWatcher` in front of all finders, unless there is one."""
-    if not any(isinstance(finder, HostWatcher) for finder in sys.meta_path):
-        sys.meta_path.insert(0, HostWatcher())
+_failed = False
+
+
+def activate() -> bool:
+    """Activates the plug-in in the host that is being imported.
+
+    A failure is one line on stderr, once, and the host goes on without the plug-in: the run may
+    have nothing to do with it. With `SOLO_REKD_TRACEBACK=1` its traceback comes first.
+
+    Returns:
+        Whether the plug-in is active.
+    """
+    global _failed
+    if _failed:
+        return False
+    try:
+        from solo_rekd import hosts
+
+        hosts.activate()
+    except Exception as error:
+        _failed = True
+        if os.environ.get("SOLO_REKD_TRACEBACK") == "1":
+            traceback.print_exc()
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        if sys.stderr is not None:
+            print(f"solo-rekd: the plug-in is not active: {reason}", file=sys.stderr)
+    return not _failed
+
+
+def install() -> HostWatcher:
+    """Puts a `HostWatcher` in front of all finders, unless there is one, and returns it."""
+    for finder in sys.meta_path:
+        if isinstance(finder, HostWatcher):
+            return finder
+    watcher = HostWatcher()
+    sys.meta_path.insert(0, watcher)
+    return watcher

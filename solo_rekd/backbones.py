@@ -16,9 +16,9 @@ from torchvision import models
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from solo_rekd.config import STEMS
+from solo_rekd.images.data_sets import SMALL_IMAGE
 from solo_rekd.utils.errors import UserError, refuse
 
-SMALL_IMAGE = 64  # px: inputs up to this side get the small stem
 TIMM = "timm:"
 
 _log = logging.getLogger("solo_rekd")

@@ -1,179 +1,97 @@
 """The command `solo-rekd`."""
 
+import argparse
+import importlib
 import logging
-import os
-import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
 
-from solo_rekd import __version__, hosts
+from solo_rekd import __version__
+from solo_rekd.commands.words import split_keys
 from solo_rekd.hosts.shared.mistakes import as_mistake
 from solo_rekd.utils.errors import OneLineParser, UserError, nearest_first, refuse, report
 
-USAGE = """usage: solo-rekd COMMAND ...
 
-  demo             compare three methods on a small embedded data set, in minutes
-  compare OPTIONS  compare methods on your images, under one budget (solo-rekd compare --help)
-  pretrain FLAGS   pretrain (the flags of the host's main_pretrain.py, --seed, --stem)
-  linear FLAGS     linear evaluation (the flags of main_linear.py, --seed, --stem)
-  knn FLAGS        k-nearest-neighbour evaluation (solo-rekd knn --help)
-  export CKPT OUT  the student alone, to deploy: .safetensors or .onnx (solo-rekd export --help)
-  run SCRIPT ...   run a script of the host with the plug-in active
-  list             methods, students, teachers and teacher formats
+class Command(NamedTuple):
+    """A command.
 
-`solo-rekd pretrain --method rekd --help` shows every flag of the method.
-"""
+    Attributes:
+        module: has `add_arguments(parser)` and `main(args)`, and imports no torch itself.
+        help: what it does, in a line.
+        takes_all: whether flags that it does not know are a host's; `add_given` adds them.
+        takes_rest: whether words after a bare `--` mean something to it.
+    """
+
+    module: str
+    help: str
+    takes_all: bool = False
+    takes_rest: bool = False
 
 
-# what each command says of itself where it need not, or cannot, ask the host
-HELP = {
-    "pretrain": """usage: solo-rekd pretrain --method NAME FLAGS
-
-Pretrains with solo-learn 1.0.2: the flags are those of its main_pretrain.py, and --seed, --stem.
-`solo-rekd pretrain --method NAME --help` shows every flag of a method; `solo-rekd list` shows the
-names of methods, students and teachers.
-""",
-    "linear": """usage: solo-rekd linear --pretrained_feature_extractor FILE FLAGS
-
-Evaluates a checkpoint linearly with solo-learn 1.0.2: the flags are those of its main_linear.py,
-and --seed, --stem. With that solo-learn installed, this help shows every flag.
-""",
-    "knn": """usage: solo-rekd knn --pretrained_feature_extractor FILE --encoder NAME FLAGS
-
-Evaluates a checkpoint by its nearest neighbours, with the data flags of solo-learn 1.0.2, --k and
---temperature. With that solo-learn installed, this help shows every flag.
-""",
-    "run": """usage: solo-rekd run SCRIPT ...
-
-Runs a script of solo-learn, such as main_pretrain.py, as `python SCRIPT ...` does, with the plug-in
-active. What follows the script is its own: `solo-rekd run SCRIPT --help` shows the script's help.
-""",
-    "list": """usage: solo-rekd list
-
-Lists the names of methods, students, teachers and teacher checkpoints that the flags accept.
-""",
+COMMANDS = {
+    "demo": Command("demo", "compare three methods on a small embedded data set, in minutes"),
+    "compare": Command(
+        "compare.options", "compare methods on your images, under one budget", takes_rest=True
+    ),
+    "pretrain": Command("commands.pretrain", "pretrain a network", takes_all=True),
+    "linear": Command(
+        "commands.linear", "evaluate by a linear classifier on augmented images", takes_all=True
+    ),
+    "knn": Command("commands.knn", "evaluate by nearest neighbours"),
+    "export": Command("commands.export", "the student alone, to deploy: .safetensors or .onnx"),
+    "run": Command("commands.run", "run a script of the host with the plug-in", takes_rest=True),
+    "list": Command("commands.list", "methods, students, teachers and teacher checkpoints"),
 }
 
 
-def wants_help(argv: list[str]) -> bool:
-    """Whether a command line asks for help."""
-    return not {"-h", "--help"}.isdisjoint(argv)
+def cut(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separates the words that are not ours: a script's own, or those after the first bare `--`.
+
+    argparse would read them, and takes `--` for different things in different versions of Python.
+    """
+    if argv[:1] == ["run"]:
+        return [*argv[:2]], [*argv[2:]]
+    end = argv.index("--") if "--" in argv else len(argv)
+    return [*argv[:end]], [*argv[end + 1 :]]
 
 
-def has_classic_host() -> bool:
-    """Whether the solo-learn that is installed has a help of its own for our commands."""
-    try:
-        return hosts.detect() == "classic"
-    except UserError:
-        return False
-
-
-def shows_help(command: str, argv: list[str]) -> bool:
-    """Prints the help of `command` if `argv` asks for it and neither host nor parser has one.
-
-    Args:
-        command: its name.
-        argv: what follows it.
+def parse(argv: list[str]) -> tuple[ModuleType, argparse.Namespace]:
+    """Reads a command line.
 
     Returns:
-        Whether it did, so that nothing is left to do.
+        The command's module, and its arguments; `rest` are the words after a bare `--` or a
+        script, `words` those of the command line after the command's name.
+
+    Raises:
+        UserError: there is no such command, or it does not take its arguments.
+        SystemExit: with 0, after help or the version were shown.
     """
-    if command not in HELP or not wants_help(argv):
-        return False
-    if command == "run" and not wants_help(argv[:1]):  # it is the script's
-        return False
-    of_method = command == "pretrain" and any(word.startswith("--method") for word in argv)
-    if (of_method or command in ("linear", "knn")) and has_classic_host():
-        return False
-    print(HELP[command], end="")
-    return True
-
-
-def demo(argv: list[str]) -> None:
-    """Runs the demo."""
-    from solo_rekd.demo import main as run_demo
-
-    run_demo(argv)
-
-
-def compare(argv: list[str]) -> None:
-    """Compares methods on one image folder."""
-    from solo_rekd.compare.main import main as run_compare
-
-    run_compare(argv)
-
-
-def pretrain(argv: list[str]) -> None:
-    """Pretrains, and says what it took and the means of the last epoch."""
-    result = hosts.commands().pretrain(argv)
-    print(
-        f"pretrained in {result['seconds']:.0f} s, {result['images_per_second']:.0f} images/s; "
-        f"checkpoint: {result['checkpoint'] or 'none (add --save_checkpoint)'}"
+    own, rest = cut(argv or ["--help"])
+    parser = OneLineParser(prog="solo-rekd", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"solo-rekd {__version__}")
+    subparsers = parser.add_subparsers(
+        dest="command", metavar="COMMAND", title="commands", required=True
     )
-    for name, value in result["metrics"].items():
-        if name.endswith("_epoch"):
-            print(f"  {name.removesuffix('_epoch'):<28}{value:.4f}")
-
-
-def linear(argv: list[str]) -> None:
-    """Evaluates linearly and prints the figures with their protocol."""
-    print_accuracy("linear", hosts.commands().linear(argv))
-
-
-def knn(argv: list[str]) -> None:
-    """Evaluates by nearest neighbours and prints the figures with their protocol."""
-    print_accuracy("kNN", hosts.commands().knn(argv))
-
-
-def export(argv: list[str]) -> None:
-    """Writes the student alone."""
-    from solo_rekd.export import main as run_export
-
-    run_export(argv)
-
-
-def print_accuracy(name: str, result: dict) -> None:
-    """Prints one evaluation."""
-    print(f"{name} top-1 {result['top1']:.2f}, top-5 {result['top5']:.2f} ({result['protocol']})")
-
-
-def run(argv: list[str]) -> None:
-    """Runs a host script as `python SCRIPT ...` does, with the plug-in active."""
-    if not argv or not os.path.isfile(argv[0]):
-        raise refuse("run", argv[0] if argv else "", "the path of a script of the host")
-    # Lightning starts the other processes of DDP as `python SCRIPT ...`: they need the hook
-    os.environ["SOLO_REKD_AUTOLOAD"] = "1"
-    sys.argv = argv
-    sys.path[0] = os.path.dirname(os.path.abspath(argv[0]))
-    hosts.activate()
-    runpy.run_path(argv[0], run_name="__main__")
-
-
-def show_lists(argv: list[str]) -> None:
-    """Prints every name that the flags accept."""
-    OneLineParser(prog="solo-rekd list", add_help=False).parse_args(argv)
-    from solo_rekd.backbones import HOST_NAMES, STUDENTS, TEACHERS
-    from solo_rekd.checkpoints import FORMATS
-    from solo_rekd.objectives import OBJECTIVES
-
-    print("methods:  ", ", ".join(OBJECTIVES), "(and every method of the host)")
-    print("students: ", ", ".join(STUDENTS), "(and every encoder of the host, timm:NAME)")
-    print("teachers: ", ", ".join([*HOST_NAMES, *TEACHERS, *STUDENTS]), "(and timm:NAME)")
-    print("teacher checkpoints:")
-    for entry in FORMATS:
-        print(f"  {entry.name:<22}{entry.description}")
-
-
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
-    "demo": demo,
-    "compare": compare,
-    "pretrain": pretrain,
-    "linear": linear,
-    "knn": knn,
-    "export": export,
-    "run": run,
-    "list": show_lists,
-}
+    chosen = own[0] if own else ""
+    if not chosen.startswith("-") and chosen not in COMMANDS:
+        raise refuse("command", chosen, nearest_first(chosen, list(COMMANDS)))
+    module = sys.modules[__name__]
+    for name, command in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=command.help, allow_abbrev=False)
+        if name != chosen:
+            continue
+        module = importlib.import_module(f"solo_rekd.{command.module}")
+        module.add_arguments(subparser)
+        keys: dict[str, Any] = {}
+        if command.takes_all:
+            own, keys = split_keys(own, rest)
+            module.add_given(subparser, own[1:])
+        elif rest and not command.takes_rest:
+            subparser.error(f"unrecognized arguments: -- {' '.join(rest)}")
+        subparser.set_defaults(keys=keys, rest=rest, words=argv[1:])
+    return module, parser.parse_args(own)
 
 
 def main() -> None:
@@ -182,18 +100,10 @@ def main() -> None:
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # no ± in ASCII
     logging.getLogger("solo_rekd").setLevel(logging.INFO)
-    command, argv = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
-    if command in ("-h", "--help"):
-        print(USAGE)
-        return
-    if command == "--version":
-        print(f"solo-rekd {__version__}")
-        return
+    command = "".join(sys.argv[1:2])
     try:
-        if command not in COMMANDS:
-            raise refuse("command", command, nearest_first(command, list(COMMANDS)))
-        if not shows_help(command, argv):
-            COMMANDS[command](argv)
+        module, args = parse(sys.argv[1:])
+        module.main(args)
     except UserError as error:
         sys.exit(report(error))
     except OSError as error:

@@ -74,7 +74,7 @@ class DistillationConfig:
     teacher: str = _option("resnet50", "backbone of the teacher (`solo-rekd list`)", source=REKD)
     teacher_mode: str = _option(
         "online",
-        "online: trained along by its own InfoNCE; frozen: read from --teacher_checkpoint",
+        "online: jointly trained by its own InfoNCE; frozen: read from --teacher_checkpoint",
         source=REKD,
         choices=("online", "frozen"),
     )
@@ -165,8 +165,8 @@ class RekdConfig(DistillationConfig):
     )
     teacher_warmup_epochs: int = _option(
         10,
-        "a teacher from nothing ripens so long before its relations count, the student training by "
-        "InfoNCE; one from a checkpoint is taken to be ripe",
+        "a teacher from scratch trains alone so long before its relations count, the student by "
+        "InfoNCE; one from a checkpoint is taken to be pretrained",
         unit="epochs",
         bounds=(0, inf),
     )
@@ -313,6 +313,17 @@ class BingoConfig(DistillationConfig):
         if self.teacher_checkpoint is None:
             raise UserError("bingo needs teacher_checkpoint=PATH: its teacher is always frozen")
         super().__post_init__()
+
+
+# of every objective in `solo_rekd.objectives`, by its name, to be read without torch
+CONFIGS: dict[str, type[DistillationConfig]] = {
+    "rekd": RekdConfig,
+    "disco": DiscoConfig,
+    "seed": SeedConfig,
+    "compress": CompressConfig,
+    "crcd": CrcdConfig,
+    "bingo": BingoConfig,
+}
 
 
 def add_flags(

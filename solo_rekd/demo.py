@@ -5,10 +5,11 @@ epochs by the host's MoCo v2+ and SimCLR and by ReKD, and judged untrained too, 
 `solo-rekd compare` does it.
 """
 
+import argparse
 import tempfile
 from pathlib import Path
 
-from solo_rekd.utils.errors import OneLineParser, UserError, at_least
+from solo_rekd.utils.errors import UserError, at_least
 from solo_rekd.utils.files import UNFINISHED
 
 IMAGE_SIZE = 32
@@ -57,13 +58,20 @@ def write_digits(folder: Path) -> None:
                 raise
 
 
-def main(argv: list[str]) -> None:
-    """Runs the demo from the command line."""
-    parser = OneLineParser(prog="solo-rekd demo", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags."""
+    parser.description = __doc__
     add = parser.add_argument
     add("--out", type=Path, default=Path("runs/demo"), help="data and results")
     add("--epochs", type=at_least(int, 1), default=4, help="of pretraining, a method")
-    args = parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Runs the demo.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
     try:
         write_digits(args.out / "digits")
     except OSError as error:

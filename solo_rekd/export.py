@@ -1,9 +1,8 @@
-"""`solo-rekd export`: the student alone, to deploy, as weights or as a network of its own."""
+"""The student of a checkpoint alone, to deploy, as weights or as a network of its own."""
 
-import argparse
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,57 +11,13 @@ from safetensors.torch import save
 from torch import nn
 
 from solo_rekd import __version__
-from solo_rekd.backbones import STEMS
 from solo_rekd.checkpoints.load import load_networks
 from solo_rekd.hosts.shared.limits import LIMITS
-from solo_rekd.hosts.shared.run_settings import read_student
-from solo_rekd.utils.errors import OneLineParser, UserError, refuse, refuse_beyond, refuse_missing
+from solo_rekd.utils.errors import UserError, refuse, refuse_beyond, refuse_missing
 from solo_rekd.utils.files import replacing
 
 SUFFIXES = (".safetensors", ".onnx")
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-DESCRIPTION = """\
-Writes the student of a checkpoint, without projector, momentum twin, teacher and classifiers:
-TARGET.safetensors holds its weights under torchvision's or timm's names, TARGET.onnx the whole
-network, images (N, 3, crop_size, crop_size) to features, for any N.
-
-How it was trained is read from the checkpoint, or of an older one from args.json beside it; what is
-given here comes before. It goes into the file as metadata.
-"""
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Makes the parser of the command line."""
-    parser = OneLineParser(
-        prog="solo-rekd export",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("checkpoint", type=Path, help="of a run, or any format of solo-rekd list")
-    parser.add_argument("target", type=Path, help=f"file to write: {' or '.join(SUFFIXES)}")
-    parser.add_argument("--encoder", metavar="NAME", help="the student (solo-rekd list)")
-    parser.add_argument("--crop_size", type=int, metavar="N", help="side of its images [px]")
-    parser.add_argument("--stem", choices=STEMS, help="first layers")
-    colours: dict[str, Any] = {"type": float, "nargs": 3, "metavar": ("R", "G", "B")}
-    parser.add_argument("--mean", **colours, help="of the colours it was trained on, in [0, 1]")
-    parser.add_argument("--std", **colours, help="of the colours it was trained on, in [0, 1]")
-    return parser
-
-
-def main(argv: Sequence[str]) -> None:
-    """Exports, and prints what was written.
-
-    Raises:
-        UserError: see `export`; an option is unknown, or its value not allowed.
-    """
-    options = vars(make_parser().parse_args(argv))
-    checkpoint, target = options.pop("checkpoint"), options.pop("target")
-    given = {name: value for name, value in options.items() if value is not None}
-    facts = export(checkpoint, target, read_student(checkpoint) | given)
-    print(f"wrote {target}, {target.stat().st_size / 1e6:.1f} MB")
-    for name, value in facts.items():
-        print(f"  {name:<14}{value}")
 
 
 def export(checkpoint: Path, target: Path, trained: Mapping[str, Any]) -> dict[str, str]:

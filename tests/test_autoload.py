@@ -1,8 +1,6 @@
 """The start-up hook as installed: every test starts a Python of its own."""
 
 import os
-import py_compile
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,12 +17,13 @@ def activate():
     print("activated", sys.modules["solo.args.setup"].DONE)
 sys.modules["solo_rekd.hosts"] = types.SimpleNamespace(activate=activate)
 """
+# runs the hook's line of this checkout where the installed one was told not to
+RUN_LINE = f"import os; del os.environ['SOLO_REKD_AUTOLOAD']; exec(open({str(HOOK)!r}).read())"
 WATCHERS = "sum(type(finder).__name__ == 'HostWatcher' for finder in sys.meta_path)"
+IMPORT_HOST = f"import sys, solo.args.setup as m; print(m.DONE, {WATCHERS})"
 
 
-def run_python(
-    code: str, path: Path, *, check: bool = True, **env: str
-) -> subprocess.CompletedProcess[str]:
+def run_python(code: str, path: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """Runs `code` in a new interpreter that finds modules in `path` before the installed ones."""
     inherited = {key: value for key, value in os.environ.items() if key != "SOLO_REKD_AUTOLOAD"}
     done = subprocess.run(
@@ -34,7 +33,7 @@ def run_python(
         capture_output=True,
         text=True,
     )
-    assert not check or done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr
     return done
 
 
@@ -49,9 +48,10 @@ def host(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_start_imports_the_hook_and_nothing_else(tmp_path: Path) -> None:
-    done = run_python(f"import sys; print({OURS}, {WATCHERS}, 'torch' in sys.modules)", tmp_path)
-    assert done.stdout == "['solo_rekd', 'solo_rekd.autoload'] 1 False\n"
+def test_start_imports_nothing_of_ours(tmp_path: Path) -> None:
+    code = f"import sys; {RUN_LINE}; print({OURS}, {WATCHERS}, 'torch' in sys.modules)"
+    done = run_python(code, tmp_path, SOLO_REKD_AUTOLOAD="0")
+    assert done.stdout == "[] 1 False\n"
     assert done.stderr == ""
 
 
@@ -61,11 +61,6 @@ def test_switched_off_imports_nothing(tmp_path: Path) -> None:
 
 
 def test_cost_of_the_line_at_start(tmp_path: Path) -> None:
-    package = tmp_path / "solo_rekd"
-    package.mkdir()
-    for name in ("__init__.py", "autoload.py"):  # compiled, as an installer leaves them
-        shutil.copy(ROOT / "solo_rekd" / name, package)
-        py_compile.compile(str(package / name))
     code = (
         "import os, sys, time\n"
         f"line = open({str(HOOK)!r}).read()\n"
@@ -82,20 +77,34 @@ def test_cost_of_the_line_at_start(tmp_path: Path) -> None:
     for _ in range(10):
         done = run_python(code, tmp_path, SOLO_REKD_AUTOLOAD="0", **quiet)
         cost, *imported = done.stdout.split()
-        assert imported == ["solo_rekd", "solo_rekd.autoload"]
+        assert imported == []
         costs.append(float(cost))
     assert min(costs) < 2e-3  # the least: a busy machine only ever adds
 
 
 @pytest.mark.parametrize("left", [None, "", "def"], ids=["gone", "empty", "torn"])
-def test_half_removed_package_starts_silently(tmp_path: Path, left: str | None) -> None:
-    package = tmp_path / "solo_rekd"
+def test_half_removed_package_says_so_beside_the_host(host: Path, left: str | None) -> None:
+    package = host / "solo_rekd"
     package.mkdir()
     (package / "__init__.py").touch()
     if left is not None:
         (package / "autoload.py").write_text(left)
-    done = run_python(f"import sys; print({WATCHERS})", tmp_path)
-    assert (done.stdout, done.stderr) == ("0\n", "")
+    done = run_python(f"{RUN_LINE}; {IMPORT_HOST}", host, SOLO_REKD_AUTOLOAD="0")
+    assert done.stdout == "True 0\n"
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("solo-rekd: ") and "Error(" in line and "solo_rekd.pth" in line
+
+
+def test_without_a_stderr_nothing_is_printed(host: Path) -> None:
+    (host / "solo_rekd.py").touch()  # no package
+    code = f"import sys; sys.stderr = None; {RUN_LINE}; {IMPORT_HOST}"
+    assert run_python(code, host, SOLO_REKD_AUTOLOAD="0").stdout == "True 0\n"
+
+
+def test_the_line_of_this_checkout_activates(host: Path) -> None:
+    code = f"{STUB}\n{RUN_LINE}\n{IMPORT_HOST}"
+    done = run_python(code, host, SOLO_REKD_AUTOLOAD="0")
+    assert (done.stdout, done.stderr) == ("activated True\nTrue 0\n", "")
 
 
 def test_without_the_host_nothing_happens(host: Path) -> None:
@@ -132,23 +141,24 @@ def test_the_module_of_the_current_host_activates_too(host: Path) -> None:
     assert run_python(code, host).stdout.splitlines() == ["activated True", "imported 0"]
 
 
-def test_a_broken_plugin_says_so_at_every_import_of_the_host(host: Path) -> None:
-    code = (
-        "import sys; sys.modules['solo_rekd.hosts'] = None\n"
-        "for _ in range(2):\n"
-        "    try:\n        import solo.args.setup\n"
-        "    except ImportError as error:\n        print(error.name)"
-    )
-    assert run_python(code, host).stdout == "solo_rekd.hosts\n" * 2
-
-
-def test_a_users_mistake_is_one_line_and_exit_2(host: Path) -> None:
+@pytest.mark.parametrize("shown", ["0", "1"])
+def test_a_broken_plugin_says_so_once_and_the_host_goes_on(shown: str, host: Path) -> None:
     code = (
         f"{STUB}\n"
-        "from solo_rekd.utils.errors import UserError, install_excepthook\n"
-        "def fail():\n    install_excepthook()\n    raise UserError('queue_size=0')\n"
+        "def fail():\n    raise ValueError('two\\nlines')\n"
         "sys.modules['solo_rekd.hosts'].activate = fail\n"
-        "import solo.args.setup"
+        "import importlib, solo.args.setup as module; importlib.reload(module)\n"
+        "from solo_rekd.autoload import activate; print(module.DONE, activate())"
     )
-    done = run_python(code, host, check=False)
-    assert (done.returncode, done.stderr) == (2, "solo-rekd: error: queue_size=0\n")
+    done = run_python(code, host, SOLO_REKD_TRACEBACK=shown)
+    assert done.stdout == "True False\n"
+    *trace, last = done.stderr.splitlines()
+    assert last == "solo-rekd: the plug-in is not active: ValueError: two lines"
+    assert bool(trace) == (shown == "1")
+
+
+def test_a_plugin_that_cannot_be_imported_leaves_the_host_alone(host: Path) -> None:
+    code = "import sys; sys.modules['solo_rekd.hosts'] = None; import solo.args.setup as m"
+    done = run_python(f"{code}; print(m.DONE, {WATCHERS})", host)
+    assert done.stdout == "True 0\n"
+    assert "not active: " in done.stderr and done.stderr.count("\n") == 1

@@ -7,12 +7,12 @@ from torchvision import models
 
 from solo_rekd.backbones import (
     HOST_NAMES,
-    SMALL_IMAGE,
     STUDENTS,
     TEACHERS,
     build_backbone,
     is_known,
 )
+from solo_rekd.images.data_sets import SMALL_IMAGE
 from solo_rekd.utils.errors import UserError
 
 # name -> (features, side of the last map for 32 px inputs with the small stem)

@@ -2,6 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from command import command
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -50,12 +51,12 @@ def test_two_demos_at_once_write_one_set_of_digits(tmp_path):
 def test_a_folder_that_cannot_be_is_a_mistake(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"--out .*file/out cannot be written: Not a directory"):
-        demo.main(["--out", str(tmp_path / "file" / "out")])
+        command("demo", "--out", str(tmp_path / "file" / "out"))
 
 
 @pytest.mark.slow
 def test_the_demo_ends_with_one_table_of_three_methods(tmp_path, capsys):
-    demo.main(["--out", str(tmp_path), "--epochs", "1"])
+    command("demo", "--out", str(tmp_path), "--epochs", "1")
     lines = capsys.readouterr().out.splitlines()
     (start,) = (number for number, line in enumerate(lines) if line.startswith("arm "))
     table = [line.split() for line in lines[start + 1 : start + 5]]

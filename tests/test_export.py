@@ -9,13 +9,14 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from command import command
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 
 from solo_rekd.backbones import build_backbone
-from solo_rekd.export import check_network, export, main
+from solo_rekd.export import check_network, export
 from solo_rekd.utils.errors import UserError
 
 # of the student alone; the rest of a run's checkpoint is not to come along
@@ -136,11 +137,13 @@ def test_command_reads_the_run_and_obeys_its_flags(
     }
     (tmp_path / "args.json").write_text(json.dumps(run))
     target = tmp_path / "student.safetensors"
-    main([str(path), str(target)])
+    command("export", str(path), str(target))
     with safe_open(target, "pt") as file:
         assert (file.metadata()["crop_size"], file.metadata()["stem"]) == ("64", "small")
     assert capsys.readouterr().out.startswith(f"wrote {target}, ")
-    main([str(path), str(target), "--crop_size", "96", "--stem", "imagenet", "--std", *"111"])
+    command(
+        "export", str(path), str(target), "--crop_size", "96", "--stem", "imagenet", "--std", *"111"
+    )
     with safe_open(target, "pt") as file:
         assert (file.metadata()["crop_size"], file.metadata()["stem"]) == ("96", "imagenet")
         assert file.metadata()["std"] == "[1.0, 1.0, 1.0]"
@@ -209,7 +212,7 @@ def test_run_of_the_host_to_a_student_that_the_host_judges_alike(
     online: dict[str, Any], host: ModuleType, flags: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     target = tmp_path / "student.safetensors"
-    main([online["checkpoint"], str(target)])
+    command("export", online["checkpoint"], str(target))
     judged = [
         host.knn(flags("knn", pretrained_feature_extractor=file, k=3))
         for file in (online["checkpoint"], target)

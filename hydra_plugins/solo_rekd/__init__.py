@@ -18,10 +18,12 @@ class SoloRekdSearchPath(SearchPathPlugin):
         """Appends the recipes, behind the user's own, where solo-learn is at work."""
         if "solo.methods" not in sys.modules or os.environ.get("SOLO_REKD_AUTOLOAD") == "0":
             return
-        from solo_rekd import hosts
+        from solo_rekd.autoload import activate
+
+        if not activate():
+            return
         from solo_rekd.hosts.current import recipes
 
-        hosts.activate()
         recipes.store_defaults()
         for folder in recipes.folders():
             search_path.append(provider=recipes.PROVIDER, path=f"file://{folder}")

@@ -56,7 +56,7 @@ def load_networks(
     try:
         split = split_state_dict(raw)
         if name.startswith("resnet"):
-            stem = _stem(split.backbone, stem, role)
+            stem = stem_of_resnet(split.backbone, stem, f"{role}_stem")
     except UserError as error:
         raise _about(path, role, error) from error
     backbone = build_backbone(name, img_size, stem, role)
@@ -80,12 +80,25 @@ def _about(path: str | Path, role: str, error: UserError) -> UserError:
     return UserError(f"{role}_checkpoint={str(path)!r}: {error}")
 
 
-def _stem(tensors: Mapping[str, Tensor], asked: str, role: str) -> str:
-    """`small` where the first convolution is 3x3, as solo-learn's on CIFAR; else `imagenet`."""
+def stem_of_resnet(tensors: Mapping[str, Tensor], asked: str, key: str) -> str:
+    """The stem of a ResNet that has these tensors.
+
+    Args:
+        tensors: of its backbone, by their names.
+        asked: the stem that the user asks for, or `auto`.
+        key: what the user calls the stem.
+
+    Returns:
+        `small` where the first convolution is 3x3, as solo-learn's on CIFAR, else `imagenet`; of
+        anything but a ResNet what was asked for.
+
+    Raises:
+        UserError: another stem is asked for.
+    """
     conv = tensors.get("conv1.weight")
     if conv is None or conv.ndim != 4:
         return asked  # not a ResNet: the missing keys will say so
     held = "small" if conv.shape[-1] == 3 else "imagenet"
     if asked not in ("auto", held):
-        raise refuse(f"{role}_stem", asked, f"auto or {held}, which the checkpoint has")
+        raise refuse(key, asked, f"auto or {held}, which the checkpoint has")
     return held

@@ -5,8 +5,11 @@ from pathlib import Path
 
 from torch import nn
 
-from solo_rekd.checkpoints import read_checkpoint, split_state_dict
+from solo_rekd.backbones import build_backbone
 from solo_rekd.checkpoints.fit import load_backbone
+from solo_rekd.checkpoints.load import stem_of_resnet
+from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.checkpoints.split import SplitCheckpoint, split_state_dict
 from solo_rekd.utils.errors import UserError
 
 _log = logging.getLogger("solo_rekd")
@@ -25,14 +28,67 @@ def load_student(path: str | Path, name: str, backbone: nn.Module, only: str | N
         UserError: the checkpoint cannot be read, is of another format than `only`, or a weight is
             missing or of another shape.
     """
+    _fill(path, _split(path, only), name, backbone, translate=only is None)
+
+
+def build_student(path: str | Path, name: str, img_size: int, stem: str = "auto") -> nn.Module:
+    """Builds a backbone with the weights of a checkpoint.
+
+    Args:
+        path: a checkpoint, as in `load_student`.
+        name: a name of `build_backbone`.
+        img_size: side of the square inputs, in px.
+        stem: as in `build_backbone`; a ResNet's is read from the checkpoint, whatever the input.
+
+    Raises:
+        UserError: see `load_student` and `build_backbone`.
+    """
+    split = _split(path)
+    if name.startswith("resnet"):
+        stem = stem_of_resnet(split.backbone, stem, "stem")
+    backbone = build_backbone(name, img_size, stem, "encoder")
+    _fill(path, split, name, backbone)
+    return backbone
+
+
+def read_stem(path: str | Path, name: str) -> str:
+    """The stem that the weights of a ResNet have; `auto` for any other network.
+
+    Args:
+        path: a checkpoint, as in `load_student`.
+        name: of the network.
+
+    Raises:
+        UserError: see `load_student`.
+    """
+    if not name.startswith("resnet"):
+        return "auto"
+    return stem_of_resnet(_split(path).backbone, "auto", "stem")
+
+
+def _split(path: str | Path, only: str | None = None) -> SplitCheckpoint:
     raw, _ = read_checkpoint(path)
     try:
         split = split_state_dict(raw)
-        if only not in (None, split.format):
-            raise UserError(f"the host's script reads checkpoints of {only}, not of {split.format}")
-        # a host's script takes the names and sizes as they are
-        matched = load_backbone(backbone, split.backbone, name, translate=only is None)
     except UserError as error:
-        raise UserError(f"pretrained_feature_extractor={str(path)!r}: {error}") from error
+        raise _about(path, error) from error
+    if only not in (None, split.format):
+        refusal = f"the host's script reads checkpoints of {only}, not of {split.format}"
+        raise _about(path, UserError(refusal))
+    return split
+
+
+def _fill(
+    path: str | Path, split: SplitCheckpoint, name: str, backbone: nn.Module, translate: bool = True
+) -> None:
+    try:
+        # a host's script takes the names and sizes as they are
+        matched = load_backbone(backbone, split.backbone, name, translate)
+    except UserError as error:
+        raise _about(path, error) from error
     total = len(backbone.state_dict())
     _log.info("%s: matched %d of %d backbone weights of %s", name, matched, total, path)
+
+
+def _about(path: str | Path, error: UserError) -> UserError:
+    return UserError(f"pretrained_feature_extractor={str(path)!r}: {error}")

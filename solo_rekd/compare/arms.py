@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from solo_rekd.objectives import OBJECTIVES
+from solo_rekd.config import CONFIGS
 from solo_rekd.utils.errors import UserError, nearest_first, refuse
 
 UNTRAINED = "untrained"  # the student as it is drawn: what every method has to exceed
@@ -34,7 +34,7 @@ class Arm:
     @property
     def distils(self) -> bool:
         """Whether it has a teacher."""
-        return self.method in OBJECTIVES
+        return self.method in CONFIGS
 
     @property
     def online(self) -> bool:

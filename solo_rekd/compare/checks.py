@@ -34,7 +34,7 @@ def make_plan(options: Namespace, extra: tuple[str, ...], images: Images, host: 
     settings = {
         name: value
         for name, value in vars(options).items()
-        if name not in ("methods", "out", "jobs")
+        if name not in ("methods", "out", "jobs", "launcher", "slurm")
     }
     plan = Plan(
         **settings

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from solo_rekd.hosts.shared.run_record import plain
+from solo_rekd.checkpoints.run_record import plain
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import read_json, write_json
 

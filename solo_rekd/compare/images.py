@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from solo_rekd.backbones import SMALL_IMAGE
-from solo_rekd.hosts.shared.evaluation import refuse_other_classes
+from solo_rekd.images.data_sets import LARGE_IMAGE, SMALL_IMAGE
 from solo_rekd.images.fingerprint import fingerprint_files
+from solo_rekd.images.folders import refuse_other_classes
 from solo_rekd.images.read import opened
 from solo_rekd.images.sets import ClassFolders
 from solo_rekd.utils.errors import UserError
-
-LARGE_CROP = 224  # px, of images larger than `SMALL_IMAGE`
 
 
 @dataclass(frozen=True)
@@ -77,4 +75,4 @@ def default_crop_size(path: str) -> int:
     """
     with opened(path) as image:
         side = max(image.size)
-    return side if side <= SMALL_IMAGE else LARGE_CROP
+    return side if side <= SMALL_IMAGE else LARGE_IMAGE

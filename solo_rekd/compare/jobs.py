@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from solo_rekd.backbones import SMALL_IMAGE
 from solo_rekd.compare.arms import LR, UNTRAINED, Arm, about, refuse_arm
 from solo_rekd.compare.plan import Plan, Run
 from solo_rekd.config import DistillationConfig, RekdConfig, from_settings
@@ -21,6 +20,7 @@ from solo_rekd.hosts.jobs import (
     View,
 )
 from solo_rekd.hosts.words import override, read_words
+from solo_rekd.images.data_sets import SMALL_IMAGE
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.errors import UserError, refuse
 

@@ -4,6 +4,7 @@ import fcntl
 import shlex
 import shutil
 import sys
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +16,18 @@ from solo_rekd.compare.checks import make_plan, refuse_jobs, settle_teachers
 from solo_rekd.compare.collect import collect, cpu_model, describe_machine, describe_versions
 from solo_rekd.compare.conditions import differences
 from solo_rekd.compare.images import Images, find_images, fingerprint
+from solo_rekd.compare.launch.choose import (
+    default_jobs,
+    describe_launcher,
+    make_launcher,
+    refuse_launcher,
+)
+from solo_rekd.compare.launch.worker_process import threads
 from solo_rekd.compare.options import read_options
 from solo_rekd.compare.plan import Plan, check_same
 from solo_rekd.compare.protocol import describe_protocol
 from solo_rekd.compare.report import table_lines, write_report
-from solo_rekd.compare.schedule import Schedule, interruptible, print_line, threads
+from solo_rekd.compare.schedule import Schedule, interruptible, print_line
 from solo_rekd.compare.tasks import list_tasks, refuse_other_teacher
 from solo_rekd.evaluation.cost import LATENCY_PROTOCOL, measure
 from solo_rekd.hosts.jobs import Host
@@ -63,6 +71,7 @@ def run(argv: Sequence[str]) -> tuple[dict[str, Any], Path]:
     for name in (options.train_dir, options.val_dir):
         if out.is_relative_to((options.data / name).resolve()):
             raise refuse("out", str(options.out), f"a folder outside {options.data / name}")
+    refuse_launcher(options.launcher, dict(options.slurm))
     host = hosts.find(options.host)
     plan = make_plan(options, extra, images, host)
     refuse_jobs(plan, host)
@@ -70,11 +79,17 @@ def run(argv: Sequence[str]) -> tuple[dict[str, Any], Path]:
     plan = check_same(plan, out / "plan.json")
     command = shlex.join(["solo-rekd", "compare", *argv])
     with locked(out) as lock:
-        return compare(plan, images, host, out, options.jobs, command, lock), out
+        return compare(plan, images, host, out, options, command, lock), out
 
 
 def compare(
-    plan: Plan, images: Images, host: Host, out: Path, jobs: int, command: str, lock: int
+    plan: Plan,
+    images: Images,
+    host: Host,
+    out: Path,
+    options: Namespace,
+    command: str,
+    lock: int,
 ) -> dict[str, Any]:
     """Runs what is not finished in `out`, and writes the report after every run.
 
@@ -83,7 +98,7 @@ def compare(
         images: what `plan.data` holds.
         host: that trains.
         out: its folder.
-        jobs: runs side by side.
+        options: of the command line: `jobs`, `launcher` and `slurm` are read here.
         command: that was given, for the report.
         lock: descriptor of the lock of `out`.
 
@@ -94,18 +109,20 @@ def compare(
     decoded = out / "pixels"
     pixels_there = decode(images, decoded)
     write_json(out / "plan.json", plan.to_json())  # from here on another plan is refused
+    tasks = list_tasks(plan, host, out, decoded if pixels_there else None)
+    jobs = options.jobs or default_jobs(options.launcher, len(tasks))
     context = {
         "command": command,
         "protocol": describe_protocol(plan, images),
         "machine": {
             "host": ", ".join(map(" ".join, host.versions().items())),
             **describe_machine(threads(jobs)),
+            **describe_launcher(options.launcher, jobs),
         },
         "versions": describe_versions(host.versions()),
         "classes": images.classes,
         "networks": measure_networks(plan, out / "networks.json"),
     }
-    tasks = list_tasks(plan, host, out, decoded if pixels_there else None)
 
     def report(schedule: Schedule) -> dict[str, Any]:
         failed = {str(path.relative_to(out)): why for path, why in schedule.failed.items()}
@@ -115,7 +132,8 @@ def compare(
         write_report(comparison, out)
         return comparison
 
-    schedule = Schedule(tasks, jobs, report, lock=lock)
+    launcher = make_launcher(options.launcher, dict(options.slurm), jobs, out, lock, print_line)
+    schedule = Schedule(tasks, jobs, report, launcher)
     print_line(f"{len(tasks)} runs in {out}, {len(schedule.results)} of them finished")
     schedule.run()
     refuse_changed_images(plan, images)

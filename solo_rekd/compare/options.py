@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from solo_rekd.backbones import SMALL_IMAGE, STEMS
 from solo_rekd.compare.arms import UNTRAINED
+from solo_rekd.compare.launch.choose import LAUNCHERS, PROCESSES, read_parameter
 from solo_rekd.compare.plan import QUEUE_SIZE
-from solo_rekd.hosts.shared.evaluation import MEAN, STD
+from solo_rekd.config import CONFIGS, STEMS
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
-from solo_rekd.objectives import OBJECTIVES
+from solo_rekd.images.data_sets import MEAN, SMALL_IMAGE, STD
 from solo_rekd.utils.errors import OneLineParser, at_least
 
 DESCRIPTION = """\
@@ -22,7 +22,7 @@ and seeds. Flags of the host after a bare -- go to every pretraining: -- --preci
 """
 ARMS = f"""\
 Arms: {UNTRAINED}, the student without any training; a method of ours,
-{", ".join(OBJECTIVES)},
+{", ".join(CONFIGS)},
 or of the host, such as mocov2plus, simclr, byol, barlow_twins, dino, simsiam, nnclr, vicreg;
 or a method with settings of its own (lr for a batch of 256, and those of solo-rekd pretrain
 --method NAME --help):
@@ -32,19 +32,14 @@ teacher_mode=online.
 """
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Makes the parser; a default of None is one that depends on the images or other options."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options; a default of None is one that depends on the images or other options."""
     count, number = at_least(int, 1), at_least(float, 0)
     whole: dict[str, Any] = {"type": count, "metavar": "N"}
     real: dict[str, Any] = {"type": number, "metavar": "X"}
-    parser = OneLineParser(
-        prog="solo-rekd compare",
-        usage="solo-rekd compare --data DIR --out DIR [options] [-- flags of the host]",
-        description=DESCRIPTION,
-        epilog=ARMS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser.usage = "solo-rekd compare --data DIR --out DIR [options] [-- flags of the host]"
+    parser.description, parser.epilog = DESCRIPTION, ARMS
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
     def group(title: str) -> Callable[..., Any]:
         return parser.add_argument_group(title).add_argument
@@ -132,7 +127,29 @@ def make_parser() -> argparse.ArgumentParser:
 
     add = group("work")
     add("--out", type=Path, required=True, metavar="DIR", help="folder of runs and report")
-    add("--jobs", **whole, default=1, help="runs side by side. Default: %(default)s")
+    add(
+        "--jobs",
+        **whole,
+        help="runs side by side, one per GPU where there are GPUs; more runs than GPUs share them "
+        "in turn. Default: 1, with slurm all",
+    )
+    add(
+        "--launcher",
+        choices=LAUNCHERS,
+        default=PROCESSES,
+        help="processes of this machine; jobs of a SLURM cluster, all of whose machines see DIR; "
+        "or local, jobs of this machine in their place, for a trial. Default: %(default)s",
+    )
+    add(
+        "--slurm",
+        type=read_parameter,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of each job: timeout_min, mem_gb, cpus_per_task, gpus_per_node, and those of sbatch, "
+        "such as partition or account. Default: timeout_min=1440 gpus_per_node=0",
+    )
     add(
         "--num_workers",
         type=at_least(int, 0),
@@ -140,7 +157,20 @@ def make_parser() -> argparse.ArgumentParser:
         default=2,
         help="processes that load images, of each run. Default: %(default)s",
     )
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Makes a parser of the options alone."""
+    parser = OneLineParser(prog="solo-rekd compare", allow_abbrev=False)
+    add_arguments(parser)
     return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Compares; `args.words` is the command line, which the report repeats as it was typed."""
+    from solo_rekd.compare.main import main as compare
+
+    compare(args.words)
 
 
 def read_options(argv: Sequence[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:

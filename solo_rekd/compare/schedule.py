@@ -1,37 +1,34 @@
-"""Runs as processes side by side: what waits for what, what is finished, and how far all is."""
+"""Runs side by side: what waits for what, what is finished, and how far all is."""
 
 import errno
 import os
-import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from solo_rekd.compare.launch import Handle, Launcher
+from solo_rekd.compare.launch.job import RESULT
+from solo_rekd.compare.launch.processes import Processes
+from solo_rekd.compare.launch.worker_process import LOG
 from solo_rekd.compare.progress import RunProgress, clock, describe, finished_cost, running_cost
-from solo_rekd.utils.cores import cores
 from solo_rekd.utils.files import UNFINISHED, read_json, write_json
 
-# not by -m, which looks for modules in the current folder first
-START = "import sys; sys.path = [p for p in sys.path if p]; from solo_rekd.compare import worker; "
-WORKER = (sys.executable, "-c", START + "sys.exit(worker.main())")
 POLL = 0.5  # seconds
 TELL = 60.0  # seconds between two lines where there is no terminal
-GRACE = 5.0  # seconds between asking a process to end and killing it
 ENDING = (signal.SIGTERM, signal.SIGHUP)  # by kill, and by a terminal that closes
-RESULT, PROGRESS, LOG = "result.json", "progress.json", "log.txt"
+PROGRESS = "progress.json"
 
 
 @dataclass(frozen=True)
 class Task:
-    """A training and its evaluation, in a process and a folder of its own.
+    """A training and its evaluation, in a folder of its own.
 
     Attributes:
         arm: runs of one arm cost alike.
@@ -54,10 +51,10 @@ class Task:
 
 
 @dataclass
-class Process:
-    """A process at work, and how far its run was when it began, in [0, 1]."""
+class Running:
+    """A run at work, and how far it was when this began, in [0, 1]."""
 
-    popen: subprocess.Popen
+    handle: Handle
     start: float
 
 
@@ -68,9 +65,7 @@ class Schedule:
         tasks: what to run.
         jobs: how many at a time.
         on_end: called after a task has finished or failed.
-        command: what runs a task; its folder is added, and this process, with which it ends.
-        lock: descriptor of a file that the processes keep open, so that its lock outlives a
-            parent that is killed.
+        launcher: starts them; None: as processes of this machine.
 
     Attributes:
         results: of the tasks that are finished, by folder.
@@ -83,12 +78,11 @@ class Schedule:
         tasks: Sequence[Task],
         jobs: int,
         on_end: Callable[["Schedule"], object],
-        command: Sequence[str] = WORKER,
-        lock: int | None = None,
+        launcher: Launcher | None = None,
     ) -> None:
         self.tasks, self.jobs, self.on_end = tasks, jobs, on_end
-        self.command, self.lock = command, lock
-        self.processes: dict[Path, Process] = {}
+        self.launcher = launcher or Processes(jobs)
+        self.running: dict[Path, Running] = {}
         self.failed: dict[Path, str] = {}
         self.blocked: set[Path] = set()
         self.results: dict[Path, dict[str, Any]] = {}
@@ -98,70 +92,68 @@ class Schedule:
                 self.results[task.folder] = result
 
     def run(self) -> None:
-        """Runs every task that is not finished; stops the processes if it is interrupted.
+        """Runs every task that is not finished; ends those at work if it is interrupted.
 
         Raises:
-            KeyboardInterrupt: by Ctrl-C, when every process has ended.
+            KeyboardInterrupt: by Ctrl-C, when every run has ended.
         """
         bar_format = "{percentage:3.0f}%|{bar:20}| {desc}"
         with tqdm(
             total=len(self.tasks), bar_format=bar_format, disable=None, dynamic_ncols=True
         ) as bar:
             try:
-                while self._start() or self.processes:
+                self._find()
+                while self._start() or self.running:
                     self._show(bar)
                     time.sleep(POLL)
                     self._reap()
             finally:
                 self._stop()
 
+    def _find(self) -> None:
+        """Takes over what an earlier comparison started and what is still at work."""
+        for task in self.tasks:
+            if task.folder not in self.results and (handle := self.launcher.find(task.folder)):
+                done = (read_json(task.folder / PROGRESS) or {"done": 0.0})["done"]
+                self.running[task.folder] = Running(handle, done)
+                print_line(f"{task.name} is still at work")
+
     def _start(self) -> bool:
         """Starts what can start; returns whether anything still waits."""
-        settled = {*self.results, *self.failed, *self.blocked, *self.processes}
+        settled = {*self.results, *self.failed, *self.blocked, *self.running}
         waiting = [task for task in self.tasks if task.folder not in settled]
         for task in waiting:
             ready = task.after is None or task.after in self.results
             if task.after in self.failed:
                 self.blocked.add(task.folder)
                 print_line(f"{task.name} is not run: what it needs failed")
-            elif ready and len(self.processes) < self.jobs:
-                self.processes[task.folder] = self._launch(task)
+            elif ready and len(self.running) < self.jobs:
+                self.running[task.folder] = self._launch(task)
         return bool(waiting)
 
-    def _launch(self, task: Task) -> Process:
+    def _launch(self, task: Task) -> Running:
         task.folder.mkdir(parents=True, exist_ok=True)
         remove_unfinished(task.folder)
         write_json(task.folder / "job.json", task.job())
         earlier = read_json(task.folder / PROGRESS) or {"done": 0.0}
         (task.folder / PROGRESS).unlink(missing_ok=True)
-        with (task.folder / LOG).open("ab") as log:
-            popen = subprocess.Popen(
-                [*self.command, str(task.folder), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={"OMP_NUM_THREADS": str(threads(self.jobs)), **os.environ},
-                start_new_session=True,  # Ctrl-C is for this process, which ends them in order
-                pass_fds=[] if self.lock is None else [self.lock],
-            )
-        return Process(popen, earlier["done"])
+        return Running(self.launcher.launch(task.folder), earlier["done"])
 
     def _reap(self) -> None:
-        """Takes note of the processes that have ended."""
+        """Takes note of the runs that have ended."""
         for task in self.tasks:
-            process = self.processes.get(task.folder)
-            if process is None or process.popen.poll() is None:
+            run = self.running.get(task.folder)
+            if run is None or (code := run.handle.poll()) is None:
                 continue
-            del self.processes[task.folder]
+            del self.running[task.folder]
             result = read_json(task.folder / RESULT)
-            if result and process.popen.returncode == 0:
+            if result and code == 0:
                 self.results[task.folder] = result
                 print_line(f"{task.name}: {figures(result)}")
             else:
-                log = task.folder / LOG
-                reason = failure(process.popen.returncode, log.read_text(errors="replace"))
+                reason = run.handle.reason()
                 self.failed[task.folder] = reason
-                print_line(f"{task.name} failed: {reason} ({log})")
+                print_line(f"{task.name} failed: {reason} ({task.folder / LOG})")
             self.on_end(self)
 
     def _show(self, bar: tqdm) -> None:
@@ -181,32 +173,24 @@ class Schedule:
         if task.folder in self.failed or task.folder in self.blocked:
             return RunProgress(task.arm, 1)
         progress = read_json(task.folder / PROGRESS)
-        process = self.processes.get(task.folder)
-        if process is None:
+        run = self.running.get(task.folder)
+        if run is None:
             return RunProgress(task.arm, progress["done"] if progress else 0)
         if progress is None:
-            return RunProgress(task.arm, process.start, None, True, "starting")
-        # a run goes on from its last whole epoch, so a little before where it was stopped
-        process.start = min(process.start, progress["done"])
-        cost = running_cost(progress, process.start)
+            return RunProgress(task.arm, run.start, None, True, "starting")
+        # a run resumes from its last whole epoch, so a little before where it was stopped
+        run.start = min(run.start, progress["done"])
+        cost = running_cost(progress, run.start)
         return RunProgress(task.arm, progress["done"], cost, True, progress["stage"])
 
     def _stop(self) -> None:
-        """Ends every process and those that it started."""
+        """Ends every run at work."""
         again = (signal.SIGINT, *ENDING)
         previous = [signal.signal(number, signal.SIG_IGN) for number in again]
-        popens = [process.popen for process in self.processes.values()]
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            for popen in popens:
-                with suppress(ProcessLookupError):
-                    os.killpg(popen.pid, number)
-            deadline = time.monotonic() + GRACE
-            for popen in popens:
-                with suppress(subprocess.TimeoutExpired):
-                    popen.wait(max(0, deadline - time.monotonic()))
-        for folder in self.processes:
+        self.launcher.stop([run.handle for run in self.running.values()])
+        for folder in self.running:
             remove_unfinished(folder)
-        self.processes.clear()
+        self.running.clear()
         for number, handler in zip(again, previous, strict=True):
             signal.signal(number, handler)
 
@@ -217,11 +201,6 @@ def remove_unfinished(folder: Path) -> None:
         path.unlink()
 
 
-def threads(jobs: int) -> int:
-    """Threads for each of so many processes, where OMP_NUM_THREADS does not say."""
-    return max(1, cores() // jobs)
-
-
 def figures(result: Mapping[str, Any]) -> str:
     """A finished run in one line, top-1 in percent."""
     linear, cached, knn = (result[key]["top1"] for key in ("linear_host", "linear_cached", "knn"))
@@ -229,20 +208,6 @@ def figures(result: Mapping[str, Any]) -> str:
         f"linear {linear:.2f} (host), {cached:.2f} (cached features), kNN {knn:.2f}, "
         f"in {clock(finished_cost(result))}"
     )
-
-
-def failure(code: int, log: str) -> str:
-    """Why a process failed: the signal that killed it, or the last line that it wrote.
-
-    Args:
-        code: as `subprocess` has it.
-        log: what the process wrote.
-    """
-    if code < 0:
-        names = {number.value: number.name for number in signal.Signals}
-        return f"killed by {names.get(-code, f'signal {-code}')}"
-    lines = [line.strip() for line in re.split(r"[\r\n]", log) if line.strip()]
-    return lines[-1] if lines else f"exit code {code}, and nothing written"
 
 
 def print_line(text: str) -> None:

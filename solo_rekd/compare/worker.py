@@ -10,7 +10,6 @@ import json
 import logging
 import math
 import os
-import shlex
 import signal
 import sys
 import time
@@ -29,6 +28,8 @@ from solo_rekd.checkpoints import read_checkpoint
 from solo_rekd.compare import pixels
 from solo_rekd.compare.collect import describe_machine, describe_versions
 from solo_rekd.compare.conditions import begin
+from solo_rekd.compare.typed import knn_command
+from solo_rekd.evaluation.features import judge_features
 from solo_rekd.evaluation.linear_probe import linear_probe
 from solo_rekd.hosts.jobs import (
     Host,
@@ -231,40 +232,22 @@ def evaluate_features(
         `knn`, whose seconds include the extraction, and `linear_cached`.
     """
     started = time.perf_counter()
-    argv = knn_words(job, votes)
-    splits = hosts.commands().features(argv, share)
-    knn = hosts.commands().knn(argv, splits)
-    command = shlex.join(["solo-rekd", "knn", *argv])
-    knn |= {"seconds": time.perf_counter() - started, "command": command}
+    splits, knn = judge_features(
+        job.checkpoint,
+        job.network,
+        job.images,
+        batch_size=job.batch_size,
+        **votes,
+        progress=share,
+    )
+    took = {"seconds": time.perf_counter() - started, "command": knn_command(job, votes)}
+    knn |= took
     started = time.perf_counter()
     train, val = ((split.features.numpy(), split.labels.numpy()) for split in splits.values())
     probe = linear_probe(train, val)
     probe["seconds"] = time.perf_counter() - started
     keep_embeddings(folder / "embeddings.npz", *splits["val"])
     return {"linear_cached": probe, "knn": knn}
-
-
-def knn_words(job: LinearEvaluation, votes: Mapping[str, Any]) -> list[str]:
-    """The flags of `solo-rekd knn` for what a linear evaluation judges."""
-    from solo_rekd.hosts.classic.flags import _common, words
-
-    common = {
-        k: v
-        for k, v in _common(job).items()
-        if k
-        not in (
-            "optimizer",
-            "weight_decay",
-            "scheduler",
-            "lr_decay_steps",
-            "max_epochs",
-            "no_labels",
-        )
-    }
-    return words(
-        common
-        | {"crop_size": job.images.size, "pretrained_feature_extractor": job.checkpoint, **votes}
-    )
 
 
 def evaluate_images(

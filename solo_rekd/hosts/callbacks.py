@@ -1,20 +1,26 @@
-"""The callbacks that Lightning adds to every trainer of the environment, by its entry points."""
+"""The callbacks that Lightning adds to every trainer of the environment, by its entry points.
 
+A program that has no run of ours gets none, so that Lightning says nothing of them.
+"""
+
+import importlib
 import sys
 from typing import Any
 
 
 def classic() -> list[Any]:
-    """Those for a trainer of pytorch-lightning 1.9: none where the plug-in is not active in it."""
-    return _active("solo_rekd.hosts.classic.callbacks")
+    """Those for a trainer of pytorch-lightning 1.9: none where no run of ours is under way."""
+    return _callbacks("solo_rekd.hosts.classic.callbacks")
 
 
 def current() -> list[Any]:
-    """Those for a trainer of lightning 2: none where the plug-in is not active in it."""
-    return _active("solo_rekd.hosts.current.callbacks")
+    """Those for a trainer of lightning 2: none where no run of ours is under way."""
+    return _callbacks("solo_rekd.hosts.current.callbacks")
 
 
-def _active(adapter: str) -> list[Any]:
+def _callbacks(adapter: str) -> list[Any]:
     # looked up, not imported: any program of the environment that trains comes here
-    module = sys.modules.get(adapter)
-    return [] if module is None else module.callbacks()
+    ownership = sys.modules.get("solo_rekd.hosts.shared.ownership")
+    if ownership is None or not ownership.has_our_run():
+        return []
+    return importlib.import_module(adapter).callbacks()

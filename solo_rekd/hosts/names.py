@@ -83,6 +83,7 @@ HOST = {
         Name("auto_umap_frequency", "auto_umap.frequency"),
         Name("dali_device", "dali.device"),
         Name("encode_indexes_into_labels", "dali.encode_indexes_into_labels"),
+        Name("gpus", "devices"),  # a tuple of their numbers
         Name("zero_init_residual", "backbone.kwargs.zero_init_residual"),
         Name("patch_size", "backbone.kwargs.patch_size"),
         Name("eta_lars", "optimizer.kwargs.eta"),

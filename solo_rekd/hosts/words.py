@@ -5,13 +5,19 @@ what both have by the table of names works on both.
 """
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from math import isfinite
 from typing import Any
 
 from solo_rekd.hosts import names
 from solo_rekd.hosts.jobs import Pretraining
 from solo_rekd.utils.errors import UserError
 
+# flags whose values are text, though they may look like numbers
+TEXTS = ("name", "project", "entity", "auto_umap_dir", "default_root_dir")
+WORDS = {"true": True, "false": False, "null": None, "none": None}
 VIEW_KEY = "augmentations"  # the current host's list of views, whose entries hold the keys of VIEW
 
 
@@ -41,7 +47,30 @@ def read_words(words: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"{word} after -- belongs to no flag: give --NAME VALUE or KEY=VALUE")
         else:
             found[name].append(word)
-    return {name: _value(values) for name, values in found.items()}
+    return {name: values_of(name, texts) for name, texts in found.items()}
+
+
+def values_of(name: str, texts: Sequence[str]) -> Any:
+    """The value of a flag: of several words a tuple, of none True."""
+    values = tuple(text if name in TEXTS else value_of(text) for text in texts)
+    return values if len(values) > 1 else values[0] if values else True
+
+
+def value_of(text: str) -> Any:
+    """Reads a number, a truth value, null or a list; any other text stays as it is."""
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
+    with suppress(ValueError):
+        if str(int(text)) == text:  # 02 is no number, but a pair of devices
+            return int(text)
+        return text
+    with suppress(ValueError):
+        if isfinite(number := float(text)):
+            return number
+    if text.startswith(("[", "{")):
+        with suppress(ValueError):
+            return json.loads(text)
+    return text
 
 
 def override(job: Pretraining, settings: Mapping[str, Any]) -> Pretraining:
@@ -73,17 +102,3 @@ def _field(name: str, table: Mapping[str, names.Name], prefix: str = "") -> str 
 def _of_method(name: str) -> str | None:
     group, _, field = name.partition(".")
     return field if group == "method_kwargs" and field else None
-
-
-def _value(texts: Sequence[str]) -> Any:
-    values = tuple(map(_number, texts))
-    return True if not values else values[0] if len(values) == 1 else values
-
-
-def _number(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

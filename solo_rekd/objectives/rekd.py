@@ -44,7 +44,7 @@ class ReKD(DistillationObjective):
         self.groups = run.num_classes if config.relation == "labels" else config.num_prototypes
         if config.relation == "labels":
             self.needs_labels = "relation=labels"
-        self.warmup_epochs = 0 if self.teacher.ripe else config.teacher_warmup_epochs
+        self.warmup_epochs = 0 if self.teacher.pretrained else config.teacher_warmup_epochs
         # A prototype is seeded anew once the queues have turned over without it: none of their
         # entries can then carry its id.
         self.bank = PrototypeBank(

@@ -1,4 +1,4 @@
-"""The two teachers: one that is trained along with the student, and one that never changes."""
+"""The two teachers: one that is jointly trained with the student, and one that never changes."""
 
 import copy
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def _twin(module: nn.Module) -> nn.Module:
 
 
 class OnlineTeacher(nn.Module):
-    """A teacher trained along, with a momentum twin that gives the keys (as in MoCo).
+    """A jointly trained teacher, with a momentum twin that gives the keys (as in MoCo).
 
     One that starts from a checkpoint keeps the statistics of its BatchNorm layers: a batch of other
     images than it was trained on has others, and with those its embeddings lose their meaning.
@@ -63,14 +63,14 @@ class OnlineTeacher(nn.Module):
         self.train()  # Lightning 2 leaves the modes as it finds them
 
     @property
-    def ripe(self) -> bool:
+    def pretrained(self) -> bool:
         """Whether it started from a checkpoint, so that its embeddings mean something at once."""
         return self.identity["checkpoint"] is not None
 
     def train(self, mode: bool = True) -> "OnlineTeacher":
         """Sets the mode, but for BatchNorm layers whose statistics stay."""
         super().train(mode)
-        if self.ripe:
+        if self.pretrained:
             for module in self.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
@@ -112,10 +112,10 @@ class FrozenTeacher(nn.Module):
         embedding_dim: d.
         num_features: width of the features.
         identity: as given.
-        ripe: always.
+        pretrained: always.
     """
 
-    ripe = True
+    pretrained = True
 
     def __init__(
         self, backbone: nn.Module, projector: nn.Sequential | None, identity: Identity | None = None

@@ -170,7 +170,7 @@ def test_images_of_more_than_8_bits_are_refused(sample, tmp_path, monkeypatch):
     paths = [str(tmp_path / name) for name in ("plain.png", "deep.png")]
     Image.new("RGB", (64, 64)).save(paths[0])
     Image.fromarray(np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)).save(paths[1])
-    with pytest.raises(UserError, match=r"deep\.png has I;16 pixels"):
+    with pytest.raises(UserError, match=r"deep\.png has I(;16)? pixels"):
         pixels.write(paths, tmp_path / "pixels", LIMIT)
 
 

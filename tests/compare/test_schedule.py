@@ -12,7 +12,8 @@ import pytest
 from processes import is_alive
 
 from solo_rekd.compare import schedule as module
-from solo_rekd.compare.schedule import Schedule, Task, failure, figures, interruptible, threads
+from solo_rekd.compare.launch.processes import Processes
+from solo_rekd.compare.schedule import Schedule, Task, figures, interruptible
 
 RESULT = {
     "pretrain": {"seconds": 60},
@@ -51,7 +52,7 @@ def task(root: Path, name: str, after: Path | None = None, **job: object) -> Tas
 
 
 def run(tasks: list[Task], jobs: int = 1) -> Schedule:
-    schedule = Schedule(tasks, jobs, lambda _: None, COMMAND)
+    schedule = Schedule(tasks, jobs, lambda _: None, Processes(jobs, COMMAND))
     schedule.run()
     return schedule
 
@@ -123,7 +124,8 @@ def test_a_finished_task_is_kept(tmp_path):
 def test_a_failed_task_is_told_and_the_others_go_on(job, reason, tmp_path, capsys):
     tasks = [task(tmp_path, "a", **job), task(tmp_path, "b")]
     told = []
-    schedule = Schedule(tasks, 1, lambda s: told.append((len(s.failed), len(s.results))), COMMAND)
+    launcher = Processes(1, COMMAND)
+    schedule = Schedule(tasks, 1, lambda s: told.append((len(s.failed), len(s.results))), launcher)
     schedule.run()
     assert schedule.failed == {tasks[0].folder: reason}
     assert list(schedule.results) == [tasks[1].folder]
@@ -168,12 +170,14 @@ PARENT = f"""
 import signal
 import sys
 from pathlib import Path
+from solo_rekd.compare.launch.processes import Processes
 from solo_rekd.compare.schedule import Schedule, Task, interruptible
 signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in background
 tasks = [Task(name, 0, Path(sys.argv[1]) / name, dict) for name in "ab"]
 try:
     with interruptible():
-        Schedule(tasks, 2, print, (sys.executable, "-c", {FAMILY!r})).run()
+        launcher = Processes(2, (sys.executable, "-c", {FAMILY!r}))
+        Schedule(tasks, 2, print, launcher).run()
 except KeyboardInterrupt:
     sys.exit(130)
 """
@@ -206,12 +210,6 @@ def test_a_signal_that_is_ignored_stays_so(monkeypatch):
         signal.signal(signal.SIGHUP, hangup)
 
 
-def test_a_worker_takes_no_module_from_the_current_folder(tmp_path):
-    (tmp_path / "queue.py").write_text("raise SystemExit('the wrong queue')")
-    done = subprocess.run([*module.WORKER, "."], cwd=tmp_path, capture_output=True, text=True)
-    assert "job.json" in done.stderr.splitlines()[-1]
-
-
 PRINTER = """
 import sys, time
 from solo_rekd.compare.schedule import print_line
@@ -233,24 +231,5 @@ def test_the_runs_go_on_where_nobody_reads_their_lines(open_ends):
     assert process.wait(60) == 7
 
 
-@pytest.mark.parametrize(
-    ("code", "log", "reason"),
-    [
-        (1, "one\nValueError: two\n\n", "ValueError: two"),
-        (1, "step 1\rstep 2\r  ", "step 2"),
-        (3, "", "exit code 3, and nothing written"),
-        (-9, "one\n", "killed by SIGKILL"),
-        (-40, "", "killed by signal 40"),
-    ],
-)
-def test_the_reason_of_a_failure(code, log, reason):
-    assert failure(code, log) == reason
-
-
 def test_the_figures_of_a_run_without_pretraining():
     assert figures(RESULT | {"pretrain": None}).endswith("kNN 30.00, in 0:00:04")
-
-
-def test_threads_are_shared(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-    assert [threads(jobs) for jobs in (1, 3, 16)] == [8, 2, 1]

@@ -349,7 +349,7 @@ from pathlib import Path
 from solo_rekd.compare.schedule import Schedule, Task
 folder = Path(sys.argv[1])
 task = Task("a", 0, folder, lambda: json.loads((folder / "job.json").read_text()))
-print(Schedule([task], 1, print)._launch(task).popen.pid, flush=True)
+print(Schedule([task], 1, print)._launch(task).handle.popen.pid, flush=True)
 os.kill(os.getpid(), 9)
 """
 

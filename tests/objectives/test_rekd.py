@@ -124,8 +124,8 @@ def test_only_the_relation_of_the_labels_needs_them(make):
     [
         ("online", QUEUE, 3),  # the teacher's warm-up
         ("online", 2, QUEUE // 2),
-        ("ripe", QUEUE, 1),
-        ("ripe", QUEUE + 1, 0),  # full in the middle of the first
+        ("pretrained", QUEUE, 1),
+        ("pretrained", QUEUE + 1, 0),  # full in the middle of the first
     ],
 )
 def test_a_run_that_ends_before_its_relation_counts_is_told(
@@ -190,7 +190,7 @@ def test_soft_assignments_are_the_prototypes_alone(make):
 
 def test_a_ripe_teacher_needs_no_warm_up(make):
     assert fill(make("frozen", teacher_warmup_epochs=9)).bank.ready
-    assert fill(make("ripe", teacher_warmup_epochs=9)).bank.ready
+    assert fill(make("pretrained", teacher_warmup_epochs=9)).bank.ready
 
 
 def test_plain_info_nce_until_the_first_full_queue(make):
@@ -303,7 +303,7 @@ def test_unlabelled_data_has_no_label_metrics(make):
     loss, logs = objective(views._replace(labels=torch.full((5,), -1)), epoch=0)
     assert loss.isfinite()
     assert "relation_purity" not in logs
-    assert float(logs["teacher_class_loss"]) == 0
+    assert float(logs["teacher_class_loss"].detach()) == 0
     gradients = torch.autograd.grad(loss, list(objective.teacher_classifier.parameters()))
     assert not any(gradient.any() for gradient in gradients)
 

@@ -33,14 +33,14 @@ def build(
 ) -> Any:
     """Builds a float64 objective with a tiny teacher, the same in every call.
 
-    `mode` is online, frozen, or ripe: an online teacher as from a checkpoint.
+    `mode` is online, frozen, or pretrained: an online teacher as from a checkpoint.
     """
     torch.manual_seed(0)
     teacher_class = FrozenTeacher if mode == "frozen" else OnlineTeacher
     teacher = teacher_class(
         TinyBackbone(),
         two_layer_projector(TEACHER_FEATURES, 9, teacher_dim),
-        make_identity(mode, checkpoint="t.pth" if mode == "ripe" else None),
+        make_identity(mode, checkpoint="t.pth" if mode == "pretrained" else None),
     )
     monkeypatch.setattr(distillation, "build_teacher", lambda config, img_size: teacher)
     sizes = {"queue_size": QUEUE, "proj_hidden_dim": 8, "proj_output_dim": DIM}

@@ -134,8 +134,8 @@ def test_online_twin_starts_equal_and_is_another(online, images):
 
 def test_online_from_a_checkpoint_keeps_its_statistics(images):
     torch.manual_seed(0)
-    ripe = make_identity("online", checkpoint="t.pth")
-    teacher = Parent(OnlineTeacher(small_backbone(), head(), ripe)).teacher
+    pretrained = make_identity("online", checkpoint="t.pth")
+    teacher = Parent(OnlineTeacher(small_backbone(), head(), pretrained)).teacher
     for prepare in (lambda: None, lambda: Parent(teacher).eval().train()):
         prepare()
         before = {name: value.clone() for name, value in teacher.named_buffers()}

@@ -1,6 +1,5 @@
 """Embeddings of the student's networks in the plane."""
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,9 +53,9 @@ def project(arm: Arm, out: Path) -> Plane | None:
         return None  # not there, or damaged
     if min(features.shape) < 2 or not np.isfinite(features).all():
         return None
+    if not np.ptp(features, axis=0).any():  # collapsed: no direction explains anything
+        return Plane(arm, arm.runs[0]["seed"], np.zeros((len(features), 2)), labels, float("nan"))
     pca = PCA(n_components=2, random_state=0)
-    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # a collapsed student has no variance
-        points = pca.fit_transform(features)
-        explained = float(pca.explained_variance_ratio_.sum())
+    points = pca.fit_transform(features)
+    explained = float(pca.explained_variance_ratio_.sum())
     return Plane(arm, arm.runs[0]["seed"], points, labels, explained)

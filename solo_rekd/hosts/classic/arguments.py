@@ -9,24 +9,23 @@ from pathlib import Path
 
 import torch
 from solo import methods
+from solo.args import setup
 from solo.utils import classification_dataloader
 from torch import nn
 
 from solo_rekd.checkpoints.formats import CLASSIC_HOST
+from solo_rekd.checkpoints.run_record import read_settings
+from solo_rekd.checkpoints.run_settings import read_student
 from solo_rekd.checkpoints.student import load_student
 from solo_rekd.hosts.classic import backbones, help
 from solo_rekd.hosts.classic.images import read_images
 from solo_rekd.hosts.classic.run import HOSTS_OWN, note_run
-from solo_rekd.hosts.shared.evaluation import (
-    FIXED_SIDES,
-    before_crop,
-    evaluation_pipeline,
-    needs_size,
-)
-from solo_rekd.hosts.shared.run_record import read_settings
-from solo_rekd.hosts.shared.run_settings import read_student
+from solo_rekd.hosts.shared import changes
+from solo_rekd.hosts.shared.ownership import is_claimed
+from solo_rekd.images.data_sets import FIXED_SIDES, needs_size
+from solo_rekd.images.transforms import before_crop, evaluation_pipeline
 from solo_rekd.objectives import OBJECTIVES
-from solo_rekd.utils.errors import UserError, refuse
+from solo_rekd.utils.errors import UserError, install_excepthook, refuse
 
 _log = logging.getLogger("solo_rekd")
 
@@ -38,11 +37,19 @@ def has_dali() -> bool:
     return hasattr(methods, "dali")
 
 
+def begin(ours: bool) -> None:
+    """Begins a run: see `changes.begin`; one of ours loads by our DALI classes, where DALI is."""
+    changes.begin(ours)
+    if ours and has_dali():
+        from solo_rekd.hosts.classic import dali
+
+        dali.apply()
+
+
 def honour_crop_size(args: Namespace) -> None:
     """Makes evaluation on an image folder use `--crop_size`, `--mean` and `--std`."""
-    classification_dataloader.build_custom_pipeline = functools.partial(
-        evaluation_pipeline, args.crop_size[0], args.mean, args.std
-    )
+    pipeline = functools.partial(evaluation_pipeline, args.crop_size[0], args.mean, args.std)
+    changes.RUN.set(classification_dataloader, "build_custom_pipeline", pipeline)
     if has_dali():
         from solo_rekd.hosts.classic import dali
 
@@ -111,21 +118,36 @@ def prepare_dali(args: Namespace) -> None:
         args.dali_device = "cpu"
 
 
+def is_our_run(args: Namespace) -> bool:
+    """Whether a run is ours: by its method or encoder, or as every run of this process is."""
+    method = getattr(args, "method", None)  # a linear evaluation has none
+    return is_claimed() or method in OBJECTIVES or backbones.is_ours(args.encoder)
+
+
+def concerns_us(args: Namespace) -> bool:
+    """Whether a linear evaluation is ours, or judges what a method of ours has trained."""
+    if is_our_run(args):
+        return True
+    path = args.pretrained_feature_extractor
+    return path is not None and read_settings(Path(path)).get("method") in OBJECTIVES
+
+
 def finish_pretrain(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
-    """Wraps the host's parser of pretraining."""
+    """Wraps the host's parser of pretraining, for its script."""
 
     @functools.wraps(parse)
     def parse_pretrain() -> Namespace:
         help.show_help()
         args = parse()
-        for name, value in HOSTS_OWN.items():
-            vars(args).setdefault(name, value)  # our commands have flags for these
-        prepare_dali(args)
-        ours = args.method in OBJECTIVES or backbones.is_ours(args.encoder)
+        ours = is_our_run(args)
+        begin(ours)
         if ours:
+            install_excepthook()
+            for name, value in HOSTS_OWN.items():
+                vars(args).setdefault(name, value)  # our commands have flags for these
+            prepare_dali(args)
             honour_crop_size(args)
-        read_images(ours, args)
-        if ours:
+            read_images(args)
             note_run(args)
         return args
 
@@ -133,7 +155,7 @@ def finish_pretrain(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
 
 
 def finish_linear(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
-    """Wraps the host's parser of linear evaluation, for the host's script.
+    """Wraps the host's parser of linear evaluation, for its script.
 
     That loads a checkpoint of its own without looking at what matched, so it is checked here,
     before anything runs.
@@ -142,14 +164,23 @@ def finish_linear(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
     @functools.wraps(parse)
     def parse_linear() -> Namespace:
         args = parse()
-        fill_in_training(args, sys.argv[1:])
-        args = complete_linear(args)
-        load_encoder(args, only=CLASSIC_HOST)
-        method = read_settings(Path(args.pretrained_feature_extractor)).get("method")
-        read_images(method in OBJECTIVES or backbones.is_ours(args.encoder), args)
+        ours = concerns_us(args)
+        begin(ours)
+        if ours:
+            install_excepthook()
+            fill_in_training(args, sys.argv[1:])
+            args = complete_linear(args)
+            load_encoder(args, only=CLASSIC_HOST)
+            read_images(args)
         return args
 
     return parse_linear
+
+
+def apply() -> None:
+    """Puts both parsers where the host's scripts find them."""
+    changes.ENTRIES.wrap(setup, "parse_args_pretrain", finish_pretrain)
+    changes.ENTRIES.wrap(setup, "parse_args_linear", finish_linear)
 
 
 def complete_linear(args: Namespace) -> Namespace:
@@ -164,7 +195,7 @@ def complete_linear(args: Namespace) -> Namespace:
     prepare_dali(args)
     if backbones.is_ours(args.encoder):
         honour_crop_size(args)
-    backbones.let_through(args)
+    backbones.name_for_host(args)
     return args
 
 

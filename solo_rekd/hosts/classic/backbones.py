@@ -22,12 +22,15 @@ from solo_rekd.backbones import (
     TIMM,
     build_backbone,
     is_known,
+    refuse_unknown,
     settle_stem,
 )
-from solo_rekd.hosts.shared.run_settings import read_student
+from solo_rekd.checkpoints.run_settings import read_student
+from solo_rekd.hosts.shared.changes import ENTRIES
 from solo_rekd.utils.errors import refuse
 
-DOOR = "vit_tiny"  # the host's encoder through which ours come in
+PATCH = 16  # px, the host's default
+DISPATCHED = "vit_tiny"  # the name by which the host asks for an encoder of ours
 HOST_ENCODERS = tuple(BaseMethod._SUPPORTED_ENCODERS)
 
 
@@ -70,7 +73,7 @@ def choose_stem(args: Namespace, stem: str) -> None:
     Raises:
         UserError: the encoder has no choice of first layers.
     """
-    args.stem = stem  # of our encoders, where they are let through
+    args.stem = stem  # of our encoders, see `name_for_host`
     if stem == "auto":
         return
     if args.encoder in HOST_NAMES:
@@ -90,8 +93,28 @@ def build_encoder(encoder: str, backbone_args: dict[str, Any]) -> nn.Module:
     return getattr(host_backbones, encoder)(**kwargs)
 
 
-def through_the_door(init: Callable[..., None]) -> Callable[..., None]:
-    """Lets `BaseMethod.__init__` build one of our encoders."""
+def build_for_evaluation(name: str, dataset: str, side: int) -> nn.Module:
+    """Builds one of the host's own encoders, as its linear script does.
+
+    Args:
+        name: of the encoder.
+        dataset: what it is judged on, by the host's name.
+        side: of the images, in px.
+
+    Raises:
+        UserError: the host has no such encoder.
+    """
+    refuse_unknown("encoder", name, HOST_ENCODERS)
+    kwargs: dict[str, Any] = {"cifar": dataset in ("cifar10", "cifar100")}
+    if "resnet" not in name:
+        kwargs["img_size"] = side
+    if "vit" in name:
+        kwargs["patch_size"] = PATCH
+    return build_encoder(name, kwargs)
+
+
+def build_ours(init: Callable[..., None]) -> Callable[..., None]:
+    """Lets `BaseMethod.__init__` build one of our encoders; any other call is passed on."""
 
     @functools.wraps(init)
     def initialise(self: Any, encoder: str, **kwargs: Any) -> None:
@@ -101,14 +124,14 @@ def through_the_door(init: Callable[..., None]) -> Callable[..., None]:
         img_size = kwargs["crop_size"][0] if "crop_size" in kwargs else 224
         stem = kwargs.get("stem", "auto")  # a flag of our commands, not of the host's scripts
         kwargs["backbone_args"] = backbone_args(encoder, img_size, stem)
-        # `encoder_name` stays the door's: the host looks for "resnet" and "swin" in it
-        init(self, encoder=DOOR, **kwargs)
+        # `encoder_name` is the dispatcher's: the host looks for "resnet" and "swin" in it
+        init(self, encoder=DISPATCHED, **kwargs)
 
     return initialise
 
 
-def let_through(args: Namespace) -> None:
-    """Prepares the parsed arguments of evaluation so that the host builds our encoder.
+def name_for_host(args: Namespace) -> None:
+    """Makes of our encoder, in the parsed arguments of evaluation, one that the host builds.
 
     Its first layers are those that were trained, whatever the size of evaluation: the weights of
     most fit either kind.
@@ -119,11 +142,12 @@ def let_through(args: Namespace) -> None:
         if stem == "auto" and trained.get("encoder") == args.encoder:
             stem = settle_stem(args.encoder, trained["crop_size"], trained.get("stem", "auto"))
         args.backbone_args = backbone_args(args.encoder, args.crop_size[0], stem)
-        args.encoder = DOOR
+        args.encoder = DISPATCHED
 
 
 def register() -> None:
     """Offers our encoders to the host; the caller sees to it that this happens once."""
-    setattr(host_backbones, DOOR, dispatch(getattr(host_backbones, DOOR)))
-    BaseMethod._SUPPORTED_ENCODERS = EncoderNames([*HOST_ENCODERS, *STUDENTS, *TEACHERS])
-    BaseMethod.__init__ = through_the_door(BaseMethod.__init__)
+    names = EncoderNames([*HOST_ENCODERS, *STUDENTS, *TEACHERS])
+    ENTRIES.wrap(host_backbones, DISPATCHED, dispatch)
+    ENTRIES.set(BaseMethod, "_SUPPORTED_ENCODERS", names)
+    ENTRIES.wrap(BaseMethod, "__init__", build_ours)

@@ -8,6 +8,7 @@ from solo_rekd.hosts.classic.run import ClassicRun
 from solo_rekd.hosts.shared.last_accuracy import LastAccuracyHooks
 from solo_rekd.hosts.shared.method import Distilled
 from solo_rekd.hosts.shared.online_knn import OnlineKnnHooks
+from solo_rekd.hosts.shared.ownership import is_claimed
 from solo_rekd.hosts.shared.refused import RemoveRefused
 
 
@@ -20,8 +21,9 @@ class LastAccuracy(LastAccuracyHooks, pl.Callback):
 
 
 def is_ours(model: Any) -> bool:
-    """Whether a model that is trained has a method or an encoder of the plug-in."""
-    return isinstance(model, Distilled) or "plugin_encoder" in getattr(model, "backbone_args", ())
+    """Whether a model that is trained has our method or encoder, or belongs to our command."""
+    named = "plugin_encoder" in getattr(model, "backbone_args", ())
+    return is_claimed() or isinstance(model, Distilled) or named
 
 
 class RemoveRefusedRun(RemoveRefused, pl.Callback):
@@ -29,5 +31,5 @@ class RemoveRefusedRun(RemoveRefused, pl.Callback):
 
 
 def callbacks() -> list[pl.Callback]:
-    """What the plug-in adds to every trainer of this host; each acts on runs of ours alone."""
+    """What the plug-in adds to the trainer of a run of ours."""
     return [ClassicRun(), OnlineKnn(is_ours), RemoveRefusedRun()]

@@ -6,12 +6,14 @@ host's own parts, and returns the figures it reports.
 
 import argparse
 import functools
+import inspect
+import io
 import os
 import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -28,7 +30,7 @@ from solo_rekd.evaluation.knn import weighted_knn
 from solo_rekd.hosts.classic import arguments, backbones
 from solo_rekd.hosts.classic.callbacks import LastAccuracy, OnlineKnn
 from solo_rekd.hosts.classic.features import Features, extract_features
-from solo_rekd.hosts.classic.help import own_flags
+from solo_rekd.hosts.classic.help import own_flags, show_help
 from solo_rekd.hosts.classic.images import read_images
 from solo_rekd.hosts.classic.loaders import (
     DataOrder,
@@ -45,15 +47,16 @@ from solo_rekd.hosts.shared.checks import (
     refuse_unwritable,
     refuse_wandb,
 )
-from solo_rekd.hosts.shared.evaluation import FOLDERS, refuse_folders
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE, LIMITS, Limits
 from solo_rekd.hosts.shared.method import refuse_empty_epoch, refuse_other_method
 from solo_rekd.hosts.shared.mistakes import as_mistake
-from solo_rekd.hosts.shared.run_record import KEY
+from solo_rekd.images.data_sets import FOLDERS
+from solo_rekd.images.folders import refuse_folders
 from solo_rekd.utils.errors import OneLineParser, UserError, refuse, refuse_beyond
 
 MISPLACED = (FileNotFoundError, NotADirectoryError, PermissionError)
 SEEDS = 2**32  # how many there are
+ERROR = ": error: "  # what argparse puts before its complaint
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,15 +64,26 @@ T = TypeVar("T")
 
 @contextmanager
 def command_line(argv: list[str]) -> Iterator[None]:
-    """Lets the host's parsers, which read sys.argv, see `argv`, and complain in one line."""
-    kept, complain = sys.argv, argparse.ArgumentParser.error
+    """Lets the host's parsers, which read sys.argv, see `argv`.
+
+    Raises:
+        UserError: a parser refuses it; argparse alone prints every flag there is, and exits.
+    """
+    kept = sys.argv
     sys.argv = [kept[0], *argv]
-    argparse.ArgumentParser.error = OneLineParser.error  # type: ignore[assignment, method-assign]
+    said = io.StringIO()
     try:
-        yield
+        with redirect_stderr(said):
+            yield
+    except SystemExit as error:
+        _, refused, complaint = said.getvalue().partition(ERROR)
+        if not refused:
+            raise
+        said = io.StringIO()
+        raise UserError(complaint.strip()) from error
     finally:
         sys.argv = kept
-        argparse.ArgumentParser.error = complain  # type: ignore[method-assign]
+        print(said.getvalue(), end="", file=sys.stderr)
 
 
 def flag(argv: list[str], name: str) -> str | None:
@@ -142,12 +156,13 @@ def parse(
     if flag(argv, "dataset") == "custom" and flag(argv, "train_dir") is None:
         raise UserError("--dataset custom needs --train_dir, a folder of --data_dir")
     refuse_numbers(rest, limits)
+    arguments.begin(True)
     with command_line(rest):
         args = host_parser()
     args.seed = ours.seed
     refuse_mistakes(args)
     trained = arguments.fill_in_training(args, argv)
-    read_images(True, args)
+    read_images(args)
     backbones.choose_stem(args, trained if ours.stem == "auto" else ours.stem)
     arguments.honour_crop_size(args)
     return args
@@ -163,9 +178,9 @@ def parse_pretrain(argv: list[str]) -> Namespace:
     method, names = flag(argv, "method"), sorted(set(METHODS) - {"base", "linear"})
     if method not in names:
         raise refuse("method", method, names)
-    args = parse(argv, setup.parse_args_pretrain)
-    if KEY not in vars(args):
-        note_run(args)
+    args = parse(argv, parse_host_pretrain)
+    arguments.prepare_dali(args)
+    note_run(args)
     return args
 
 
@@ -177,9 +192,15 @@ def parse_linear(argv: list[str]) -> Namespace:
         UserError: a flag is unknown, or its value is not allowed.
     """
     # the host's bare parser: what the plug-in wraps it in is for the host's script
-    args = arguments.complete_linear(parse(argv, setup.parse_args_linear.__wrapped__))
+    args = arguments.complete_linear(parse(argv, inspect.unwrap(setup.parse_args_linear)))
     note_run(args)
     return args
+
+
+def parse_host_pretrain() -> Namespace:
+    """The host's bare parser of pretraining, whose `--help` shows a method's flags too."""
+    show_help()
+    return inspect.unwrap(setup.parse_args_pretrain)()
 
 
 def make_trainer(args: Namespace, title: str, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -201,6 +222,7 @@ def make_trainer(args: Namespace, title: str, callbacks: list[pl.Callback]) -> p
         enable_progress_bar=False,
         enable_model_summary=False,
         terminate_on_nan=True,
+        resume_from_checkpoint=None,  # for fit(): here it is deprecated
     )
     for callback in trainer.callbacks:
         if isinstance(callback, ClassicRun):
@@ -225,13 +247,18 @@ def resume_from(args: Namespace) -> str | None:
     return str(path)
 
 
-def fit(trainer: pl.Trainer, model: Any, train_loader: Any, val_loader: Any) -> None:
+def fit(
+    trainer: pl.Trainer, model: Any, train_loader: Any, val_loader: Any, resume: str | None
+) -> None:
     """Trains, or raises what stopped the training.
+
+    Args:
+        resume: the checkpoint to resume from.
 
     Raises:
         UserError: the images do not fill one batch.
     """
-    trainer.fit(model, train_loader, val_loader)
+    trainer.fit(model, train_loader, val_loader, ckpt_path=resume)
     if trainer.interrupted:
         raise KeyboardInterrupt  # Lightning catches it and returns as from a whole training
     refuse_empty_epoch(model)
@@ -282,7 +309,7 @@ def pretrain(
     train_loader = None if args.dali else order.rule(pretrain_loader(args))
 
     started = time.perf_counter()
-    fit(trainer, model, train_loader, validation_loader(args))
+    fit(trainer, model, train_loader, validation_loader(args), args.resume_from_checkpoint)
     seconds = time.perf_counter() - started
     # without an epoch to go the host's has saved none
     saved = getattr(checkpointer, "last_ckpt", args.resume_from_checkpoint)
@@ -325,9 +352,10 @@ def linear(
         folder = os.path.join(args.checkpoint_dir, "linear")
         callbacks.append(Checkpointer(args, logdir=folder, frequency=args.checkpoint_frequency))
     trainer = make_trainer(args, title or "linear evaluation", callbacks)
-    train_loader, val_loader = classification_loaders(args)
+    train, val_loader = classification_loaders(args)
     # the host validates without DALI
-    fit(trainer, model, None if args.dali else train_loader, val_loader)
+    train_loader = None if args.dali else train
+    fit(trainer, model, train_loader, val_loader, args.resume_from_checkpoint)
     top1, top5 = last.top()
     return {
         "top1": top1,

@@ -1,7 +1,7 @@
 """Every change to the classic host's loading by NVIDIA DALI; imported only where that is installed.
 
-The host was written for pytorch-lightning 1.4 and a GPU. Each mend says what breaks without it.
-Those of the pipelines and of the iterator are subclasses, which take the places of the host's.
+The host was written for a GPU. The pipelines and the iterators are subclasses, which take the
+places of the host's in a run of ours.
 """
 
 import functools
@@ -12,6 +12,7 @@ from nvidia.dali.pipeline import Pipeline
 from solo.methods import dali
 from solo.utils import dali_dataloader
 
+from solo_rekd.hosts.shared.changes import RUN
 from solo_rekd.hosts.shared.dali import (
     AnySize,
     IndexedBatches,
@@ -20,7 +21,7 @@ from solo_rekd.hosts.shared.dali import (
     NamedImages,
     fit_machine,
 )
-from solo_rekd.hosts.shared.evaluation import MEAN, STD
+from solo_rekd.images.data_sets import MEAN, STD
 
 
 class AnyMachine(Pipeline):
@@ -79,17 +80,22 @@ def put_loaders_first(mixin: Any) -> None:
 
 def evaluate_at(crop_size: int, resized: int, mean: Sequence[float], std: Sequence[float]) -> None:
     """Makes linear evaluation on an image folder use these: see `EvaluationPipeline`."""
-    dali.CustomNormalPipeline = functools.partial(
+    pipeline = functools.partial(
         EvaluationPipeline, crop_size=crop_size, resized=resized, mean=mean, std=std
     )
+    RUN.set(dali, "CustomNormalPipeline", pipeline)
 
 
 def apply() -> None:
-    """Applies every mend; the caller sees to it that this happens once."""
-    dali.NormalPipeline = ImagenetPipeline
+    """Makes the host load the images of a run of ours by these classes."""
     evaluate_at(224, 256, MEAN, STD)
-    dali.PretrainPipeline = IndexedPipeline
-    dali.PretrainWrapper = IndexedWrapper
-    dali.Wrapper = NamedWrapper
+    RUN.set(dali, "NormalPipeline", ImagenetPipeline)
+    RUN.set(dali, "PretrainPipeline", IndexedPipeline)
+    RUN.set(dali, "PretrainWrapper", IndexedWrapper)
+    RUN.set(dali, "Wrapper", NamedWrapper)
+
+
+def patch() -> None:
+    """Makes DALI load images at all under Lightning 1.9, in every run."""
     put_loaders_first(dali.PretrainABC)
     put_loaders_first(dali.ClassificationABC)

@@ -43,7 +43,7 @@ def extract_features(
         UserError: the checkpoint cannot be read or lacks weights of the encoder, or the splits
             hold different classes.
     """
-    backbones.let_through(args)
+    backbones.name_for_host(args)
     encoder = arguments.load_encoder(args)
     encoder.eval().to(device := "cuda" if torch.cuda.is_available() else "cpu")
     loaders = plain_loaders(args)

@@ -10,7 +10,9 @@ from solo_rekd.hosts import names
 from solo_rekd.hosts.jobs import Images, Job, LinearEvaluation, Network, Pretraining
 from solo_rekd.utils.errors import refuse
 
+GPUS = "gpus"  # their numbers
 BATCH = 256  # the host scales the learning rate of pretraining from this one
+LARS = {"optimizer": "sgd", "lars": True}  # which this host wraps
 DIGITS = 12  # of a rate, beyond which lies nothing but rounding
 
 
@@ -19,7 +21,7 @@ def pretraining_flags(job: Pretraining) -> list[str]:
     settings = {
         **_common(job),
         **_views(job),
-        "lr": rounded(job.optimizer.lr * BATCH / job.batch_size),
+        "lr": rounded(job.optimizer.lr * BATCH / job.batch_size / _gpus(job)),
         **_named(job.optimizer, names.WARMUP),
         **_named(job, names.PRETRAINING),
     }
@@ -64,6 +66,7 @@ def _common(job: Job) -> dict[str, Any]:
         **_named(job.network, names.NETWORK),
         "stem": _stem(job.network, job.images),
         **_named(job.optimizer, names.OPTIMIZER),
+        **(LARS if job.optimizer.name == "lars" else {}),
         **_named(job, names.JOB),
     }
 
@@ -111,4 +114,16 @@ def _of_host(job: Job) -> dict[str, Any]:
         if "." in key:
             limit = "a flag of solo-learn 1.0.2: this is a key of its main branch"
             raise refuse(key, value, limit)
-    return dict(job.host)
+    return {key: _of_lightning(key, value) for key, value in job.host.items()}
+
+
+def _of_lightning(key: str, value: Any) -> Any:
+    if key == GPUS and isinstance(value, tuple | list):
+        return ",".join(map(str, value))
+    # some of Lightning's flags are True where they are not given; the host's never are
+    return "False" if value is False and key not in (*names.HOST, "dali") else value
+
+
+def _gpus(job: Job) -> int:
+    """How many the host multiplies the rate by."""
+    return len(job.host.get(GPUS, (0,)))

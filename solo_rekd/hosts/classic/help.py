@@ -8,7 +8,10 @@ from solo.methods import METHODS
 from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 
-from solo_rekd.backbones import SMALL_IMAGE, STEMS
+from solo_rekd.config import STEMS
+from solo_rekd.hosts.shared.ownership import has_our_run
+from solo_rekd.images.data_sets import SMALL_IMAGE
+from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.errors import OneLineParser
 
 HOST_SEED = 5  # what the host's pretraining script fixes
@@ -37,7 +40,7 @@ def own_flags() -> ArgumentParser:
 
 
 def show_help() -> None:
-    """Shows every flag of pretraining and exits, if `--help` and a method are on the command line.
+    """Shows every flag of pretraining and exits, if `--help` and a method of ours are asked for.
 
     The host's parser looks at the command line before it knows the method's flags, and stops at
     `--help` there.
@@ -46,7 +49,7 @@ def show_help() -> None:
     peek.add_argument("--method")
     peek.add_argument("-h", "--help", action="store_true")
     seen, _ = peek.parse_known_args()
-    if not seen.help or seen.method not in METHODS:
+    if not seen.help or seen.method not in (METHODS if has_our_run() else OBJECTIVES):
         return
     parser = ArgumentParser()
     dataset.dataset_args(parser)

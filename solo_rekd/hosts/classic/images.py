@@ -9,14 +9,13 @@ from solo_rekd.hosts.shared import data_sets
 from solo_rekd.images.files import list_classes
 
 
-def read_images(ours: bool, args: Namespace) -> None:
-    """Prepares the host for the images of a run.
+def read_images(args: Namespace) -> None:
+    """Prepares the host for the images of a run of ours.
 
     Args:
-        ours: whether the run has to do with the plug-in.
         args: the parsed arguments; `num_classes` is counted again, because the host takes files
             and hidden folders for classes too.
     """
-    data_sets.choose(ours, pretrain_dataloader, classification_dataloader)
-    if ours and args.dataset == "custom":
+    data_sets.choose(pretrain_dataloader, classification_dataloader)
+    if args.dataset == "custom":
         args.num_classes = max(1, len(list_classes(Path(args.data_dir) / args.train_dir)))

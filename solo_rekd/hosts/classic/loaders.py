@@ -9,8 +9,9 @@ from solo import methods
 from solo.utils import classification_dataloader, pretrain_dataloader
 from torch.utils.data import DataLoader
 
-from solo_rekd.hosts.shared.evaluation import FOLDERS, refuse_other_classes
 from solo_rekd.hosts.shared.order import seed_of_epoch
+from solo_rekd.images.data_sets import FOLDERS
+from solo_rekd.images.folders import refuse_other_classes
 from solo_rekd.utils.errors import UserError
 
 

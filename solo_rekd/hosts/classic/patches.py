@@ -1,7 +1,8 @@
-"""Every change to the classic host, solo-learn 1.0.2, that today's pytorch-lightning asks for.
+"""Every change to the classic host, solo-learn 1.0.2, that today's libraries ask for.
 
-The host was written for pytorch-lightning 1.4 and a GPU. Each mend below is applied from outside,
-once, and says what breaks without it; none touches a loss.
+The host was written for pytorch-lightning 1.4, an older torchmetrics and a GPU, and trains nothing
+without these patches. So they hold for every run, ours or not: each turns a call that fails into
+what the host meant, and says what breaks without it; none touches a loss.
 """
 
 import functools
@@ -14,6 +15,8 @@ import torch
 from pytorch_lightning.overrides.base import _LightningModuleWrapperBase
 from solo.methods import base
 
+from solo_rekd.hosts.shared import patches as shared_patches
+from solo_rekd.hosts.shared.changes import ENTRIES
 from solo_rekd.hosts.shared.method import refuse_divergence
 
 
@@ -77,7 +80,8 @@ def name_unsent_buffers(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def apply() -> None:
-    """Applies every mend; the caller sees to it that this happens once."""
+    """Applies every patch; the caller sees to it that this happens once."""
+    shared_patches.apply(ENTRIES)
     # typed as Any, for mypy rejects every assignment to a method
     trainer: Any = pl.Trainer
     trainer.add_argparse_args = staticmethod(default_trainer_flags(trainer.add_argparse_args))

@@ -1,8 +1,7 @@
 """A run of the classic host: what its checkpoints record of it, and which run may resume it."""
 
-import functools
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,13 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 
+from solo_rekd.checkpoints.run_record import KEY
 from solo_rekd.hosts.classic import help
 from solo_rekd.hosts.classic.loaders import pretrain_images
-from solo_rekd.hosts.shared.evaluation import FOLDERS
+from solo_rekd.hosts.shared.changes import RUN
 from solo_rekd.hosts.shared.resume import Rule, find_resumable
 from solo_rekd.hosts.shared.run_callback import RunCallback, WholeCheckpoints
-from solo_rekd.hosts.shared.run_record import KEY
+from solo_rekd.images.data_sets import FOLDERS
 from solo_rekd.images.fingerprint import fingerprint
 from solo_rekd.utils.files import sha256
 
@@ -67,7 +67,9 @@ class ClassicRun(RunCallback, pl.Callback):
 
 
 def note_run(args: Namespace) -> None:
-    """Notes in the parsed arguments that this run is ours, and what its flags do not tell of it.
+    """Notes in the parsed arguments that this run is ours, and what its flags do not say of it.
+
+    From here on, `--auto_resume` takes none but the same run.
 
     Args:
         args: of pretraining or of linear evaluation. Images and weights are looked at where a
@@ -87,16 +89,15 @@ def note_run(args: Namespace) -> None:
                 with suppress(OSError):  # what cannot be read is refused by who loads it
                     noted[name] = sha256(told[name])
     told[KEY] = noted
+    RUN.set(AutoResumer, "find_checkpoint", find_same_run)
 
 
-def same_run_only(find: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes `--auto_resume` of a run of ours take none but the same run: see `find_resumable`."""
+def find_same_run(resumer: AutoResumer, args: Namespace) -> Path | None:
+    """Finds a checkpoint of the same run and of no other: see `find_resumable`.
 
-    @functools.wraps(find)
-    def find_checkpoint(self: AutoResumer, args: Namespace) -> Path | None:
-        if KEY not in vars(args):
-            return find(self, args)
-        hours = self.max_hours.total_seconds() / 3600
-        return find_resumable(Path(self.checkpoint_dir), hours, vars(args), RULE)
-
-    return find_checkpoint
+    Args:
+        resumer: the host's, which says where to look and how far back.
+        args: the parsed arguments of the run.
+    """
+    hours = resumer.max_hours.total_seconds() / 3600
+    return find_resumable(Path(resumer.checkpoint_dir), hours, vars(args), RULE)

@@ -17,10 +17,14 @@ from solo_rekd.backbones import (
     TEACHERS,
     TIMM,
     build_backbone,
+    is_known,
     make_stem_small,
+    refuse_unknown,
 )
+from solo_rekd.hosts.shared.changes import ENTRIES
 from solo_rekd.utils.errors import refuse
 
+SEES_SIZE = ("vit", "swin")  # beginnings of networks that are built for one size
 HOST_BACKBONES = dict(BaseMethod._BACKBONES)
 
 
@@ -65,11 +69,27 @@ class Backbones(dict):
 
 def is_ours(name: str) -> bool:
     """Whether the plug-in, not the host, builds `name`."""
-    return name not in HOST_BACKBONES and name in BaseMethod._BACKBONES
+    return name not in HOST_BACKBONES and is_known(name)
+
+
+def build_for_evaluation(name: str, dataset: str, side: int) -> nn.Module:
+    """Builds one of the host's own backbones, without a method's changes to it.
+
+    Args:
+        name: of the backbone.
+        dataset: what it is judged on, of which nothing but its ResNets depends.
+        side: of the images, in px.
+
+    Raises:
+        UserError: the host has no such backbone.
+    """
+    refuse_unknown("encoder", name, HOST_BACKBONES)
+    kwargs = {"img_size": side} if name.startswith(SEES_SIZE) else {}
+    return HOST_BACKBONES[name](None, **kwargs)
 
 
 def register() -> None:
     """Offers our backbones to the host; the caller sees to it that this happens once."""
     ours = {name: make_factory(name) for name in (*STUDENTS, *TEACHERS)}
     theirs = {name: with_stem(name) for name in HOST_NAMES}
-    BaseMethod._BACKBONES = Backbones(ours | HOST_BACKBONES | theirs)
+    ENTRIES.set(BaseMethod, "_BACKBONES", Backbones(ours | HOST_BACKBONES | theirs))

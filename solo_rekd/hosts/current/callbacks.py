@@ -64,7 +64,7 @@ class RemoveRefusedRun(RemoveRefused, pl.Callback):
 
 
 def callbacks() -> list[pl.Callback]:
-    """What the plug-in adds to every trainer of this host; each acts on runs of ours alone."""
+    """What the plug-in adds to the trainer of a run of ours."""
     ours: list[pl.Callback] = [
         CurrentRun(),
         OnlineKnn(is_ours),

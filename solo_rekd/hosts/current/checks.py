@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig
+from omegaconf.errors import OmegaConfBaseException
 from solo.args import pretrain
 from solo.methods.base import BaseMethod
 from solo.utils.misc import omegaconf_select
@@ -18,8 +19,8 @@ from solo_rekd.hosts.shared.checks import (
     refuse_unwritable,
     refuse_wandb,
 )
-from solo_rekd.hosts.shared.evaluation import FOLDERS
 from solo_rekd.hosts.shared.ownership import is_claimed
+from solo_rekd.images.data_sets import FOLDERS
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.errors import UserError, nearest_first, refuse
 
@@ -45,7 +46,7 @@ def refuse_incomplete(cfg: DictConfig) -> None:
         if omegaconf_select(cfg, key) is None:
             raise UserError(f"{key} is missing: give {key}=VALUE")
     datasets = sorted({*pretrain._N_CLASSES_PER_DATASET, *FOLDERS})
-    if is_our_run(cfg) and cfg.data.dataset not in datasets:
+    if cfg.data.dataset not in datasets:
         raise refuse("data.dataset", cfg.data.dataset, nearest_first(cfg.data.dataset, datasets))
 
 
@@ -71,11 +72,19 @@ def is_our_run(cfg: Any) -> bool:
         return False
     if is_claimed():
         return True
-    names = (omegaconf_select(cfg, key) for key in ("method", "pretrain_method"))
-    backbone = omegaconf_select(cfg, "backbone.name")
-    return any(name in OBJECTIVES for name in names) or (
-        isinstance(backbone, str) and is_ours(backbone)
+    method, pretraining, backbone = (
+        select_name(cfg, key) for key in ("method", "pretrain_method", "backbone.name")
     )
+    return method in OBJECTIVES or pretraining in OBJECTIVES or is_ours(backbone)
+
+
+def select_name(cfg: Any, key: str) -> str:
+    """The text under a key of a configuration that nobody has checked; empty where none is."""
+    try:
+        value = omegaconf_select(cfg, key)
+    except OmegaConfBaseException:  # a list in place of a group; whoever needs the key says so
+        return ""
+    return value if isinstance(value, str) else ""
 
 
 def refuse_mistakes(cfg: DictConfig, side: int) -> None:

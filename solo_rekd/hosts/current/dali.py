@@ -1,7 +1,7 @@
 """Every change to the current host's loading by NVIDIA DALI; imported only where that is installed.
 
 The host was written for a GPU. The builders of pipelines and the iterators are subclasses, which
-take the places of the host's.
+take the places of the host's in a run of ours.
 """
 
 import functools
@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 from solo.data import dali_dataloader
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from solo_rekd.hosts.shared.changes import RUN
 from solo_rekd.hosts.shared.dali import (
     AnySize,
     IndexedBatches,
@@ -83,15 +84,16 @@ class WithoutValidation(pl.Callback):
 
 def evaluate_at(crop_size: int, resized: int, mean: Sequence[float], std: Sequence[float]) -> None:
     """Makes linear evaluation on an image folder use these: see `EvaluationBuilder`."""
-    dali_dataloader.CustomNormalPipelineBuilder = functools.partial(
+    builder = functools.partial(
         EvaluationBuilder, crop_size=crop_size, resized=resized, mean=mean, std=std
     )
+    RUN.set(dali_dataloader, "CustomNormalPipelineBuilder", builder)
 
 
 def apply() -> None:
-    """Applies every change; the caller sees to it that this happens once."""
-    dali_dataloader.NormalPipelineBuilder = ImagenetBuilder
+    """Makes the host load the images of a run of ours by these classes."""
     evaluate_at(224, 256, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
-    dali_dataloader.PretrainPipelineBuilder = IndexedBuilder
-    dali_dataloader.Wrapper = NamedWrapper
-    dali_dataloader.PretrainWrapper = IndexedWrapper
+    RUN.set(dali_dataloader, "NormalPipelineBuilder", ImagenetBuilder)
+    RUN.set(dali_dataloader, "PretrainPipelineBuilder", IndexedBuilder)
+    RUN.set(dali_dataloader, "Wrapper", NamedWrapper)
+    RUN.set(dali_dataloader, "PretrainWrapper", IndexedWrapper)

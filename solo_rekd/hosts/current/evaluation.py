@@ -14,9 +14,11 @@ from solo.args import pretrain
 from solo.data import classification_dataloader
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from solo_rekd.hosts.current.checks import is_our_run
-from solo_rekd.hosts.shared.evaluation import FIXED_SIDES, before_crop, evaluation_pipeline
-from solo_rekd.hosts.shared.run_record import read_settings
+from solo_rekd.checkpoints.run_record import read_settings
+from solo_rekd.hosts.current.checks import is_our_run, select_name
+from solo_rekd.hosts.shared.changes import RUN
+from solo_rekd.images.data_sets import FIXED_SIDES
+from solo_rekd.images.transforms import before_crop, evaluation_pipeline
 
 DEFAULTS = {"crop_size": 224, "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
 
@@ -28,17 +30,33 @@ def has_dali() -> bool:
 
 def read_run(checkpoint: Path) -> DictConfig | None:
     """Reads the configuration of the pretraining that wrote a checkpoint; None without one."""
-    run = read_settings(checkpoint)
-    return OmegaConf.create(run) if run and "augmentations" in run else None
+    return as_run(read_settings(checkpoint))
+
+
+def as_run(settings: dict[str, Any]) -> DictConfig | None:
+    """The configuration of a pretraining; None where the settings are of another kind."""
+    return OmegaConf.create(settings) if "augmentations" in settings else None
+
+
+def concerns_us(cfg: DictConfig) -> bool:
+    """Whether a run is ours, or evaluates what a run of ours has trained.
+
+    Args:
+        cfg: of pretraining or of linear evaluation.
+    """
+    if is_our_run(cfg):
+        return True
+    path = select_name(cfg, "pretrained_feature_extractor")
+    return path != "" and is_our_run(read_run(Path(path)))
 
 
 def trained_view(run: DictConfig | None) -> Mapping[str, Any]:
-    """The augmentation of a run's first view, if the run has to do with the plug-in."""
+    """The augmentation of a run's first view, if the run is ours."""
     return run.augmentations[0] if run is not None and is_our_run(run) else {}
 
 
 def evaluate_at(dataset: str, given: Mapping[str, Any], trained: Mapping[str, Any]) -> int:
-    """Sets the transforms of evaluation.
+    """Sets the transforms of evaluation in a run of ours.
 
     Args:
         dataset: name of the data set; all but `custom` keep the host's transforms.
@@ -53,9 +71,8 @@ def evaluate_at(dataset: str, given: Mapping[str, Any], trained: Mapping[str, An
     side, mean, std = (
         given.get(key, trained.get(key, default)) for key, default in DEFAULTS.items()
     )
-    classification_dataloader.build_custom_pipeline = functools.partial(
-        evaluation_pipeline, side, mean, std
-    )
+    pipeline = functools.partial(evaluation_pipeline, side, mean, std)
+    RUN.set(classification_dataloader, "build_custom_pipeline", pipeline)
     if has_dali():
         from solo_rekd.hosts.current import dali
 

@@ -24,41 +24,25 @@ from torch.utils.data import DataLoader, Dataset
 
 from solo_rekd.checkpoints import read_checkpoint
 from solo_rekd.checkpoints.fit import load_backbone
+from solo_rekd.checkpoints.run_record import read_settings, settings_of
 from solo_rekd.hosts.current.checks import is_our_run
-from solo_rekd.hosts.current.evaluation import evaluate_at, read_run, trained_view
+from solo_rekd.hosts.current.evaluation import as_run, evaluate_at, read_run, trained_view
 from solo_rekd.hosts.shared import data_sets
+from solo_rekd.hosts.shared.changes import ENTRIES, RUN, begin
 from solo_rekd.hosts.shared.method import refuse_other_method
-from solo_rekd.hosts.shared.saved import ENDING, newest_whole
-from solo_rekd.utils.errors import UserError
+from solo_rekd.hosts.shared.saved import ENDING, newest_first, newest_whole
+from solo_rekd.utils.errors import UserError, install_excepthook, refuse
 
 
-class Loaders:
-    """The host's `prepare_dataloaders`, which `main_knn.py` binds before it reads its arguments.
+def in_order(host: Callable[..., tuple[DataLoader, DataLoader]]) -> Callable[..., Any]:
+    """Makes the host's `prepare_dataloaders` take every training image, in order, as validation."""
 
-    Args:
-        host: the host's own.
-
-    Attributes:
-        in_order: whether the training images come as the validation images do: in their order, and
-            all of them.
-    """
-
-    def __init__(self, host: Callable[..., tuple[DataLoader, DataLoader]]) -> None:
-        self.host = host
-        self.in_order = False
-
-    def __call__(
-        self, train_dataset: Dataset, val_dataset: Dataset, *args: Any, **kwargs: Any
-    ) -> tuple[DataLoader, DataLoader]:
-        """Makes the loaders of both splits, see the host."""
-        if not self.in_order:
-            return self.host(train_dataset, val_dataset, *args, **kwargs)
+    @functools.wraps(host)
+    def prepare_dataloaders(train: Dataset, val: Dataset, *args: Any, **kwargs: Any) -> Any:
         # of the host's two loaders the second does it right
-        train, val = (
-            self.host(train_dataset, split, *args, **kwargs)[1]
-            for split in (train_dataset, val_dataset)
-        )
-        return train, val
+        return tuple(host(train, split, *args, **kwargs)[1] for split in (train, val))
+
+    return prepare_dataloaders
 
 
 def load_whole(method: Any, path: str | Path, cfg: DictConfig, **host: Any) -> Any:
@@ -88,6 +72,13 @@ def load_whole(method: Any, path: str | Path, cfg: DictConfig, **host: Any) -> A
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def is_our_folder(folder: Path) -> bool:
+    """Whether a folder is that of a run of ours, by a checkpoint of it or by `args.json`."""
+    beside = settings_of({}, folder / "args.json")
+    runs = map(read_settings, newest_first(folder.glob(f"*{ENDING}")))
+    return any(is_our_run(as_run(settings)) for settings in (beside, *runs))
+
+
 def judge_newest(args: Namespace) -> DictConfig | None:
     """Makes a script judge the newest whole checkpoint of a run of ours, and names it.
 
@@ -95,17 +86,26 @@ def judge_newest(args: Namespace) -> DictConfig | None:
         args: of the script; `pretrained_checkpoint_dir` is changed in place.
 
     Returns:
-        The settings of the run; None where the folder is not of a pretraining.
+        The settings of the run; None where it is none of ours.
+
+    Raises:
+        UserError: no checkpoint of the run is whole, or nothing says how it was trained.
     """
     folder = args.pretrained_checkpoint_dir
-    chosen = newest_whole(Path(folder).glob(f"*{ENDING}")) if folder else None
+    ours = folder is not None and is_our_folder(Path(folder))
+    begin(ours)
+    if not ours:
+        return None
+    install_excepthook()
+    chosen = newest_whole(Path(folder).glob(f"*{ENDING}"))
     run = read_run(chosen) if chosen else None
-    ours = is_our_run(run)
-    data_sets.choose(ours, pretrain_dataloader, classification_dataloader)
-    if chosen is not None and run is not None and ours:
-        args.pretrained_checkpoint_dir = hand_over(chosen, run)
-        judge_whole(run)
-        print(f"the checkpoint that is judged: {chosen}")
+    if chosen is None or run is None:
+        expected = "the folder of a pretraining run, with a whole .ckpt file of this host"
+        raise refuse("pretrained_checkpoint_dir", folder, expected)
+    data_sets.choose(pretrain_dataloader, classification_dataloader)
+    args.pretrained_checkpoint_dir = hand_over(chosen, run)
+    judge_whole(run)
+    print(f"the checkpoint that is judged: {chosen}")
     return run
 
 
@@ -131,12 +131,10 @@ def hand_over(checkpoint: Path, run: DictConfig) -> str:
 
 def judge_whole(run: DictConfig) -> None:
     """Prepares this process, a script of the host that judges `run`, a run of ours."""
-    loaders = classification_dataloader.prepare_dataloaders
-    if isinstance(loaders, Loaders):
-        loaders.in_order = True
+    RUN.wrap(classification_dataloader, "prepare_dataloaders", in_order)
     method = METHODS[run.method]
     load = staticmethod(functools.partial(load_whole, method))
-    METHODS[run.method] = type(method.__name__, (method,), {"load_from_checkpoint": load})
+    RUN.set(METHODS, run.method, type(method.__name__, (method,), {"load_from_checkpoint": load}))
 
 
 def finish_umap(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
@@ -146,7 +144,7 @@ def finish_umap(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
     def parse_umap() -> Namespace:
         args = parse()
         run = judge_newest(args)
-        if run is not None and is_our_run(run):
+        if run is not None:
             evaluate_at(args.dataset, {}, trained_view(run))
         return args
 
@@ -154,7 +152,5 @@ def finish_umap(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
 
 
 def apply() -> None:
-    """Goes in; the caller sees to it that this happens once."""
-    loaders: Any = classification_dataloader
-    loaders.prepare_dataloaders = Loaders(loaders.prepare_dataloaders)
-    umap.parse_args_umap = finish_umap(umap.parse_args_umap)
+    """Puts the parser where `main_umap.py` finds it."""
+    ENTRIES.wrap(umap, "parse_args_umap", finish_umap)

@@ -24,6 +24,8 @@ from solo.methods import METHODS
 from solo.methods.linear import LinearModel
 
 from solo_rekd.backbones import HOST_NAMES, settle_stem
+from solo_rekd.checkpoints.run_record import KEY, read_settings
+from solo_rekd.checkpoints.run_settings import CIFAR, read_student
 from solo_rekd.hosts.current import (
     backbones,
     method_settings,
@@ -47,8 +49,6 @@ from solo_rekd.hosts.jobs import (
 )
 from solo_rekd.hosts.shared import ownership
 from solo_rekd.hosts.shared.resume import decisive
-from solo_rekd.hosts.shared.run_record import KEY, read_settings
-from solo_rekd.hosts.shared.run_settings import CIFAR, read_student
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.errors import UserError, nearest_first, refuse
 
@@ -56,7 +56,6 @@ PRETRAIN, LINEAR = "main_pretrain.py", "main_linear.py"
 RECIPES = {PRETRAIN: "protocol", LINEAR: "linear"}
 # in a process of our commands: no logging of Hydra's, the bar is ours
 QUIET = ["hydra/job_logging=none", "hydra/hydra_logging=none"]
-SEES_SIZE = ("vit", "swin")  # beginnings of the host's networks that are built for one size
 
 
 def connect(root: Path) -> Host:
@@ -258,7 +257,7 @@ def _backbone_kwargs(job: Job, side: int, trained: Mapping[str, Any]) -> dict[st
             return {} if stem == "auto" else {"stem": stem}
         if stem != "auto":
             raise refuse("stem", stem, f"auto with {name}, which has one stem only")
-        return {"img_size": side} if name.startswith(SEES_SIZE) else {}
+        return {"img_size": side} if name.startswith(backbones.SEES_SIZE) else {}
     chosen = settle_stem(name, side, stem)
     if job.images.dataset not in CIFAR:
         return {"stem": chosen}

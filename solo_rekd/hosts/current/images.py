@@ -7,20 +7,19 @@ from omegaconf import DictConfig
 from solo.data import classification_dataloader, pretrain_dataloader
 
 from solo_rekd.hosts.shared import data_sets
+from solo_rekd.hosts.shared.changes import RUN
 from solo_rekd.images.files import list_classes
 
 
-def read_images(ours: bool, arguments: ModuleType, data: DictConfig) -> None:
-    """Prepares the host for the images of a run.
+def read_images(arguments: ModuleType, data: DictConfig) -> None:
+    """Prepares the host for the images of a run of ours.
 
     Args:
-        ours: whether the run has to do with the plug-in.
         arguments: the host's module that reads the script's configuration.
         data: the section `data` of that configuration.
     """
-    data_sets.choose(ours, pretrain_dataloader, classification_dataloader)
-    # the host counts every folder of a data set that is not in this table, hidden ones too
-    known = arguments._N_CLASSES_PER_DATASET
-    known.pop("custom", None)
-    if ours and data.dataset == "custom" and Path(data.train_path).is_dir():
-        known["custom"] = max(1, len(list_classes(data.train_path)))
+    data_sets.choose(pretrain_dataloader, classification_dataloader)
+    if data.dataset == "custom" and Path(data.train_path).is_dir():
+        # the host counts every folder of a data set that is not in this table, hidden ones too
+        number = max(1, len(list_classes(data.train_path)))
+        RUN.set(arguments._N_CLASSES_PER_DATASET, "custom", number)

@@ -1,18 +1,25 @@
-"""`main_knn.py` of the current host, which knows no Hydra and asks for a GPU."""
+"""`main_knn.py` of the current host, which knows no Hydra and asks for a GPU, for our runs."""
 
 import functools
+import sys
 from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from solo.args import knn
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from solo_rekd.hosts.current.evaluation import evaluate_at, trained_view
-from solo_rekd.hosts.current.features import judge_newest
-from solo_rekd.hosts.shared.evaluation import FOLDERS, refuse_folders
+from solo_rekd.hosts.current.features import in_order, judge_newest
+from solo_rekd.hosts.shared.changes import ENTRIES, RUN
+from solo_rekd.hosts.shared.knn_metric import HostKnn
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
-from solo_rekd.utils.errors import refuse, refuse_beyond
+from solo_rekd.images.data_sets import FOLDERS
+from solo_rekd.images.folders import refuse_folders
+from solo_rekd.utils.errors import refuse_beyond
 
 # The host's parser leaves these empty and its script loops over them.
 PROTOCOL = {
@@ -31,8 +38,7 @@ def finish_knn(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
         args = parse()
         run = judge_newest(args)
         if run is None:
-            expected = "the folder of a pretraining run, with a whole .ckpt file of this host"
-            raise refuse("pretrained_checkpoint_dir", args.pretrained_checkpoint_dir, expected)
+            return args
         for name, value in PROTOCOL.items():
             if getattr(args, name) is None:
                 setattr(args, name, value)
@@ -44,20 +50,49 @@ def finish_knn(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
             keys = ("train_data_path", "val_data_path")
             refuse_folders({key: getattr(args, key) for key in keys})
         evaluate_at(args.dataset, {}, trained_view(run))
-        if not torch.cuda.is_available():
-            stay_on_cpu()
+        change_script(sys._getframe(1).f_globals)
         return args
 
     return parse_knn
 
 
-def stay_on_cpu() -> None:
-    """Makes `tensor.cuda()`, which the script calls on every batch, leave it on the CPU."""
-    tensor: Any = torch.Tensor
-    # a copy, as of a GPU: the script keeps every batch's, and a loader's own keeps a file open
-    tensor.cuda = lambda self, *args, **kwargs: self.clone() if self.is_shared() else self
+def change_script(names: dict[str, Any]) -> None:
+    """Makes the script take all images, on any device, with today's torchmetrics.
+
+    Args:
+        names: those of the script, which has bound the host's functions before it reads its
+            arguments.
+    """
+    wrappers = {
+        "prepare_dataloaders": in_order,
+        "extract_features": lambda own: extract_features,
+        "WeightedKNNClassifier": lambda own: HostKnn,
+    }
+    for name, wrapper in wrappers.items():
+        if name in names:
+            RUN.wrap(names, name, wrapper)
+
+
+@torch.no_grad()
+def extract_features(loader: DataLoader, model: Any) -> tuple[Tensor, ...]:
+    """Does what the script's own function does, on the device where the model is.
+
+    Args:
+        loader: of the images of one split.
+        model: a method of the host.
+
+    Returns:
+        Features of the backbone (N, f), of the projector (N, d), and labels (N,).
+    """
+    model.eval()
+    parts = []
+    for images, labels in tqdm(loader):
+        out = model(images.to(model.device))
+        # a copy: a loader's own tensor keeps a file open
+        parts.append((out["feats"], out["z"], labels.to(model.device, copy=True)))
+    return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
 
 def apply() -> None:
-    """Goes in; the caller sees to it that this happens once."""
-    knn.parse_args_knn = finish_knn(knn.parse_args_knn)
+    """Puts the parser where the script finds it."""
+    ENTRIES.wrap(knn, "parse_args_knn", finish_knn)

@@ -1,7 +1,6 @@
 """A run of the current host: what its checkpoints record of it, and which run may resume it."""
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 from solo.utils.misc import omegaconf_select
 
-from solo_rekd.hosts.shared.evaluation import FOLDERS
+from solo_rekd.checkpoints.run_record import KEY, read_settings
+from solo_rekd.hosts.shared.changes import RUN
 from solo_rekd.hosts.shared.resume import Rule, find_resumable
 from solo_rekd.hosts.shared.run_callback import RunCallback, WholeCheckpoints
-from solo_rekd.hosts.shared.run_record import KEY, read_settings
+from solo_rekd.images.data_sets import FOLDERS
 from solo_rekd.images.fingerprint import fingerprint
 from solo_rekd.utils.files import sha256
 
@@ -62,7 +62,9 @@ def _container(cfg: DictConfig) -> dict[str, Any]:
 
 
 def note_run(cfg: DictConfig) -> None:
-    """Notes in a configuration that this run is ours, and what its settings do not tell of it.
+    """Notes in a configuration that this run is ours, and what its settings do not say of it.
+
+    From here on, auto-resume takes none but the same run.
 
     Args:
         cfg: of pretraining or of linear evaluation, with `devices` fitted to the machine. Images
@@ -81,6 +83,7 @@ def note_run(cfg: DictConfig) -> None:
                 with suppress(OSError):  # what cannot be read is refused by who loads it
                     noted[key.rpartition(".")[2]] = sha256(path)
     cfg[KEY] = noted
+    RUN.set(AutoResumer, "find_checkpoint", find_same_run)
 
 
 def training_set(cfg: DictConfig) -> Any:
@@ -95,16 +98,16 @@ def training_set(cfg: DictConfig) -> Any:
     )
 
 
-def same_run_only(find: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes auto-resume of a run of ours take none but the same run: see `find_resumable`."""
+def find_same_run(resumer: AutoResumer, cfg: DictConfig) -> tuple[Path | None, str | None]:
+    """Finds a checkpoint of the same run and of no other: see `find_resumable`.
 
-    @functools.wraps(find)
-    def find_checkpoint(self: AutoResumer, cfg: DictConfig) -> tuple[Path | None, str | None]:
-        if KEY not in cfg:
-            return find(self, cfg)
-        hours = self.max_hours.total_seconds() / 3600
-        path = find_resumable(Path(self.checkpoint_dir), hours, _container(cfg), RULE)
-        # wandb resumes its run too
-        return path, read_settings(path).get("wandb_run_id") if path else None
+    Args:
+        resumer: the host's, which says where to look and how far back.
+        cfg: the run's configuration.
 
-    return find_checkpoint
+    Returns:
+        The checkpoint, and the run of Weights & Biases that goes on with it; None without one.
+    """
+    hours = resumer.max_hours.total_seconds() / 3600
+    path = find_resumable(Path(resumer.checkpoint_dir), hours, _container(cfg), RULE)
+    return path, read_settings(path).get("wandb_run_id") if path else None

@@ -1,7 +1,7 @@
-"""What the plug-in checks and adds between the current host's configuration and its run.
+"""What the plug-in checks and adds between the current host's configuration and a run of ours.
 
 The scripts bind the host's `parse_cfg` before Hydra finds the plug-in, but that function looks
-`add_and_assert_dataset_cfg` up in its own module whenever it runs: that is the door.
+`add_and_assert_dataset_cfg` up in its own module whenever it runs, and so finds ours there.
 """
 
 import functools
@@ -20,21 +20,29 @@ from torch import nn
 
 from solo_rekd.backbones import build_backbone, refuse_unknown
 from solo_rekd.checkpoints.formats import CURRENT_HOST
+from solo_rekd.checkpoints.run_settings import CIFAR
 from solo_rekd.checkpoints.student import load_student
 from solo_rekd.hosts.current.backbones import is_ours
 from solo_rekd.hosts.current.checks import (
-    is_our_run,
     refuse_augmentations,
     refuse_incomplete,
     refuse_mistakes,
 )
-from solo_rekd.hosts.current.evaluation import evaluate_at, read_run, trained_view
+from solo_rekd.hosts.current.evaluation import (
+    concerns_us,
+    evaluate_at,
+    has_dali,
+    read_run,
+    trained_view,
+)
 from solo_rekd.hosts.current.images import read_images
 from solo_rekd.hosts.current.machine import fit_devices
 from solo_rekd.hosts.current.run import note_run
-from solo_rekd.hosts.shared.evaluation import FOLDERS, needs_size, refuse_folders
+from solo_rekd.hosts.shared import patches
+from solo_rekd.hosts.shared.changes import ENTRIES, RUN, begin
 from solo_rekd.hosts.shared.limits import LIMITS
-from solo_rekd.hosts.shared.run_settings import CIFAR
+from solo_rekd.images.data_sets import FOLDERS, needs_size
+from solo_rekd.images.folders import refuse_folders
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.errors import UserError, refuse, refuse_beyond
 
@@ -77,18 +85,26 @@ NUMBERS_OF_A_VIEW = {
 def before(
     prepare: Callable[[DictConfig], None], host: Callable[[DictConfig], DictConfig]
 ) -> Callable[[DictConfig], DictConfig]:
-    """Puts `prepare` in front of the host's own step."""
+    """Puts `prepare` in front of the host's own step, in a run of ours."""
 
     @functools.wraps(host)
     def run(cfg: DictConfig) -> DictConfig:
-        prepare(cfg)
+        ours = concerns_us(cfg)
+        begin(ours)
+        if ours:
+            patches.apply(RUN)
+            if has_dali():
+                from solo_rekd.hosts.current import dali
+
+                dali.apply()
+            prepare(cfg)
         return host(cfg)
 
     return run
 
 
 def prepare_pretrain(cfg: DictConfig) -> None:
-    """Prepares the configuration of `main_pretrain.py`, in place.
+    """Prepares the configuration of a pretraining of ours, in place.
 
     Raises:
         UserError: a setting is missing or not allowed.
@@ -112,16 +128,13 @@ def prepare_pretrain(cfg: DictConfig) -> None:
         OmegaConf.update(cfg, "backbone.kwargs.img_size", view.crop_size)
     given = omegaconf_select(cfg, "data.augmentations", {})
     evaluate_at(cfg.data.dataset, given, trained_view(cfg))
-    ours = is_our_run(cfg)
-    if ours:
-        refuse_mistakes(cfg, view.crop_size)
-    read_images(ours, pretrain, cfg.data)
-    if ours:
-        note_run(cfg)
+    refuse_mistakes(cfg, view.crop_size)
+    read_images(pretrain, cfg.data)
+    note_run(cfg)
 
 
 def prepare_linear(cfg: DictConfig) -> None:
-    """Prepares the configuration of `main_linear.py`, in place, and checks the checkpoint.
+    """Prepares the configuration of a linear evaluation of ours, and checks the checkpoint.
 
     Raises:
         UserError: a setting is missing or not allowed, or the checkpoint lacks weights.
@@ -139,27 +152,24 @@ def prepare_probe(cfg: DictConfig, path: str | None) -> None:
         raise refuse("pretrained_feature_extractor", path, "a checkpoint: .ckpt, .pth or .pt")
     run = read_run(Path(path))
     given = omegaconf_select(cfg, "data.augmentations", {})
-    ours = is_ours(cfg.backbone.name)
+    built_by_us = is_ours(cfg.backbone.name)
     known = run is not None or "crop_size" in given or not Path(path).is_file()
-    if ours and not known and needs_size(cfg.data.dataset):
+    if built_by_us and not known and needs_size(cfg.data.dataset):
         key = "data.augmentations.crop_size"
         raise UserError(
             f"{key} is missing: neither {path} nor an args.json beside it tells it: "
             f"give +{key}=N, the side in px of the images that the student was trained on"
         )
     side = evaluate_at(cfg.data.dataset, given, trained_view(run))
-    judges_ours = is_our_run(cfg) or is_our_run(run)
-    read_images(judges_ours, linear, cfg.data)
-    if ours:
+    read_images(linear, cfg.data)
+    if built_by_us:
         # the stem is the one that was trained, whatever the size of evaluation
         trained = run and omegaconf_select(run, "backbone.kwargs.img_size", None)
         OmegaConf.update(cfg, "backbone.kwargs.img_size", trained or side)
     # the script loads without looking at what matched, for fine-tuning too
     load_student(path, cfg.backbone.name, build_like_linear(cfg), only=CURRENT_HOST)
-    if is_our_run(cfg):
-        refuse_mistakes(cfg, side)
-    if judges_ours:
-        note_run(cfg)
+    refuse_mistakes(cfg, side)
+    note_run(cfg)
 
 
 def prepare(cfg: DictConfig, schedulers: Collection[str], required: tuple[str, ...]) -> None:
@@ -214,6 +224,6 @@ def build_like_linear(cfg: DictConfig) -> nn.Module:
 
 
 def apply() -> None:
-    """Goes in; the caller sees to it that this happens once."""
+    """Puts both steps where the host's `parse_cfg` finds them."""
     for module, step in ((pretrain, prepare_pretrain), (linear, prepare_linear)):
-        module.add_and_assert_dataset_cfg = before(step, module.add_and_assert_dataset_cfg)
+        ENTRIES.wrap(module, "add_and_assert_dataset_cfg", functools.partial(before, step))

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from solo_rekd.checkpoints.run_record import KEY, record_of
+from solo_rekd.hosts.shared.changes import ENTRIES
 from solo_rekd.hosts.shared.checks import refuse_no_training
-from solo_rekd.hosts.shared.run_record import KEY, record_of
 from solo_rekd.hosts.shared.teacher_colours import warn_of_colours
 from solo_rekd.hosts.shared.training_images import training_images
 from solo_rekd.modules.queue import KeyQueue
@@ -27,6 +28,7 @@ class Distilled(_Host):
 
     name: ClassVar[str]
     objective_class: ClassVar[type[DistillationObjective]]
+    replaces: ClassVar[type | None]  # solo-learn's own method of that name, if it has one
     objective: DistillationObjective
 
     @property
@@ -82,9 +84,14 @@ class Distilled(_Host):
         return loss + 0 * sum(parameter.sum() for parameter in self.classifier.parameters())
 
     def on_fit_start(self) -> None:
-        """Says where the teacher probably wants images of other colours."""
+        """Says which method this is, and where the teacher probably wants other colours."""
         super().on_fit_start()
         if self.trainer.is_global_zero:
+            if self.replaces is not None:
+                _log.warning(
+                    "this is solo-rekd's %s, not solo-learn's own (SOLO_REKD_AUTOLOAD=0 for that)",
+                    self.name,
+                )
             warn_of_colours(self.objective.teacher.identity, self.objective.run)
 
     def on_train_start(self) -> None:
@@ -202,22 +209,13 @@ def _lost(model: Any) -> str | None:
     return None
 
 
-def is_registered(methods: dict[str, type]) -> bool:
-    """Whether the host's `METHODS` has ours already."""
-    return any(issubclass(method, Distilled) for method in methods.values())
-
-
 def register(methods: dict[str, type], base: type[Distilled]) -> None:
     """Puts one method class an objective, built from an adapter's `base`, into `METHODS`."""
     for name, objective_class in OBJECTIVES.items():
-        if name in methods:
-            _log.warning(
-                "%s of solo-learn itself is replaced by solo-rekd's (SOLO_REKD_AUTOLOAD=0 for its)",
-                name,
-            )
         body = {
             "name": name,
             "objective_class": objective_class,
+            "replaces": methods.get(name),
             "__doc__": objective_class.__doc__,
         }
-        methods[name] = type(objective_class.__name__, (base,), body)
+        ENTRIES.set(methods, name, type(objective_class.__name__, (base,), body))

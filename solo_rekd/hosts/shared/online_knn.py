@@ -8,18 +8,14 @@ has none, and forgets them at the first of several validations in an epoch.
 from collections.abc import Callable
 from typing import Any
 
-from solo.utils.knn import WeightedKNNClassifier
-from torch import Tensor, cat
+from torch import cat
 
 from solo_rekd.evaluation.knn import weighted_knn
+from solo_rekd.hosts.shared.knn_metric import HostKnn
 
 
-class OnlineKnn(WeightedKNNClassifier):
+class OnlineKnn(HostKnn):
     """The host's metric, whose states torchmetrics gathers from all processes."""
-
-    def forward(self, **features_and_labels: Tensor) -> None:
-        """Adds a batch, see `update`; `Metric.forward` would compute on each."""
-        self.update(**features_and_labels)
 
     def compute(self) -> tuple[float, float]:
         """Judges the validation images by the training images of the epoch so far.
@@ -42,8 +38,8 @@ class OnlineKnn(WeightedKNNClassifier):
 
     def forget_validation(self) -> None:
         """Lets go of the validation images, and keeps the training images of this epoch."""
-        self.test_features: list[Tensor] = []
-        self.test_targets: list[Tensor] = []
+        self.test_features = []
+        self.test_targets = []
 
 
 class OnlineKnnHooks:

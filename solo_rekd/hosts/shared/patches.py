@@ -1,6 +1,6 @@
-"""What both hosts need changed: they are for torchmetrics below 1 and five classes.
+"""What both hosts need changed: they are written for torchmetrics below 1 and five classes.
 
-Each mend is applied from outside, once, and says what breaks without it; none touches a loss.
+None of it touches a loss.
 """
 
 import functools
@@ -10,17 +10,9 @@ from typing import Any
 import torch
 from solo.methods import base, linear
 from solo.utils import knn, metrics
-from torchmetrics import Metric
 
-
-def without_compute_on_step(init: Callable[..., None]) -> Callable[..., None]:
-    """torchmetrics 1.0 dropped this keyword of Metric, which the host's kNN passes."""
-
-    @functools.wraps(init)
-    def initialise(self: Any, *args: Any, compute_on_step: bool = False, **kwargs: Any) -> None:
-        init(self, *args, **kwargs)
-
-    return initialise
+from solo_rekd.hosts.shared.changes import Changes
+from solo_rekd.hosts.shared.knn_metric import HostKnn
 
 
 def at_most_the_classes(accuracy_at_k: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,12 +25,9 @@ def at_most_the_classes(accuracy_at_k: Callable[..., Any]) -> Callable[..., Any]
     return accuracy
 
 
-def apply() -> None:
-    """Applies every mend; the caller sees to it that this happens once."""
-    metric: Any = Metric  # typed as Any, for mypy rejects every assignment to a method
-    metric.__init__ = without_compute_on_step(metric.__init__)
-    # Metric.forward of torchmetrics 1 computes on every batch; the host only accumulates.
-    knn.WeightedKNNClassifier.forward = lambda self, *args, **kw: self.update(*args, **kw)
-    accuracy = at_most_the_classes(metrics.accuracy_at_k)
+def apply(changes: Changes) -> None:
+    """Makes the host's methods use `HostKnn` and the accuracy above, as part of `changes`."""
+    for module in (knn, base):
+        changes.set(module, "WeightedKNNClassifier", HostKnn)
     for module in (metrics, base, linear):
-        module.accuracy_at_k = accuracy
+        changes.wrap(module, "accuracy_at_k", at_most_the_classes)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from solo_rekd.checkpoints.read import read_checkpoint
-from solo_rekd.hosts.shared.run_record import KEY, plain, settings_of
+from solo_rekd.checkpoints.run_record import KEY, plain, settings_of
 from solo_rekd.hosts.shared.saved import ENDING, newest_first
 from solo_rekd.utils.errors import UserError
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.checkpoints.run_record import KEY, make_record, record_of, settings_of
 from solo_rekd.hosts.shared.resume import Rule, refuse_another_run
-from solo_rekd.hosts.shared.run_record import KEY, make_record, record_of, settings_of
 from solo_rekd.utils.files import replacing
 
 TAU = "tau"  # of our record in a checkpoint: the momentum of the step that comes next

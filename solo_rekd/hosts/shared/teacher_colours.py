@@ -16,7 +16,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torchvision.transforms import Normalize
 
 from solo_rekd.backbones import TIMM
-from solo_rekd.hosts.shared.run_settings import read_student
+from solo_rekd.checkpoints.run_settings import read_student
 from solo_rekd.hosts.shared.training_images import normalisation
 from solo_rekd.objectives import HostRun
 from solo_rekd.teachers.teacher import Identity

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision.transforms import Normalize
 
-from solo_rekd.hosts.shared.evaluation import evaluation_pipeline
+from solo_rekd.images.transforms import evaluation_pipeline
 
 
 def training_images(model: Any) -> DataLoader:

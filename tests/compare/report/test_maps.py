@@ -33,6 +33,7 @@ def test_the_plane_is_that_of_the_singular_value_decomposition(arm: Arm, tmp_pat
     assert plane.seed == 3
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_a_collapsed_student_has_no_variance(arm: Arm, tmp_path: Path) -> None:
     replace_features(tmp_path, arm, np.full((30, 4), 0.5, "float16"))
     plane = project(arm, tmp_path)

@@ -82,7 +82,7 @@ def test_evaluation_on_a_folder_honours_mean_and_std(
 
 
 def test_small_images_are_seen_whole_and_large_ones_as_on_imagenet(host: ModuleType) -> None:
-    from solo_rekd.hosts.shared.evaluation import evaluation_pipeline
+    from solo_rekd.images.transforms import evaluation_pipeline
 
     def seen(side: int) -> float:
         """How much of a centred frame of an eighth of the side is left."""
@@ -108,7 +108,7 @@ def test_unlabelled_files_are_not_counted_as_classes(
 def test_the_hosts_script_is_left_alone_where_nothing_of_a_run_is_ours(
     parse: Callable[..., Any], flags: Flags
 ) -> None:
-    from solo_rekd.hosts.shared.run_record import KEY
+    from solo_rekd.checkpoints.run_record import KEY
 
     theirs = parse("pretrain", flags("pretrain", method="simclr", encoder="resnet18"))
     assert KEY not in vars(theirs)

@@ -183,7 +183,7 @@ def test_evaluation_sees_images_of_the_asked_size(
 def test_sides_that_the_host_fixes_are_told_as_they_are(host: ModuleType, flags: Flags) -> None:
     from solo.utils.classification_dataloader import prepare_transforms
 
-    from solo_rekd.hosts.shared.evaluation import FIXED_SIDES
+    from solo_rekd.images.data_sets import FIXED_SIDES
 
     image = Image.new("RGB", (300, 300))
     assert {name: prepare_transforms(name)[0](image).shape[-1] for name in FIXED_SIDES} == (
@@ -287,6 +287,7 @@ def test_mistakes_are_told_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("error:.*resume_from_checkpoint")
 @pytest.mark.parametrize("named", [True, False], ids=["resume", "auto_resume"])
 def test_a_finished_run_that_is_resumed_has_nothing_to_do(
     named: bool, train: Train, tmp_path: Path

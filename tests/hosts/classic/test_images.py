@@ -151,11 +151,14 @@ def test_another_run_has_the_hosts_own_data_sets(host: ModuleType) -> None:
     from torchvision.datasets import ImageFolder, folder
 
     from solo_rekd.hosts.shared import data_sets
+    from solo_rekd.hosts.shared.changes import begin
     from solo_rekd.images.sets import ClassFolders
 
     modules = pretrain_dataloader, classification_dataloader
     for ours in (True, False, True, False):
-        data_sets.choose(ours, *modules)
+        begin(ours)
+        if ours:
+            data_sets.choose(*modules)
         assert {module.ImageFolder for module in modules} == {ClassFolders if ours else ImageFolder}
         flat = pretrain_dataloader.CustomDatasetWithoutLabels
         assert (
@@ -171,11 +174,14 @@ def test_order_and_pixels_are_the_hosts(host: ModuleType, flags: Flags, data: Pa
 
     from solo_rekd.hosts.classic.loaders import pretrain_loader
     from solo_rekd.hosts.shared import data_sets
+    from solo_rekd.hosts.shared.changes import begin
 
     args = host.parse_pretrain(flags("pretrain", method="rekd"))
     seen = []
     for ours in (False, True):
-        data_sets.choose(ours, pretrain_dataloader, classification_dataloader)
+        begin(ours)
+        if ours:
+            data_sets.choose(pretrain_dataloader, classification_dataloader)
         torch.manual_seed(0)
         seen.append([[batch[0], *batch[1], batch[2]] for batch in pretrain_loader(args)])
     for theirs, mine in zip(*seen, strict=True):

@@ -22,8 +22,6 @@ THREE_STEPS = {"limit_train_batches": 3, "limit_val_batches": 1}
 BARE_HOST = """
 import json, sys
 from solo_rekd.hosts.classic import patches
-from solo_rekd.hosts.shared import patches as shared_patches
-shared_patches.apply()
 patches.apply()
 from solo_rekd.hosts.classic import commands
 metrics = commands.pretrain(sys.argv[1:])["metrics"]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from command import command
 
-from solo_rekd.export import main as export
 from solo_rekd.utils.errors import UserError
 
 Train = Callable[..., dict[str, Any]]
@@ -166,7 +166,7 @@ def test_evaluation_needs_no_file_beside_a_checkpoint(
 def test_an_exported_student_is_judged_as_it_was_trained(
     host: ModuleType, flags: Callable[..., list[str]], online: dict[str, Any], tmp_path: Path
 ) -> None:
-    export([online["checkpoint"], str(target := tmp_path / "student.safetensors")])
+    command("export", online["checkpoint"], target := tmp_path / "student.safetensors")
     own = {"crop_size": None, "mean": None, "std": None}
     found, expected = (
         host.knn(flags("knn", pretrained_feature_extractor=path, **sizes))

@@ -12,6 +12,7 @@ from solo.methods.base import BaseMethod
 
 from solo_rekd import hosts
 from solo_rekd.backbones import STUDENTS, TEACHERS
+from solo_rekd.hosts.backbones import builder
 from solo_rekd.utils.errors import UserError
 
 hosts.activate()
@@ -58,3 +59,16 @@ def test_every_name_is_there() -> None:
 def test_other_keywords_are_refused() -> None:
     with pytest.raises(UserError, match=r"backbone.kwargs.depth=3 is not .* img_size, stem"):
         BaseMethod._BACKBONES["alexnet"]("rekd", img_size=32, depth=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [("vit_tiny", 64), ("swin_tiny", 224), ("convnext_tiny", 64), ("poolformer_s12", 64)],
+)
+def test_an_evaluation_gets_the_hosts_own(name: str, side: int) -> None:
+    backbone = builder("main")(name, "custom", side)
+    with torch.no_grad():
+        features = backbone.eval()(torch.zeros(1, 3, side, side))
+    assert features.shape == (1, backbone.num_features)
+    with pytest.raises(UserError, match="encoder='vit_tinny' is not allowed"):
+        builder("main")("vit_tinny", "custom", side)

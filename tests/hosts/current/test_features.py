@@ -20,18 +20,18 @@ from solo.methods import METHODS
 from torch.utils.data import TensorDataset
 
 from solo_rekd.hosts.current.features import judge_whole
+from solo_rekd.hosts.shared.changes import begin
 from solo_rekd.utils.errors import UserError
 
 Build = Callable[..., Any]
 
 
 @pytest.fixture
-def judge(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+def judge() -> Iterator[Callable[[Any], None]]:
     """`judge_whole`, undone after the test."""
-    for name in ("rekd", "mocov2plus"):
-        monkeypatch.setitem(METHODS, name, METHODS[name])
-    monkeypatch.setattr(classification_dataloader.prepare_dataloaders, "in_order", False)
-    return judge_whole
+    begin(True)
+    yield judge_whole
+    begin(False)
 
 
 def save(model: Any, folder: Path) -> Path:

@@ -21,6 +21,7 @@ from hydra.core.global_hydra import GlobalHydra
 from solo.data import pretrain_dataloader
 
 from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.checkpoints.run_record import KEY
 from solo_rekd.hosts.current import watch
 from solo_rekd.hosts.current.host import connect
 from solo_rekd.hosts.jobs import (
@@ -35,7 +36,6 @@ from solo_rekd.hosts.jobs import (
     to_json,
 )
 from solo_rekd.hosts.shared import ownership
-from solo_rekd.hosts.shared.run_record import KEY
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import read_json_lines
 

@@ -121,7 +121,6 @@ def test_knn_of_a_run_of_ours_reads_as_it_was_trained(
         for key, path in hidden.items():
             argv += [f"--{key.removeprefix('data.').replace('_', '_data_')}", str(path)]
         monkeypatch.setattr(sys, "argv", argv)
-        monkeypatch.setattr(torch.Tensor, "cuda", torch.Tensor.cuda)  # put back afterwards
         knn.parse_args_knn()
         assert classification_dataloader.ImageFolder is folder
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,33 +16,35 @@ pytest.importorskip("solo.data", reason="no checkout of solo-learn's main branch
 from solo.args import knn
 from solo.data import classification_dataloader
 from solo.data.classification_dataloader import prepare_transforms
-from solo.methods import METHODS
 
 from solo_rekd import hosts
-from solo_rekd.hosts.shared.run_record import KEY, make_record
+from solo_rekd.checkpoints.run_record import KEY, make_record
+from solo_rekd.hosts.current.knn import extract_features
+from solo_rekd.hosts.shared.changes import begin
 from solo_rekd.utils.errors import UserError
 
 hosts.activate()
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
+def run(tmp_path: Path) -> Iterator[Path]:
     """The folder of a run of rekd at 32 px."""
     settings: dict[str, Any] = {"method": "rekd", "backbone": {"name": "resnet18"}}
     settings["augmentations"] = [{"crop_size": 32}]
     (tmp_path / "args.json").write_text(json.dumps(settings))
     torch.save({"state_dict": {}}, tmp_path / "last.ckpt")
-    return tmp_path
+    yield tmp_path
+    begin(False)  # puts back what a run of ours changes
+
+
+def given(folder: Path) -> list[str]:
+    """The flags that every run of the script needs."""
+    paths = ["--dataset", "custom", "--train_data_path", "x", "--val_data_path", "y"]
+    return [*paths, "--pretrained_checkpoint_dir", str(folder)]
 
 
 def parse(monkeypatch: pytest.MonkeyPatch, folder: Path, *argv: str) -> SimpleNamespace:
-    given = ["--dataset", "custom", "--train_data_path", "x", "--val_data_path", "y"]
-    given += ["--pretrained_checkpoint_dir", str(folder), *argv]
-    monkeypatch.setattr(sys, "argv", ["main_knn.py", *given])
-    # put back afterwards
-    monkeypatch.setattr(torch.Tensor, "cuda", torch.Tensor.cuda)
-    monkeypatch.setitem(METHODS, "rekd", METHODS["rekd"])
-    monkeypatch.setattr(classification_dataloader.prepare_dataloaders, "in_order", False)
+    monkeypatch.setattr(sys, "argv", ["main_knn.py", *given(folder), *argv])
     return knn.parse_args_knn()  # type: ignore[return-value]
 
 
@@ -73,29 +76,46 @@ def test_images_have_the_size_of_training(run: Path, monkeypatch: pytest.MonkeyP
     assert prepare_transforms("custom")[1](Image.new("RGB", (40, 60))).shape == (3, 224, 224)
 
 
-def test_tensors_stay_where_there_is_no_gpu(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    parse(monkeypatch, run)
-    tensor = torch.ones(2)
-    assert tensor.cuda(non_blocking=True) is tensor
-    # a loader's process hands its tensors over as open files
-    shared = torch.ones(2).share_memory_()
-    assert not shared.cuda().is_shared()
-    assert torch.equal(shared.cuda(), shared)
+SCRIPT = ("prepare_dataloaders", "extract_features", "WeightedKNNClassifier")
 
 
-def test_tensors_move_where_there_is_one(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    before = torch.Tensor.cuda
-    parse(monkeypatch, run)
-    assert torch.Tensor.cuda is before
-
-
-@pytest.mark.parametrize("gone", ["args.json", "last.ckpt"])
-def test_a_folder_without_a_run_is_refused(
-    gone: str, run: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("method", ["rekd", "simclr"])
+def test_the_names_that_the_script_has_bound_are_changed_for_our_runs_alone(
+    method: str, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (run / gone).unlink()
+    settings = json.loads((run / "args.json").read_text()) | {"method": method}
+    (run / "args.json").write_text(json.dumps(settings))
+    monkeypatch.setattr(sys, "argv", ["main_knn.py", *given(run)])
+    script: dict[str, Any] = {"parse": knn.parse_args_knn, "other": 1}
+    own = {name: getattr(classification_dataloader, name, print) for name in SCRIPT}
+    script |= own
+    before = torch.Tensor.cuda
+    exec("parse()", script)
+    assert [script[name] is own[name] for name in SCRIPT] == [method == "simclr"] * 3
+    assert torch.Tensor.cuda is before
+    begin(False)
+    assert all(script[name] is own[name] for name in SCRIPT)
+
+
+def test_features_are_taken_where_the_model_is() -> None:
+    class Model(torch.nn.Flatten):
+        device = torch.device("cpu")
+
+        def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"feats": super().forward(images), "z": images.sum((1, 2, 3))[:, None]}
+
+    # a loader's process hands its tensors over as open files
+    batches = [(torch.rand(3, 3, 2, 2), torch.arange(3).share_memory_()) for _ in range(2)]
+    loader: Any = batches
+    features, projected, labels = extract_features(loader, Model())
+    assert (features.shape, projected.shape) == ((6, 12), (6, 1))
+    assert labels.tolist() == [0, 1, 2] * 2 and not labels.is_shared()
+
+
+def test_a_folder_without_a_whole_checkpoint_is_refused(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run / "last.ckpt").unlink()
     with pytest.raises(UserError, match=r"pretrained_checkpoint_dir=.* a whole .ckpt file"):
         parse(monkeypatch, run)
 
@@ -126,4 +146,16 @@ def test_a_run_of_the_hosts_alone_is_handed_over_as_it_is(
 ) -> None:
     settings = json.loads((run / "args.json").read_text()) | {"method": "simclr"}
     (run / "args.json").write_text(json.dumps(settings))
-    assert parse(monkeypatch, run).pretrained_checkpoint_dir == str(run)
+    args = parse(monkeypatch, run)
+    assert args.pretrained_checkpoint_dir == str(run)
+    assert (args.k, args.temperature, args.distance_function, args.feature_type) == (None,) * 4
+
+
+@pytest.mark.parametrize("gone", ["args.json", "last.ckpt"])
+def test_a_folder_that_nothing_tells_is_the_hosts(
+    gone: str, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = json.loads((run / "args.json").read_text()) | {"method": "simclr"}
+    (run / "args.json").write_text(json.dumps(settings))
+    (run / gone).unlink()
+    assert parse(monkeypatch, run, "--k", "0").k == [0]

@@ -20,6 +20,10 @@ from solo.data.pretrain_dataloader import (
     prepare_dataloader,
     prepare_datasets,
 )
+from solo.methods import base
+from solo.utils.knn import WeightedKNNClassifier
+
+from solo_rekd.hosts.shared.knn_metric import HostKnn
 
 Build = Callable[..., Any]
 
@@ -88,6 +92,8 @@ def test_it_is_asked_about_one_epochs_images_and_keeps_none(
     assert model.knn_eval == bool(expected)
 
 
-def test_the_hosts_runs_keep_the_hosts(fit: Callable[..., Any], asked: list[Any]) -> None:
-    fit({"backbone.name": "resnet18"}, limit_train_batches=1, max_epochs=1)
-    assert not asked
+def test_the_hosts_runs_keep_the_hosts(pretraining: Build) -> None:
+    pretraining("mocov2plus")
+    assert base.WeightedKNNClassifier is HostKnn
+    pretraining("mocov2plus", **{"backbone.name": "resnet18", "knn_eval.enabled": False})
+    assert base.WeightedKNNClassifier is WeightedKNNClassifier

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from command import command
 from safetensors import safe_open
 from safetensors.torch import load_file
-
-from solo_rekd.export import main as export
 
 pytest.importorskip("solo.data", reason="no checkout of solo-learn's main branch: SOLO_LEARN_HOME")
 
@@ -49,7 +48,7 @@ def test_pretrains_and_evaluates(
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
     assert all(tensor.isfinite().all() for tensor in state.values())
 
-    export([str(checkpoint), str(target := tmp_path / "student.safetensors")])
+    command("export", checkpoint, target := tmp_path / "student.safetensors")
     for name, tensor in load_file(target).items():
         assert torch.equal(state[f"backbone.{name}"], tensor), name
     with safe_open(target, "pt") as file:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from solo_rekd.checkpoints.run_record import KEY, make_record
 from solo_rekd.hosts.shared.resume import (
     IMAGES,
     Rule,
@@ -15,7 +16,6 @@ from solo_rekd.hosts.shared.resume import (
     flatten,
     refuse_another_run,
 )
-from solo_rekd.hosts.shared.run_record import KEY, make_record
 from solo_rekd.utils.errors import UserError
 
 RULE = Rule(ignored=("places", "num_workers"), defaults={"seed": 5})

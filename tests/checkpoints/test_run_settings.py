@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from solo_rekd.hosts.shared.run_settings import read_student
+from solo_rekd.checkpoints.run_settings import read_student
 
 CLASSIC = {
     "dataset": "custom",

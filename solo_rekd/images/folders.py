@@ -1,29 +1,10 @@
-"""Evaluation on an image folder, at any size: both hosts fix its transforms at 224 px."""
+"""What is wrong with a pair of image folders, before anything is trained or judged on them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from torchvision import transforms
-
-from solo_rekd.backbones import SMALL_IMAGE
 from solo_rekd.images.files import ENDINGS, has_images, list_classes
 from solo_rekd.utils.errors import UserError, refuse
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.228, 0.224, 0.225)  # the classic host's of ImageNet
-FOLDERS = ("custom", "imagenet", "imagenet100")  # data sets that are there already, as folders
-# px: both hosts evaluate these data sets at one size, whatever is asked for
-FIXED_SIDES = {"cifar10": 32, "cifar100": 32, "stl10": 96, "imagenet": 224, "imagenet100": 224}
-
-
-def needs_size(dataset: str) -> bool:
-    """Whether the size of a data set's images is the user's choice in an evaluation."""
-    return dataset in FOLDERS and dataset not in FIXED_SIDES
-
-
-def before_crop(crop_size: int) -> int:
-    """The shorter side, in pixels, to which an image is resized before its centre is cropped."""
-    # 256 for 224, as on ImageNet; a small image has no border to spare
-    return crop_size if crop_size <= SMALL_IMAGE else crop_size * 256 // 224
 
 
 def refuse_other_classes(train: Sequence[str], val: Sequence[str], names: tuple[str, str]) -> None:
@@ -80,33 +61,3 @@ def refuse_folders(paths: Mapping[str, str | None]) -> None:
     if len(classes) == 2:
         (first, train), (second, val) = classes.items()
         refuse_other_classes(train, val, (first, second))
-
-
-def evaluation_pipeline(
-    crop_size: int, mean: Sequence[float], std: Sequence[float]
-) -> dict[str, transforms.Compose]:
-    """Training and validation transforms of linear evaluation; at 224 px these are the host's own.
-
-    Both hosts name `build_custom_pipeline` as the place to put such transforms.
-
-    Args:
-        crop_size: side of the images in pixels.
-        mean: channel means, in [0, 1].
-        std: channel standard deviations, in [0, 1].
-
-    Returns:
-        The host's form: `T_train` and `T_val`.
-    """
-    tail = [transforms.ToTensor(), transforms.Normalize(mean=tuple(mean), std=tuple(std))]
-    return {
-        "T_train": transforms.Compose(
-            [
-                transforms.RandomResizedCrop(size=crop_size, scale=(0.08, 1.0)),
-                transforms.RandomHorizontalFlip(),
-                *tail,
-            ]
-        ),
-        "T_val": transforms.Compose(
-            [transforms.Resize(before_crop(crop_size)), transforms.CenterCrop(crop_size), *tail]
-        ),
-    }

@@ -1,4 +1,8 @@
-"""A user's mistake under Hydra: one line and exit code 2, as everywhere else."""
+"""What happens at the start and the end of a job of Hydra, by the callbacks that Hydra has.
+
+A job that is not ours finds the host without the plug-in. In a job of ours the user's mistake is
+one line and exit code 2, as everywhere else.
+"""
 
 import contextlib
 import io
@@ -12,18 +16,41 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from solo_rekd.hosts.current import watch
-from solo_rekd.hosts.current.checks import is_our_run, refuse_incomplete
+from solo_rekd.hosts.current.checks import refuse_incomplete
+from solo_rekd.hosts.current.evaluation import concerns_us
+from solo_rekd.hosts.shared.changes import ENTRIES, begin
 from solo_rekd.hosts.shared.mistakes import as_mistake
 from solo_rekd.utils.errors import UserError, report
 
 HYDRAS_OWN = ("hydra", "config")  # group and name of Hydra's settings in its store
 
 
-class ReportMistakes(Callback):
-    """A callback of Hydra, for it prints a traceback for whatever a job raises."""
+class OurJobs(Callback):
+    """Tells the jobs that are ours from the others, of which a multirun may have both.
+
+    Attributes:
+        ours: whether the job that runs is.
+    """
+
+    def __init__(self) -> None:
+        self.ours = False
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Makes the plug-in known to the host for a job of ours, and unknown for any other.
+
+        Args:
+            config: of the job, Hydra's settings included.
+            kwargs: of Hydra's later versions.
+        """
+        self.ours = concerns_us(config)
+        begin(self.ours)
+        if self.ours:
+            ENTRIES.redo()
+        else:
+            ENTRIES.undo()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Reports a user's mistake and ends the process.
+        """Reports a user's mistake and ends the process; Hydra would print a traceback.
 
         In a multirun the jobs that follow still run, and the process ends with exit code 2 after
         them.
@@ -31,10 +58,12 @@ class ReportMistakes(Callback):
         Args:
             config: of the job, Hydra's settings included.
             job_return: what became of the job.
-            kwargs: of later versions of Hydra.
+            kwargs: of Hydra's later versions.
         """
         if (job := watch.current()) is not None:
             job.error = take_error(job_return)  # our command reports it
+            return
+        if not self.ours:
             return
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # "Error executing job ..."
@@ -61,15 +90,14 @@ def take_error(job_return: JobReturn) -> Exception | None:
 
 
 def read_error(error: Exception, cfg: DictConfig | None) -> UserError | None:
-    """Reads what ended a job as a mistake of the user; of a run that is not ours, only our own.
+    """Reads what ended a job of ours as a mistake of the user; None for any other error.
 
     Args:
         error: what ended it.
         cfg: its configuration.
     """
-    if isinstance(error, UserError) or cfg is None or not is_our_run(cfg):
-        return error if isinstance(error, UserError) else None
-    if isinstance(error, AttributeError):  # the host reads some groups before we can look at them
+    # the host reads some groups before we can look at them
+    if isinstance(error, AttributeError) and cfg is not None:
         try:
             refuse_incomplete(cfg)
         except UserError as mistake:
@@ -84,7 +112,7 @@ def apply() -> None:
     store = ConfigStore.instance()
     settings = store.load(f"{group}/{name}.yaml")
     with open_dict(settings.node):
-        settings.node.callbacks.solo_rekd = {"_target_": f"{__name__}.{ReportMistakes.__name__}"}
+        settings.node.callbacks.solo_rekd = {"_target_": f"{__name__}.{OurJobs.__name__}"}
     store.store(
         group=group,
         name=name,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from solo_rekd.hosts.shared.run_record import KEY, make_record, plain, read_settings, record_of
+from solo_rekd.checkpoints.run_record import KEY, make_record, plain, read_settings, record_of
 
 
 def save(path: Path, content: dict[str, Any]) -> Path:

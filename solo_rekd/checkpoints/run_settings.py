@@ -10,8 +10,8 @@ from safetensors import SafetensorError, safe_open
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from solo_rekd.backbones import HOST_NAMES
-from solo_rekd.hosts.shared.evaluation import FOLDERS
-from solo_rekd.hosts.shared.run_record import read_settings
+from solo_rekd.checkpoints.run_record import read_settings
+from solo_rekd.images.data_sets import FOLDERS
 
 CIFAR = ("cifar10", "cifar100")  # for which the main branch builds its ResNets small
 

@@ -1,0 +1,197 @@
+"""The flags of pretraining and evaluation, the same on every host; they import no torch."""
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from solo_rekd.config import STEMS
+from solo_rekd.hosts.jobs import DEFAULT_SEED
+from solo_rekd.hosts.shared.limits import Limits
+from solo_rekd.images.data_sets import CUSTOM, FOLDERS, NAMES, SMALL_IMAGE
+from solo_rekd.utils.errors import UserError, refuse, refuse_beyond
+
+HOST_HELP = (
+    "which solo-learn does it: classic (1.0.2), main, or the folder of a checkout of main. "
+    "Default: main where a checkout can be imported, else classic"
+)
+SEEDS = 2**32  # how many there are
+
+Add = Callable[..., argparse.Action]
+
+
+def group(parser: argparse.ArgumentParser, title: str) -> Add:
+    """Adds a group of flags, and returns what adds a flag to it."""
+    return parser.add_argument_group(title).add_argument
+
+
+def add_images(parser: argparse.ArgumentParser, *, judged: bool) -> None:
+    """Adds the flags of the images.
+
+    Args:
+        parser: gets them.
+        judged: whether a network is evaluated on them, in the way it was trained by default.
+    """
+    default = "what the checkpoint was trained with, else the host's" if judged else "the host's"
+    add = group(parser, "images")
+    add("--dataset", choices=NAMES, required=True, help="custom: image folders of one's own")
+    add("--data_dir", type=Path, required=True, metavar="DIR", help="folder of the two below")
+    add(
+        "--train_dir",
+        type=Path,
+        metavar="NAME",
+        help="training images in DIR/NAME/<class>. Default: DATASET/train",
+    )
+    add(
+        "--val_dir",
+        type=Path,
+        metavar="NAME",
+        help="validation images in DIR/NAME/<class>. Default: "
+        + ("DATASET/val" if judged else "none of folders, else DATASET/val"),
+    )
+    colours: dict[str, Any] = {"type": float, "nargs": 3, "metavar": ("R", "G", "B")}
+    add("--mean", **colours, help=f"of the colours, in [0, 1]. Default: {default}")
+    add("--std", **colours, help=f"of the colours, in [0, 1]. Default: {default}")
+    add("--num_workers", type=int, metavar="N", help="processes that load images. Default: 4")
+    if judged:
+        add(
+            "--crop_size",
+            type=int,
+            metavar="N",
+            help=f"side of the images [px]. Default: {default}",
+        )
+
+
+def add_network(parser: argparse.ArgumentParser, *, judged: bool) -> None:
+    """Adds the flags of the network; `judged` as in `add_images`."""
+    add = group(parser, "network (names: solo-rekd list)")
+    if judged:
+        add(
+            "--pretrained_feature_extractor",
+            required=True,
+            metavar="FILE",
+            help="checkpoint of the network, in any format of solo-rekd list",
+        )
+    add(
+        "--encoder",
+        required=not judged,
+        metavar="NAME",
+        help="what is trained" if not judged else "the network. Default: what the file names",
+    )
+    add(
+        "--stem",
+        choices=STEMS,
+        default="auto",
+        help="first layers, for small images or those of ImageNet. Default: auto, "
+        + (
+            "those that were trained"
+            if judged
+            else f"small up to a --crop_size of {SMALL_IMAGE} px"
+        ),
+    )
+
+
+def add_optimizer(parser: argparse.ArgumentParser, lr: str, schedule: str) -> None:
+    """Adds the flags of the optimizer.
+
+    Args:
+        parser: gets them.
+        lr: what the learning rate is for.
+        schedule: the one that is taken by default.
+    """
+    add = group(parser, "optimizer")
+    add("--optimizer", required=True, metavar="NAME", help="sgd, lars, adam or adamw")
+    add("--lars", action="store_true", help="the same as --optimizer lars")
+    add("--lr", type=float, default=0.3, metavar="X", help=f"learning rate {lr}. Default: 0.3")
+    add("--weight_decay", type=float, metavar="X", help="L2 penalty. Default: the host's, 1e-4")
+    add(
+        "--batch_size",
+        type=int,
+        default=128,
+        metavar="N",
+        help="per process. Default: 128",
+    )
+    add("--max_epochs", type=int, default=100, metavar="N", help="Default: 100")
+    add(
+        "--scheduler",
+        default=schedule,
+        metavar="NAME",
+        help=f"warmup_cosine, cosine, step or none. Default: {schedule}",
+    )
+    add("--lr_decay_steps", type=int, nargs="+", metavar="N", help="[epochs] of --scheduler step")
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of a run: its host, its seed and its files."""
+    add = group(parser, "run")
+    add("--host", metavar="HOST", help=HOST_HELP)
+    add(
+        "--seed",
+        type=int,
+        default=DEFAULT_SEED,
+        metavar="N",
+        help="decides the first weights, the order of the images and, with --num_workers of 1 or "
+        f"more, their augmentation. Default: {DEFAULT_SEED}, the hosts'",
+    )
+    add("--save_checkpoint", action="store_true", help="keep a checkpoint per epoch")
+    add(
+        "--checkpoint_dir",
+        type=Path,
+        default=Path("trained_models"),
+        metavar="DIR",
+        help="folder of the checkpoints. Default: %(default)s",
+    )
+    add(
+        "--enable_progress_bar",
+        type=yes_or_no,
+        nargs="?",
+        const=True,
+        default=True,
+        metavar="YES",
+        help="show a progress bar; False: none. Default: True",
+    )
+
+
+def yes_or_no(text: str) -> bool:
+    """Reads a truth value."""
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in words:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
+    return words[text.lower()]
+
+
+def folders(args: argparse.Namespace, *, judged: bool) -> tuple[str, str | None]:
+    """The folders of the training and of the validation images.
+
+    Args:
+        args: the arguments of `add_images`.
+        judged: see there.
+
+    Raises:
+        UserError: a folder of one's own is not named.
+    """
+    train, val, dataset = args.train_dir, args.val_dir, args.dataset
+    for name, folder in (("train_dir", train), ("val_dir", val)):
+        if folder is None and dataset == CUSTOM and (judged or name == "train_dir"):
+            raise UserError(f"--dataset custom needs --{name}, a folder of --data_dir")
+    if val is None and (judged or dataset not in FOLDERS):
+        val = Path(dataset, "val")
+    return (
+        str(args.data_dir / (train or Path(dataset, "train"))),
+        None if val is None else str(args.data_dir / val),
+    )
+
+
+def refuse_numbers(values: Mapping[str, Any], limits: Limits) -> None:
+    """Raises a UserError for a number that is beyond the limits of its name.
+
+    Args:
+        values: numbers, lists of numbers, or others, which are left alone, by name.
+        limits: the least and the largest number, by name.
+    """
+    for name, value in values.items():
+        if name == "seed" and value not in range(SEEDS):
+            raise refuse("seed", value, f"a whole number from 0 to {SEEDS - 1}")
+        for number in value if isinstance(value, list | tuple) else (value,):
+            if name in limits and isinstance(number, int | float):
+                refuse_beyond(name, number, *limits[name])

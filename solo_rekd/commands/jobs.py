@@ -1,0 +1,150 @@
+"""From the arguments of a command to the job that a host does."""
+
+from argparse import Namespace
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from solo_rekd.commands.flags import folders, refuse_numbers
+from solo_rekd.commands.words import given, values_of_others
+from solo_rekd.config import CONFIGS
+from solo_rekd.hosts import names
+from solo_rekd.hosts.jobs import (
+    Images,
+    LinearEvaluation,
+    Network,
+    Optimizer,
+    Pretraining,
+    View,
+)
+from solo_rekd.hosts.shared.limits import LIMITS
+from solo_rekd.utils.errors import nearest_first, refuse
+
+SCALED_BY = 256  # images, of the batch that --lr of pretraining is for
+CROPS = 2  # of an image, where none are asked for
+
+VIEW = {field: name.classic for field, name in names.VIEW.items()}
+OPTIMIZER = {field: name.classic for field, name in (names.OPTIMIZER | names.WARMUP).items()}
+
+
+def pretraining(args: Namespace, methods: Mapping[str, Collection[str]]) -> Pretraining:
+    """Makes a pretraining of the arguments of `solo-rekd pretrain`.
+
+    Args:
+        args: the arguments.
+        methods: the names of the host's methods, each with the settings that it takes.
+
+    Raises:
+        UserError: the method is none, a folder is not named, a number is beyond its limits, or
+            the views have different numbers of settings.
+    """
+    if args.method not in methods:
+        raise refuse("method", args.method, nearest_first(args.method, sorted(methods)))
+    others = _others(args)
+    of_method = {*methods[args.method], *names.MOMENTUM}
+    settings = given(args, {name: name for name in args.settings})
+    settings |= {name: value for name, value in others.items() if name in of_method}
+    size = None if args.crop_size is None else args.crop_size[0]
+    return Pretraining(
+        method=args.method,
+        network=Network(args.encoder, args.stem),
+        images=_images(args, size, judged=False),
+        views=views(args),
+        # as the classic host scales it, which counts --gpus, and not --devices
+        optimizer=_optimizer(
+            args, args.lr * args.batch_size * len(others.get("gpus", (0,))) / SCALED_BY
+        ),
+        batch_size=args.batch_size,
+        epochs=args.max_epochs,
+        classifier_lr=args.classifier_lr,
+        seed=args.seed,
+        settings=settings,
+        host={name: value for name, value in others.items() if name not in of_method} | args.keys,
+    )
+
+
+def linear_evaluation(args: Namespace, network: Network) -> LinearEvaluation:
+    """Makes a linear evaluation of the arguments of `solo-rekd linear`.
+
+    Args:
+        args: the arguments.
+        network: what the checkpoint holds.
+
+    Raises:
+        UserError: a folder is not named, or a number is beyond its limits.
+    """
+    others = _others(args)
+    return LinearEvaluation(
+        checkpoint=args.pretrained_feature_extractor,
+        network=network,
+        images=_images(args, args.crop_size, judged=True),
+        optimizer=_optimizer(args, args.lr),
+        batch_size=args.batch_size,
+        epochs=args.max_epochs,
+        seed=args.seed,
+        host=others | args.keys,
+    )
+
+
+def views(args: Namespace) -> tuple[View, ...]:
+    """How crops are drawn: one view for each value of the flags that have several.
+
+    Raises:
+        UserError: one flag has another number of values than another, and not one alone.
+    """
+    lists = given(args, VIEW)
+    number = max((len(values) for values in lists.values()), default=1)
+    for field, values in lists.items():
+        if len(values) not in (1, number):
+            raise refuse(VIEW[field], list(values), f"one value, or {number}, as another flag has")
+    lists.setdefault("crops", (CROPS,))
+    sizes = lists.get("size", (None,))
+    found = []
+    for index in range(number):
+        view = {field: values[index % len(values)] for field, values in lists.items()}
+        if view.get("size") == sizes[0]:
+            view.pop("size", None)  # that of the images
+        found.append(View(**view))
+    return tuple(found)
+
+
+def kept_in(args: Namespace) -> Path | None:
+    """The folder of the checkpoints; None: none is kept."""
+    return args.checkpoint_dir if args.save_checkpoint else None
+
+
+def _others(args: Namespace) -> dict[str, Any]:
+    """The flags that are a method's or a host's, after a look at every number."""
+    others = values_of_others(args)
+    refuse_numbers(vars(args) | others, LIMITS)
+    if "gpus" in others:
+        numbers = [word for word in str(others["gpus"]).split(",") if word]
+        if not numbers or not all(map(str.isdecimal, numbers)):
+            raise refuse("gpus", others["gpus"], "the numbers of the GPUs, such as 0 or 0,1")
+        others["gpus"] = tuple(map(int, numbers))
+    return others
+
+
+def _images(args: Namespace, size: int | None, *, judged: bool) -> Images:
+    train, val = folders(args, judged=judged)
+    return Images(
+        train=train,
+        val=val,
+        size=size,
+        dataset=args.dataset,
+        labelled=not getattr(args, "no_labels", False),
+        **given(args, {"mean": "mean", "std": "std", "workers": "num_workers"}),
+    )
+
+
+def _optimizer(args: Namespace, lr: float) -> Optimizer:
+    settings: dict[str, Any] = given(args, OPTIMIZER)
+    if args.lars:
+        settings["name"] = "lars"
+    return Optimizer(lr=lr, **settings)
+
+
+def method_settings(method: str | None) -> tuple[str, ...]:
+    """The names of the settings of one of our methods; of another there are none known here."""
+    config = CONFIGS.get(method or "")
+    return () if config is None else tuple(config.__dataclass_fields__)

@@ -1,0 +1,28 @@
+"""What the commands share that judge a checkpoint."""
+
+import argparse
+from pathlib import Path
+
+from solo_rekd.utils.errors import UserError
+
+
+def encoder_in(args: argparse.Namespace) -> str:
+    """The name of the network that is judged: that of the flag, else what the checkpoint records.
+
+    Raises:
+        UserError: neither names it.
+    """
+    if args.encoder is not None:
+        return args.encoder
+    from solo_rekd.checkpoints.run_settings import read_student
+
+    path = args.pretrained_feature_extractor
+    recorded = read_student(Path(path)).get("encoder")
+    if recorded is None:
+        raise UserError(f"--encoder is missing: neither {path} nor an args.json beside it names it")
+    return recorded
+
+
+def print_accuracy(name: str, top1: float, top5: float, protocol: str) -> None:
+    """Prints one evaluation; accuracies in percent."""
+    print(f"{name} top-1 {top1:.2f}, top-5 {top5:.2f} ({protocol})")

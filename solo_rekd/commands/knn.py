@@ -1,0 +1,69 @@
+"""`solo-rekd knn`: nearest neighbours on a frozen network's features; it needs no host."""
+
+import argparse
+
+from solo_rekd.commands import flags
+from solo_rekd.commands.judged import encoder_in, print_accuracy
+from solo_rekd.hosts.jobs import Images, Network
+from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
+from solo_rekd.utils.cores import cores
+
+DESCRIPTION = """\
+Evaluates a checkpoint by the weighted vote of nearest neighbours (arXiv 1805.01978) on features
+of images without augmentation. It needs solo-learn only for a network that is solo-learn's alone.
+"""
+BATCH_SIZE, WORKERS = 256, 4  # at most; no figure depends on either
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags."""
+    parser.description = DESCRIPTION
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    flags.add_network(parser, judged=True)
+    flags.add_images(parser, judged=True)
+    add = flags.group(parser, "vote")
+    add("--k", type=int, default=KNN_K, metavar="N", help="neighbours. Default: %(default)s")
+    add(
+        "--temperature",
+        type=float,
+        default=KNN_TEMPERATURE,
+        metavar="X",
+        help="of the votes. Default: %(default)s",
+    )
+    add = flags.group(parser, "run")
+    add("--batch_size", type=int, default=BATCH_SIZE, metavar="N", help="images at a time")
+    add("--host", metavar="HOST", help=f"for a network of a host's alone: {flags.HOST_HELP}")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Evaluates, and prints the figures with their protocol.
+
+    Raises:
+        UserError: a setting is not allowed, or the checkpoint does not hold the network.
+    """
+    flags.refuse_numbers(vars(args), KNN_LIMITS)
+    train, val = flags.folders(args, judged=True)
+    from solo_rekd.backbones import is_known
+    from solo_rekd.evaluation.features import judge_features
+    from solo_rekd.hosts.backbones import builder
+
+    network = Network(encoder_in(args), args.stem)
+    images = Images(
+        train=train,
+        val=val,
+        size=args.crop_size,
+        mean=None if args.mean is None else tuple(args.mean),
+        std=None if args.std is None else tuple(args.std),
+        dataset=args.dataset,
+        workers=min(WORKERS, cores()) if args.num_workers is None else args.num_workers,
+    )
+    found = judge_features(
+        args.pretrained_feature_extractor,
+        network,
+        images,
+        batch_size=args.batch_size,
+        k=args.k,
+        temperature=args.temperature,
+        host_backbone=None if is_known(network.name) else builder(args.host),
+    )
+    print_accuracy("kNN", found.knn["top1"], found.knn["top5"], found.knn["protocol"])

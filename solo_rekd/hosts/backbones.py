@@ -1,0 +1,24 @@
+"""Backbones that only a host has, for evaluations that need nothing else of it."""
+
+import importlib
+from collections.abc import Callable
+
+from torch import nn
+
+from solo_rekd import hosts
+
+
+def builder(given: str | None = None) -> Callable[[str, str, int], nn.Module]:
+    """What builds the backbones of a host, of their name, the data set's, and the side in px.
+
+    Args:
+        given: the host, as in `hosts.find`.
+
+    Raises:
+        UserError: there is no such host.
+    """
+    kind, root = hosts.locate(given)
+    hosts.prefer(root)
+    adapter = "classic" if kind == hosts.CLASSIC else "current"
+    backbones = importlib.import_module(f"solo_rekd.hosts.{adapter}.backbones")
+    return backbones.build_for_evaluation

@@ -1,0 +1,30 @@
+"""What is known of data sets by their names: where their images lie, their sizes and colours.
+
+It imports nothing, so that a command line can be described without torch.
+"""
+
+CUSTOM = "custom"  # an image folder of one's own
+FOLDERS = (CUSTOM, "imagenet", "imagenet100")  # data sets that are there already, as folders
+# px: both hosts evaluate these data sets at one size, whatever is asked for
+FIXED_SIDES = {"cifar10": 32, "cifar100": 32, "stl10": 96, "imagenet": 224, "imagenet100": 224}
+NAMES = (*FIXED_SIDES, CUSTOM)
+
+SMALL_IMAGE = 64  # px: inputs up to this side get the small stem
+LARGE_IMAGE = 224  # px: the hosts' size of anything else
+
+Colours = tuple[float, float, float]
+
+MEAN: Colours = (0.485, 0.456, 0.406)  # the classic host's of ImageNet
+STD: Colours = (0.228, 0.224, 0.225)
+CIFAR_STD: Colours = (0.247, 0.243, 0.261)
+# mean and deviation of what both hosts read by torchvision
+COLOURS: dict[str, tuple[Colours, Colours]] = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), CIFAR_STD),
+    "cifar100": ((0.4914, 0.4822, 0.4465), CIFAR_STD),
+    "stl10": ((0.4914, 0.4823, 0.4466), CIFAR_STD),
+}
+
+
+def needs_size(dataset: str) -> bool:
+    """Whether the size of a data set's images is the user's choice in an evaluation."""
+    return dataset == CUSTOM

@@ -1,0 +1,65 @@
+"""What becomes of an image before a network is evaluated on it, at any size."""
+
+from collections.abc import Sequence
+
+from torchvision import transforms
+
+from solo_rekd.images.data_sets import COLOURS, FIXED_SIDES, SMALL_IMAGE
+
+
+def before_crop(crop_size: int) -> int:
+    """The shorter side, in pixels, to which an image is resized before its centre is cropped."""
+    # 256 for 224, as on ImageNet; a small image has no border to spare
+    return crop_size if crop_size <= SMALL_IMAGE else crop_size * 256 // 224
+
+
+def evaluation_pipeline(
+    crop_size: int, mean: Sequence[float], std: Sequence[float]
+) -> dict[str, transforms.Compose]:
+    """Training and validation transforms of linear evaluation; at 224 px these are the host's own.
+
+    Both hosts name `build_custom_pipeline` as the place to put such transforms.
+
+    Args:
+        crop_size: side of the images in pixels.
+        mean: channel means, in [0, 1].
+        std: channel standard deviations, in [0, 1].
+
+    Returns:
+        The host's form: `T_train` and `T_val`.
+    """
+    tail = _to_tensor(mean, std)
+    return {
+        "T_train": transforms.Compose(
+            [
+                transforms.RandomResizedCrop(size=crop_size, scale=(0.08, 1.0)),
+                transforms.RandomHorizontalFlip(),
+                *tail,
+            ]
+        ),
+        "T_val": transforms.Compose(
+            [transforms.Resize(before_crop(crop_size)), transforms.CenterCrop(crop_size), *tail]
+        ),
+    }
+
+
+def plain_transform(
+    dataset: str, size: int, mean: Sequence[float], std: Sequence[float]
+) -> transforms.Compose:
+    """The transform without augmentation: both hosts' own of a data set, or that of a folder.
+
+    Args:
+        dataset: one of `data_sets.NAMES`.
+        size: side of the images in pixels, of an image folder.
+        mean: channel means, in [0, 1], of an image folder.
+        std: channel standard deviations, in [0, 1], of an image folder.
+    """
+    if dataset not in COLOURS:
+        return evaluation_pipeline(size, mean, std)["T_val"]
+    side = FIXED_SIDES[dataset]  # the images of CIFAR have it
+    resized = [transforms.Resize((side, side))] if dataset == "stl10" else []
+    return transforms.Compose([*resized, *_to_tensor(*COLOURS[dataset])])
+
+
+def _to_tensor(mean: Sequence[float], std: Sequence[float]) -> list:
+    return [transforms.ToTensor(), transforms.Normalize(mean=tuple(mean), std=tuple(std))]

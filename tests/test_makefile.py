@@ -1,0 +1,28 @@
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def commands(*argv: str) -> list[str]:
+    """Returns what `make` would run, with no environment there yet."""
+    command = ["make", "--dry-run", "VENV=no-such-folder", *argv]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.replace("\\\n", " ").splitlines()
+
+
+def pins() -> set[str]:
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    return {line for line in lines if line.startswith(("torch==", "torchvision=="))}
+
+
+def test_another_build_of_torch_comes_first_and_from_its_index_alone() -> None:
+    lines = [line for line in commands("install", "TORCH_INDEX=URL") if " install " in line]
+    assert '--index-url "URL"' in lines[0]
+    assert len(pins()) == 2
+    assert pins() <= set(lines[0].split())
+    assert not any("URL" in line for line in lines[1:])
+
+
+def test_without_an_index_nothing_but_the_pins_is_asked_for() -> None:
+    assert not any("--index-url" in line for line in commands("install"))
