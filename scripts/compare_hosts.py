@@ -33,7 +33,9 @@ from solo_rekd.hosts.jobs import (
 SIDE = 32  # px
 QUEUE = 2048
 TEACHER = {"teacher": "resnet18", "teacher_stem": "imagenet", "teacher_warmup_epochs": 0}
-FIGURES = ("first loss", "linear", "kNN")
+KNN = "import sys; from solo_rekd.cli import main; sys.exit(main())"
+LOSSES = ("train_nce_loss", "train_relation_loss", "train_teacher_nce_loss")
+FIGURES = ("loss", "linear", "kNN")
 
 
 def make_job(method: str, data: Path, student: str, seed: int, epochs: int) -> Pretraining:
@@ -69,7 +71,7 @@ def run(given: str, job: Pretraining, folder: Path) -> dict[str, float]:
         folder: for checkpoints and history.
 
     Returns:
-        `FIGURES`: the loss of the first epoch, and accuracies in percent.
+        `FIGURES`: the sum of `LOSSES` in the first epoch, and accuracies in percent.
     """
     host = hosts.find(given)
     history = folder / "history.jsonl"
@@ -78,9 +80,9 @@ def run(given: str, job: Pretraining, folder: Path) -> dict[str, float]:
     checkpoint = str(done.checkpoint)
     linear = LinearEvaluation(checkpoint, job.network, job.images, optimizer, 128, 5, job.seed)
     first = json.loads(history.read_text().splitlines()[0])
-    loss = sum(value for name, value in first.items() if re.fullmatch("train.*_loss", name))
+    loss = sum(first[name] for name in LOSSES if name in first)
     top1 = host.linear(linear, None, Progress()).top1
-    return {"first loss": loss, "linear": top1, "kNN": judge_by_neighbours(job, checkpoint)}
+    return {"loss": loss, "linear": top1, "kNN": judge_by_neighbours(job, checkpoint)}
 
 
 def judge_by_neighbours(job: Pretraining, checkpoint: str) -> float:
@@ -88,9 +90,9 @@ def judge_by_neighbours(job: Pretraining, checkpoint: str) -> float:
     data = Path(job.images.train).parent
     argv = f"--encoder {job.network.name} --dataset custom --data_dir {data} --train_dir train "
     argv += f"--val_dir val --crop_size {SIDE} --batch_size 128 --num_workers 1"
-    command = [sys.executable, "-m", "solo_rekd.cli", "knn", *argv.split()]
+    command = [sys.executable, "-c", KNN, "knn", *argv.split()]
     command += ["--pretrained_feature_extractor", checkpoint]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     found = re.search(r"top-1 ([\d.]+)", said)
     if found is None:
         raise ValueError(said)
