@@ -60,7 +60,7 @@ class OurJobs(Callback):
             job_return: what became of the job.
             kwargs: of Hydra's later versions.
         """
-        if (job := watch.current()) is not None:
+        if (job := watch.current()) is not None and not job.joined:
             job.error = take_error(job_return)  # our command reports it
             return
         if not self.ours:

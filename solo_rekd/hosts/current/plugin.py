@@ -4,7 +4,7 @@ import functools
 
 from solo.methods import METHODS
 
-from solo_rekd.hosts.current import backbones, features, hydra_jobs, knn, settings
+from solo_rekd.hosts.current import backbones, features, hydra_jobs, knn, settings, watch
 from solo_rekd.hosts.current.method import CurrentMethod
 from solo_rekd.hosts.shared.method import register
 
@@ -18,3 +18,4 @@ def activate() -> None:
     knn.apply()
     register(METHODS, CurrentMethod)
     hydra_jobs.apply()
+    watch.join()

@@ -1,12 +1,16 @@
 """The job of ours that is at work in this process, and how its run is followed.
 
 The host's own script trains; what a job wants to know of it comes in through the callbacks that
-Lightning takes from the plug-in's entry point. Without a job there are none.
+Lightning takes from the plug-in's entry point. Without a job there are none. Of several processes
+Lightning starts the others with the script itself: they learn of the job by the environment.
 """
 
+import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -16,6 +20,7 @@ from torch import Generator
 from torch.utils.data import DataLoader, RandomSampler
 
 from solo_rekd.hosts.jobs import Progress
+from solo_rekd.hosts.shared import ownership
 from solo_rekd.hosts.shared.method import Distilled, refuse_divergence, refuse_empty_epoch
 from solo_rekd.hosts.shared.order import seed_of_epoch
 from solo_rekd.hosts.shared.progress import (
@@ -24,6 +29,8 @@ from solo_rekd.hosts.shared.progress import (
     ShareDoneHooks,
     TotalProgressHooks,
 )
+
+VARIABLE = "SOLO_REKD_JOB"  # for the other processes of the training
 
 
 class BatchCount(BatchCountHooks, pl.Callback):
@@ -50,6 +57,7 @@ class Watch(pl.Callback):
         progress: how it reports.
         pretraining: whether it is one, whose images are put in the seed's order and which is
             refused where it diverges.
+        joined: whether this process was started to train with the one that has the job.
 
     Attributes:
         trainer: Lightning's, from its set-up on.
@@ -59,8 +67,11 @@ class Watch(pl.Callback):
         error: what ended the script, as Hydra caught it.
     """
 
-    def __init__(self, seed: int, progress: Progress, pretraining: bool) -> None:
+    def __init__(
+        self, seed: int, progress: Progress, pretraining: bool, joined: bool = False
+    ) -> None:
         self.seed, self.progress, self.pretraining = seed, progress, pretraining
+        self.joined = joined
         self.counter = BatchCount()
         self.trainer: Any = None
         self.seconds = 0.0
@@ -110,6 +121,17 @@ class Watch(pl.Callback):
         self.interrupted = isinstance(exception, KeyboardInterrupt)
 
     @property
+    def variable(self) -> str:
+        """The job, for the other processes of its training."""
+        history = self.progress.history
+        told = {
+            "seed": self.seed,
+            "pretraining": self.pretraining,
+            "history": str(history) if history else None,
+        }
+        return json.dumps(told)
+
+    @property
     def order_seed(self) -> int:
         """The seed of the order in which the next epoch's images come."""
         # of a resumed run `current_epoch` is not right yet where its first order is drawn
@@ -146,13 +168,32 @@ def watching(watch: Watch) -> Iterator[None]:
     """Follows the training that is done within."""
     global _current
     module: Any = pretrain_dataloader
-    _current = watch
-    if watch.pretraining:
-        module.DataLoader = OrderedLoader
+    _begin(watch)
+    os.environ[VARIABLE] = watch.variable
     try:
         yield
     finally:
         _current, module.DataLoader = None, DataLoader
+        del os.environ[VARIABLE]
+
+
+def join() -> None:
+    """Follows the training that this process was started to take part in, if there is one."""
+    if _current is not None or VARIABLE not in os.environ:
+        return
+    told = json.loads(os.environ[VARIABLE])
+    history = Path(told["history"]) if told["history"] else None
+    ownership.claim()
+    # every process gathers the figures of an epoch, the first writes them
+    _begin(Watch(told["seed"], Progress(history=history), told["pretraining"], joined=True))
+
+
+def _begin(watch: Watch) -> None:
+    global _current
+    module: Any = pretrain_dataloader
+    _current = watch
+    if watch.pretraining:
+        module.DataLoader = OrderedLoader
 
 
 def callbacks() -> list[pl.Callback]:

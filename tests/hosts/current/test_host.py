@@ -291,11 +291,31 @@ def test_a_killed_pretraining_resumes_as_if_it_had_not_stopped(
 
 
 @pytest.mark.slow
-def test_the_command_repeats_the_settings(
-    host: Host, pretraining: Job, run_script: Callable[..., str], tmp_path: Path
+def test_the_command_repeats_the_job(
+    host: Host, pretraining: Job, run_script: Callable[..., str]
 ) -> None:
-    job = pretraining("byol", network=Network("resnet18"), settings=HEAD, host={"devices": 1})
+    # with a stem that the host's own network lacks, in a script that is not ours otherwise
+    job = pretraining("simclr", network=Network("resnet18"), settings=HEAD)
     words = shlex.split(host.command(job))
     assert words[:2] == ["python", str(ROOT / "main_pretrain.py")]
-    said = run_script("main_pretrain.py", *words[2:], "--cfg", "job", "--resolve")
-    assert "method: byol" in said and "stem: small" in said
+    assert "++backbone.kwargs.stem=small" in words
+    run_script("main_pretrain.py", *words[2:], "++limit_train_batches=1")
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(host: Host, pretraining: Job, tmp_path: Path) -> None:
+    devices = {"devices": 2, "strategy": "ddp", "accelerator": "cpu"}
+    job = pretraining("simclr", settings=HEAD, host=devices, epochs=2)
+    argv = [ROOT, json.dumps(to_json(job)), tmp_path / "out", tmp_path / "history.jsonl"]
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_PROCESS, *map(str, argv)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = read_json_lines(tmp_path / "history.jsonl")
+    assert [(line["epoch"], line["images"]) for line in lines] == [(0, 48), (1, 48)]
+    assert len(list(tmp_path.glob("out/*/*/*-ep=1.ckpt"))) == 1
+    assert host.check(job)["optimizer.lr"] == pytest.approx(0.05, rel=1e-11)
