@@ -117,11 +117,13 @@ def _others(args: Namespace) -> dict[str, Any]:
     """The flags that are a method's or a host's, after a look at every number."""
     others = values_of_others(args)
     refuse_numbers(vars(args) | others, LIMITS)
-    if "gpus" in others:
-        numbers = [word for word in str(others["gpus"]).split(",") if word]
-        if not numbers or not all(map(str.isdecimal, numbers)):
-            raise refuse("gpus", others["gpus"], "the numbers of the GPUs, such as 0 or 0,1")
-        others["gpus"] = tuple(map(int, numbers))
+    for name in ("gpus", "devices"):
+        text = str(others.get(name, "0"))
+        if name == "gpus" or "," in text:  # --devices 2 is a number of them
+            numbers = [word for word in text.split(",") if word]
+            if not numbers or not all(map(str.isdecimal, numbers)):
+                raise refuse(name, others[name], "the numbers of devices, such as 0 or 0,1")
+            others |= {name: tuple(map(int, numbers))} if name in others else {}
     return others
 
 

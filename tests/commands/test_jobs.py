@@ -96,6 +96,13 @@ def test_the_rate_is_for_the_batch_of_all_gpus() -> None:
     assert (job.optimizer.lr, job.host) == (0.03 * 32 * 4 / 256, {"gpus": (0, 1, 2, 3)})
 
 
+@pytest.mark.parametrize(
+    ("text", "devices"), [("2", 2), ("0,", (0,)), ("1,3", (1, 3)), ("auto", "auto"), ("-1", -1)]
+)
+def test_devices_are_a_number_or_numbers(text: str, devices: object) -> None:
+    assert pretraining(f"{NEEDED} --devices {text}").host == {"devices": devices}
+
+
 @pytest.mark.parametrize("word", ["--lars", "--optimizer lars"])
 def test_lars_is_an_optimizer(word: str) -> None:
     assert pretraining(f"{NEEDED} {word}").optimizer.name == "lars"
@@ -157,6 +164,7 @@ def test_a_linear_evaluation_has_its_rate_as_it_is() -> None:
         ("--stem big", "--stem: invalid choice"),
         ("--enable_progress_bar 7", "neither True nor False"),
         ("--gpus ,", "gpus=',' is not allowed: expected the numbers"),
+        ("--devices a,b", "devices='a,b' is not allowed: expected the numbers"),
         ("--gpus", "gpus=True is not allowed"),
         ("-- --precision 16", "expected KEY=VALUE"),
     ],

@@ -26,6 +26,23 @@ def test_figures_are_those_of_the_classic_host(
     assert shown == f"kNN {figures} ({expected['protocol']})\n"
 
 
+def test_a_network_of_the_classic_host_is_judged_as_before(
+    flags: Flags, host: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = builder("classic")("vit_tiny", "custom", 32).state_dict()
+    weights = {f"encoder.{name}": tensor for name, tensor in state.items()}
+    weights["classifier.weight"] = torch.zeros(3, 192)
+    torch.save({"state_dict": weights}, path := tmp_path / "vit.ckpt")
+    argv = flags("knn", pretrained_feature_extractor=path, encoder="vit_tiny")
+    expected = host.knn(argv)
+    capsys.readouterr()
+    command("knn", *argv, "--host", "classic")
+    figures = f"top-1 {expected['top1']:.2f}, top-5 {expected['top5']:.2f}"
+    assert capsys.readouterr().out == f"kNN {figures} ({expected['protocol']})\n"
+    with pytest.raises(UserError, match="stem='small' is not allowed"):
+        command("knn", *argv, "--host", "classic", "--stem", "small")
+
+
 def test_it_needs_no_host(
     data: Path,
     online: dict[str, Any],

@@ -118,8 +118,8 @@ def _of_host(job: Job) -> dict[str, Any]:
 
 
 def _of_lightning(key: str, value: Any) -> Any:
-    if key == GPUS and isinstance(value, tuple | list):
-        return ",".join(map(str, value))
+    if key in (GPUS, "devices") and isinstance(value, tuple | list):
+        return "".join(f"{number}," for number in value)  # one without a comma is a number of them
     # some of Lightning's flags are True where they are not given; the host's never are
     return "False" if value is False and key not in (*names.HOST, "dali") else value
 

@@ -130,7 +130,7 @@ def test_what_is_not_set_is_no_flag() -> None:
 @pytest.mark.parametrize("gpus", [(), (0,), (0, 1, 2)])
 def test_a_command_line_comes_back_from_its_job(gpus: tuple[int, ...]) -> None:
     given = {"precision": "bf16", "knn_eval": True, "replace_sampler_ddp": False}
-    given |= {"gpus": gpus} if gpus else {}
+    given |= {"gpus": gpus} if gpus else {"devices": (1,)}
     optimizer = dataclasses.replace(PRETRAINING.optimizer, name="lars", schedule="step")
     job = dataclasses.replace(PRETRAINING, host=given, optimizer=optimizer)
     words = pretraining_flags(job)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from solo_rekd.hosts.current.machine import fit_devices
+from solo_rekd.hosts.current.machine import count_processes, fit_devices
 from solo_rekd.utils.errors import UserError
 
 
@@ -49,3 +49,12 @@ def test_a_cpu_asked_for_beside_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_anything_else_is_refused(devices: object, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=f"devices={devices!r} is not allowed: expected a number"):
         fitted(monkeypatch, 0, devices=devices)
+
+
+@pytest.mark.parametrize("name", ["gpus", "devices"])
+def test_numbers_of_a_command_line_are_a_list(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    overrides = pytest.importorskip("solo_rekd.hosts.current.overrides")
+    settings = overrides.host_settings({name: (1, 3)}, ["devices"])
+    assert overrides.words_of(settings) == ["++devices=[1,3]"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert count_processes(settings | {"accelerator": "gpu"}) == 2
