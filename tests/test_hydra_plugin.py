@@ -27,7 +27,11 @@ main()
 def run(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     (folder / "app.py").write_text(APPLICATION)
     return subprocess.run(
-        [sys.executable, "app.py", *argv], cwd=folder, capture_output=True, text=True
+        # an older Hydra warns of how it calls a newer OmegaConf
+        [sys.executable, "-W", "ignore", "app.py", *argv],
+        cwd=folder,
+        capture_output=True,
+        text=True,
     )
 
 

@@ -165,7 +165,7 @@ def read_cache(path: Path | None, root: str) -> dict[str, Known]:
     if path is None:
         return {}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             if _text(file["root"]) != root:
                 return {}
             names = _text(file["names"]).split("\0")
@@ -224,7 +224,7 @@ def drop_gone(folder: Path) -> None:
     files = sorted(folder.glob("*.npz"), key=lambda path: path.stat().st_mtime, reverse=True)
     for place, path in enumerate(files):
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 gone = not os.path.isdir(_text(file["root"]))
         except DAMAGED:
             gone = True

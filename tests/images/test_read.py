@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 from torchvision.datasets.folder import pil_loader
@@ -29,12 +30,13 @@ PLAIN = {
     "one-bit.png": ("1", {}),
     "rgb.tif": ("RGB", {"compression": "tiff_lzw"}),
     "cmyk.tif": ("CMYK", {}),
-    "ycbcr.tif": ("YCbCr", {}),
     "lab.tif": ("LAB", {}),
     "rgba.webp": ("RGBA", {}),
     "rgb.bmp": ("RGB", {}),
     "rgb.ppm": ("RGB", {}),
 }
+if int(PIL.__version__.partition(".")[0]) >= 13:  # an older Pillow cannot read what it wrote
+    PLAIN["ycbcr.tif"] = ("YCbCr", {})
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:

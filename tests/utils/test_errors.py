@@ -8,7 +8,6 @@ from solo_rekd.utils import errors
 from solo_rekd.utils.errors import UserError, install_excepthook, refuse, report
 
 RAISE = """
-from solo_rekd import errors
 from solo_rekd.utils.errors import UserError, install_excepthook
 install_excepthook()
 raise {error}

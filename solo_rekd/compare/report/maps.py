@@ -47,7 +47,7 @@ def project(arm: Arm, out: Path) -> Plane | None:
     if path is None:
         return None
     try:
-        with np.load(path) as archive:
+        with path.open("rb") as opened, np.load(opened) as archive:
             features, labels = archive["features"].astype(np.float64), archive["labels"]
     except (OSError, EOFError, ValueError, BadZipFile):
         return None  # not there, or damaged
