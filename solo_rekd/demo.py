@@ -9,6 +9,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from solo_rekd.hosts import HOST_HELP
 from solo_rekd.utils.errors import UserError, at_least
 from solo_rekd.utils.files import UNFINISHED
 
@@ -63,7 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     add = parser.add_argument
     add("--out", type=Path, default=Path("runs/demo"), help="data and results")
-    add("--epochs", type=at_least(int, 1), default=4, help="of pretraining, a method")
+    add("--epochs", type=at_least(int, 1), default=4, help="of pretraining, per method")
+    add("--host", metavar="HOST", help=HOST_HELP)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -84,4 +86,5 @@ def main(args: argparse.Namespace) -> None:
     folders = ["--data", str(args.out / "digits"), "--out", str(args.out)]
     length = ["--epochs", str(args.epochs), "--jobs", str(jobs)]
     title = ["--title", "Handwritten digits"]
-    compare([*folders, *length, *title, *COMPARISON.split(), "--", *HOST_FLAGS.split()])
+    host = [] if args.host is None else ["--host", args.host]
+    compare([*folders, *length, *title, *host, *COMPARISON.split(), "--", *HOST_FLAGS.split()])

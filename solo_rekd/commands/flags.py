@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from solo_rekd.config import STEMS
+from solo_rekd.hosts import HOST_HELP
 from solo_rekd.hosts.jobs import DEFAULT_SEED
 from solo_rekd.hosts.shared.limits import Limits
 from solo_rekd.images.data_sets import CUSTOM, FOLDERS, NAMES, SMALL_IMAGE
 from solo_rekd.utils.errors import UserError, refuse, refuse_beyond
 
-HOST_HELP = (
-    "which solo-learn does it: classic (1.0.2), main, or the folder of a checkout of main. "
-    "Default: main where a checkout can be imported, else classic"
-)
 SEEDS = 2**32  # how many there are
 
 Add = Callable[..., argparse.Action]

@@ -9,6 +9,7 @@ from solo_rekd.compare.arms import UNTRAINED
 from solo_rekd.compare.launch.choose import LAUNCHERS, PROCESSES, read_parameter
 from solo_rekd.compare.plan import QUEUE_SIZE
 from solo_rekd.config import CONFIGS, STEMS
+from solo_rekd.hosts import HOST_HELP
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
 from solo_rekd.images.data_sets import MEAN, SMALL_IMAGE, STD
 from solo_rekd.utils.errors import OneLineParser, at_least
@@ -97,12 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what is compared, see below. Default: %(default)s",
     )
     add("--seeds", type=count, default=1, metavar="N", help="runs of an arm. Default: 1")
-    add(
-        "--host",
-        metavar="NAME",
-        help="the solo-learn that trains: classic (1.0.2), main, or the folder of a checkout of "
-        "main. Default: main where a checkout is importable, else classic",
-    )
+    add("--host", metavar="HOST", help=HOST_HELP)
     add("--title", default="Comparison", help="of the report. Default: %(default)s")
 
     add = group("pretraining, the same for every arm")

@@ -11,6 +11,10 @@ from solo_rekd.hosts.jobs import Host
 from solo_rekd.utils.errors import UserError, refuse
 
 CLASSIC, MAIN = "classic", "main"
+HOST_HELP = (
+    "which solo-learn trains: classic (1.0.2), main, or the folder of a checkout of main. "
+    "Default: main where a checkout is importable, else classic"
+)
 SIGNS = {CLASSIC: "args/setup.py", MAIN: "args/pretrain.py"}  # files of the package `solo`
 
 
