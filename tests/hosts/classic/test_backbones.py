@@ -71,7 +71,7 @@ def test_unknown_timm_model_is_refused(train: Train) -> None:
         train("simclr", encoder="timm:resnet10x")
 
 
-def test_hosts_own_vit_still_comes_through_the_door(host: ModuleType) -> None:
+def test_the_hosts_own_vit_is_still_built(host: ModuleType) -> None:
     from solo_rekd.hosts.classic.backbones import build_encoder
 
     net = build_encoder("vit_tiny", {"cifar": False, "img_size": 32, "patch_size": 8})
