@@ -126,16 +126,13 @@ def activate() -> None:
 
 
 def commands() -> ModuleType:
-    """The classic host's jobs as functions: `pretrain`, `linear` and `knn`, each taking its flags.
+    """The classic host's jobs as functions, `pretrain` and `linear`, each taking its flags.
 
     Raises:
-        UserError: there is no solo-learn, or the current one, which has scripts for these jobs.
+        UserError: there is no solo-learn, or it is the current one, which has scripts for them.
     """
     if detect() == "current":
-        raise UserError(
-            "this command is for solo-learn 1.0.2; the solo-learn here has scripts: "
-            "python main_pretrain.py --config-name rekd, main_linear.py, main_knn.py"
-        )
+        raise UserError("solo-learn's main branch has scripts in place of these functions")
     from solo_rekd.hosts.classic import warnings
 
     warnings.silence()
