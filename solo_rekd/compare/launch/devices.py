@@ -4,8 +4,6 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 
-import torch
-
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -14,6 +12,8 @@ def visible_gpus() -> list[str]:
 
     Where that variable is set, they keep the names that it has for them: numbers or UUIDs.
     """
+    import torch  # late: a comparison's options are described without it
+
     count = torch.cuda.device_count()
     given = os.environ.get(VISIBLE)
     names = [str(number) for number in range(count)] if given is None else given.split(",")

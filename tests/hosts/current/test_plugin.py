@@ -78,7 +78,11 @@ def test_a_job_that_is_not_ours_finds_the_host_alone(
     assert ownership.has_our_run()
 
 
-def test_no_library_is_changed_for_any_run(compose: Compose) -> None:
+def test_no_library_is_changed_for_any_run(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # which a test of `main_knn.py` may have left in this process
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     pretrain.parse_cfg(compose("rekd"))
     for value in (
         Metric.__init__,
