@@ -48,6 +48,7 @@ LEFT_ALONE = {
     "python -m pytest": "the same: tests/test_upstream.py runs these tests",
     "make demo": "tests/test_demo.py runs it",
     "make test": "it is this run",
+    "make install": "it changes the environment; tests/test_makefile.py reads its commands",
 }
 NOTE = """#!{python} -S
 import json, os, sys
