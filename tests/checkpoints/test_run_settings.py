@@ -45,6 +45,23 @@ def test_current_host(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("dataset", "kwargs", "stem"),
+    [
+        ("custom", {}, "imagenet"),
+        ("cifar10", {}, "small"),
+        ("custom", {"stem": "small"}, "small"),
+        ("custom", None, "imagenet"),
+    ],
+)
+def test_the_stem_of_a_resnet_that_the_current_host_built(
+    dataset: str, kwargs: dict[str, str] | None, stem: str, tmp_path: Path
+) -> None:
+    backbone = {"name": "resnet18", "kwargs": kwargs}
+    run = CURRENT | {"backbone": backbone, "data": CURRENT["data"] | {"dataset": dataset}}
+    assert read(tmp_path, run)["stem"] == stem
+
+
 def test_current_host_takes_imagenet_where_nothing_is_given(tmp_path: Path) -> None:
     read_back = read(tmp_path, CURRENT | {"augmentations": [{"crop_size": 96}]})
     assert read_back["mean"] == [0.485, 0.456, 0.406]

@@ -51,6 +51,23 @@ def test_auto_resume_continues_the_same_run(train: Train, stopped: dict[str, Any
     assert images(resumed) == 16
 
 
+def test_a_resumed_run_keeps_the_momentum_of_its_next_step(train: Train, tmp_path: Path) -> None:
+    settings = {"limit_train_batches": 1, "max_epochs": 3, "checkpoint_dir": tmp_path}
+    whole = train("mocov2plus", **settings)
+
+    def resume(**more: Any) -> float:
+        return train("mocov2plus", **settings | more)["metrics"]["tau"]
+
+    (last,) = tmp_path.glob("mocov2plus/*/*-ep=2.ckpt")
+    checkpoint = torch.load(last, weights_only=True)
+    # the last step's own comes before it
+    assert checkpoint["solo_rekd"]["tau"] > whole["metrics"]["tau"]
+    checkpoint["solo_rekd"]["tau"] = 0.5
+    torch.save(checkpoint, tmp_path / "mine-ep=2.ckpt")
+    again = {"max_epochs": 4, "scheduler": "none"}
+    assert resume(resume_from_checkpoint=tmp_path / "mine-ep=2.ckpt", **again) == 0.5
+
+
 @pytest.mark.parametrize(
     "change",
     [

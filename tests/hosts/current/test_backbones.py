@@ -42,7 +42,8 @@ def test_our_resnets_get_the_small_stem_for_small_folders(name: str, pretraining
 
 
 def test_the_hosts_resnet_is_still_the_hosts(pretraining: Build) -> None:
-    method = pretraining("mocov2plus", **{"backbone.name": "resnet18"})
+    # the host's online kNN is written for an older torchmetrics
+    method = pretraining("mocov2plus", **{"backbone.name": "resnet18", "knn_eval.enabled": False})
     assert method.backbone.conv1.kernel_size == (7, 7)
 
 
