@@ -68,6 +68,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def unclaimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps a command that a test runs from making the runs of later tests ours."""
+    from solo_rekd.hosts.shared import ownership
+
+    monkeypatch.setattr(ownership, "_claimed", ownership.is_claimed())
+
+
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder: `train` and `val` with 3 classes, `two/train` and `two/val` with 2, `flat`."""
