@@ -34,12 +34,9 @@ def find(given: str | None = None) -> Host:
     """
     kind, root = locate(given)
     prefer(root)
-    if kind == CLASSIC:
-        from solo_rekd.hosts.classic import warnings
-
-        warnings.silence()  # before the host is imported
-    adapter = "classic" if kind == CLASSIC else "current"
-    return importlib.import_module(f"solo_rekd.hosts.{adapter}.host").connect(root)
+    adapter = f"solo_rekd.hosts.{'classic' if kind == CLASSIC else 'current'}"
+    importlib.import_module(f"{adapter}.warnings").silence()  # before the host is imported
+    return importlib.import_module(f"{adapter}.host").connect(root)
 
 
 def locate(given: str | None = None) -> tuple[str, Path]:

@@ -91,3 +91,24 @@ HOST = {
         Name("exclude_bias_n_norm", "optimizer.kwargs.exclude_bias_n_norm"),
     )
 }
+
+# keys of the current host's that no field of a job has for itself
+OTHERS = (
+    Name("lr", "optimizer.lr"),
+    Name("train_dir", "data.train_path"),
+    Name("val_dir", "data.val_path"),
+    Name("no_labels", "data.no_labels"),
+    Name("crop_size", "data.augmentations.crop_size"),
+    Name("mean", "data.augmentations.mean"),
+    Name("std", "data.augmentations.std"),
+)
+CURRENT_TO_CLASSIC = {
+    name.current: name.classic
+    for table in (NETWORK, IMAGES, OPTIMIZER, WARMUP, JOB, PRETRAINING, MOMENTUM, HOST)
+    for name in table.values()
+} | {name.current: name.classic for name in OTHERS}
+
+
+def as_flag(key: str) -> str:
+    """The flag of our commands for a key of the current host; the key where there is none."""
+    return CURRENT_TO_CLASSIC.get(key) or key.removeprefix("method_kwargs.")

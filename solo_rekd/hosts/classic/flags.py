@@ -25,6 +25,8 @@ def pretraining_flags(job: Pretraining) -> list[str]:
         **_named(job.optimizer, names.WARMUP),
         **_named(job, names.PRETRAINING),
     }
+    if job.optimizer.warmup_epochs == 0:  # or the first epoch has the rate of a warm-up's start
+        settings["warmup_start_lr"] = job.optimizer.lr
     # the host names its files by `name`
     return words(settings | dict(job.settings) | {"name": job.method} | _of_host(job))
 

@@ -1,6 +1,7 @@
 """Runs a script of the host in this process, and reads what ends it."""
 
 import os
+import re
 import runpy
 import signal
 import sys
@@ -14,6 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from solo_rekd.hosts import names
 from solo_rekd.hosts.current.watch import Watch
 from solo_rekd.hosts.shared.mistakes import as_mistake
 from solo_rekd.utils.errors import UserError
@@ -88,9 +90,15 @@ def mistakes() -> Iterator[None]:
         raise UserError(f"a setting is not taken: {_first_line(error)}") from error
     except Exception as error:
         mistake = as_mistake(error)
-        if mistake is None or mistake is error:
+        if mistake is None:
             raise
-        raise mistake from error
+        raise UserError(in_flags(str(mistake))) from error
+
+
+def in_flags(message: str) -> str:
+    """Names a setting, with which a message begins, as our commands do."""
+    key = re.match(r"[\w.]+(?==| is missing)", message)
+    return message if key is None else names.as_flag(key[0]) + message[key.end() :]
 
 
 @contextmanager
