@@ -99,8 +99,7 @@ class MainHost:
                 if cfg.method in OBJECTIVES:
                     cfg = METHODS[cfg.method].add_and_assert_specific_cfg(cfg)
                 else:
-                    with torch.device("meta"), torch.random.fork_rng(devices=[]):
-                        cfg = METHODS[cfg.method](cfg).cfg  # shapes alone
+                    cfg = _read_settings(cfg)
             else:
                 cfg = LinearModel.add_and_assert_specific_cfg(linear_settings.parse_cfg(cfg))
         settings: Any = OmegaConf.to_container(cfg, resolve=True)
@@ -126,7 +125,7 @@ class MainHost:
 
     def linear(self, job: LinearEvaluation, folder: Path | None, progress: Progress) -> Accuracy:
         """Evaluates linearly, see `Host`."""
-        pl.seed_everything(job.seed, verbose=False)  # the host's script sets none
+        pl.seed_everything(job.seed)  # the host's script sets none
         trainer = self._run(job, folder, {}, progress).trainer
         last = next(each for each in trainer.callbacks if isinstance(each, LinearAccuracy))
         top1, top5 = last.top()
@@ -219,6 +218,17 @@ class MainHost:
             cfg = compose(recipe.stem, self._words(job))
         OmegaConf.set_struct(cfg, False)  # as the host's scripts do
         return cfg
+
+
+def _read_settings(cfg: DictConfig) -> DictConfig:
+    """Returns the settings as the method of the host itself completes them."""
+    build = METHODS[cfg.method]
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):  # shapes alone
+                return build(cfg).cfg
+        except RuntimeError:  # some networks read numbers: MAE's by timm 1.0.20 and older
+            return build(cfg).cfg
 
 
 @contextmanager
