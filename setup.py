@@ -80,7 +80,7 @@ setup(
             "wandb>=0.16",
             "setuptools<82",  # the last with pkg_resources, which pytorch-lightning 1.9 imports
         ],
-        "current": ["lightning>=2.1.2", "hydra-core>=1.3"],  # what a clone has already
+        "current": ["lightning>=2.1.2", "hydra-core>=1.3.2"],  # what a clone has already
         "dali": ["nvidia-dali-cuda130>=2.4"],
         "compare": COMPARE,
         "demo": COMPARE,

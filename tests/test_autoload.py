@@ -55,6 +55,11 @@ def test_start_imports_nothing_of_ours(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+def test_a_line_that_a_virtual_environment_runs_twice_leaves_one_watcher(tmp_path: Path) -> None:
+    code = f"import sys; {RUN_LINE}; exec(open({str(HOOK)!r}).read()); print({WATCHERS})"
+    assert run_python(code, tmp_path, SOLO_REKD_AUTOLOAD="0").stdout == "1\n"
+
+
 def test_switched_off_imports_nothing(tmp_path: Path) -> None:
     code = f"import sys; print({OURS}, {WATCHERS})"
     assert run_python(code, tmp_path, SOLO_REKD_AUTOLOAD="0").stdout == "[] 0\n"
