@@ -73,7 +73,7 @@ def unclaimed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keeps a command that a test runs from making the runs of later tests ours."""
     from solo_rekd.hosts.shared import ownership
 
-    monkeypatch.setattr(ownership, "_claimed", ownership.is_claimed())
+    monkeypatch.setattr(ownership, "_claimed", False)
 
 
 @pytest.fixture(scope="session")

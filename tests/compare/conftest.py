@@ -75,7 +75,7 @@ def names_only() -> Any:
     return NamesOnly()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def classic() -> Host:
     """The classic host."""
     from solo_rekd import hosts

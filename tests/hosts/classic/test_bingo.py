@@ -39,8 +39,9 @@ Bingo = Callable[..., dict[str, Any]]
 # `solo-rekd`, which counts the processes that find bags and keeps what each then has.
 WITNESS = """
 import torch
-from solo_rekd import bags, hosts
+from solo_rekd import hosts
 from solo_rekd.cli import main
+from solo_rekd.objectives import bag_cache
 
 hosts.commands()
 from solo.methods import METHODS

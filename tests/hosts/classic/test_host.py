@@ -23,7 +23,7 @@ from solo_rekd.hosts.jobs import (
 from solo_rekd.utils.errors import UserError
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def classic(host: ModuleType) -> Host:
     return hosts.find("classic")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from command import judge
 from torch import nn
 
 from solo_rekd.hosts.shared.checks import refuse_size
@@ -116,4 +117,4 @@ def test_a_class_without_images_is_named(
         (tmp_path / split / "unicorn").mkdir()
     own = {"method": "rekd"} if job == "pretrain" else {"pretrained_feature_extractor": "x.ckpt"}
     with pytest.raises(UserError, match=r"^train_dir=.*unicorn"):
-        getattr(host, job)(flags(job, data_dir=tmp_path, **own))
+        (judge if job == "knn" else getattr(host, job))(flags(job, data_dir=tmp_path, **own))
