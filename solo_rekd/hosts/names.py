@@ -94,6 +94,7 @@ HOST = {
 
 # keys of the current host's that no field of a job has for itself
 OTHERS = (
+    Name("devices", "devices"),  # not `gpus`
     Name("lr", "optimizer.lr"),
     Name("train_dir", "data.train_path"),
     Name("val_dir", "data.val_path"),

@@ -33,7 +33,7 @@ def fit(pretraining: Build, data: Path, tmp_path: Path) -> Callable[..., Any]:
     """Trains as `main_pretrain.py` does, two epochs of a method of the host on our backbone."""
 
     def run(changes: dict[str, Any], **trainer: Any) -> Any:
-        model = pretraining("mocov2plus", **changes)
+        model = pretraining("mocov2plus", **{"knn_eval.enabled": True} | changes)
         cfg = model.cfg
         pipeline = build_transform_pipeline("custom", cfg.augmentations[0])
         images = prepare_datasets(

@@ -139,8 +139,8 @@ def test_no_features_are_collected_where_none_are_evaluated(
 ) -> None:
     if "data.no_labels" in changes:
         changes = changes | {"data.train_path": data / "flat"}
-    assert parse("mocov2plus").knn_eval.enabled
-    assert not parse("mocov2plus", **changes).knn_eval.enabled
+    assert parse("rekd").knn_eval.enabled
+    assert not parse("rekd", **changes).knn_eval.enabled
 
 
 def test_dali_loads_on_the_cpu_without_a_gpu(
