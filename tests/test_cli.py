@@ -238,7 +238,8 @@ def test_start_up_hook_end_to_end(autoload: str, active: bool, tmp_path: Path) -
 @pytest.mark.slow
 def test_mistake_is_the_only_line(tmp_path: Path) -> None:
     command = Path(sys.executable).with_name("solo-rekd")
-    argv = ["pretrain", "--method", "no_such_method"]
+    needed = "--dataset custom --data_dir . --train_dir . --encoder alexnet --optimizer sgd"
+    argv = ["pretrain", "--method", "no_such_method", *needed.split()]
     done = subprocess.run([command, *argv], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("solo-rekd: error: method='no_such_method' is not allowed")
