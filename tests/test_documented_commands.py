@@ -334,7 +334,7 @@ def test_the_comparison_of_the_readme_runs(
     (call,) = [call for call in calls if starts(call, "solo-rekd", "compare")]
     command([*call, *TINY_COMPARISON])
     assert (sandbox / "runs" / "mine" / "report.html").exists()
-    assert "disco" in capsys.readouterr().out
+    assert "byol" in capsys.readouterr().out
 
 
 # appends to a line of Hydra's what makes it one of seconds, and runs it for real
