@@ -17,10 +17,10 @@ from solo_rekd.hosts.jobs import (
     Pretraining,
     View,
 )
+from solo_rekd.hosts.rates import BATCH
 from solo_rekd.hosts.shared.limits import LIMITS
 from solo_rekd.utils.errors import nearest_first, refuse
 
-SCALED_BY = 256  # images, of the batch that --lr of pretraining is for
 CROPS = 2  # of an image, where none are asked for
 
 VIEW = {field: name.classic for field, name in names.VIEW.items()}
@@ -52,7 +52,7 @@ def pretraining(args: Namespace, methods: Mapping[str, Collection[str]]) -> Pret
         views=views(args),
         # as the classic host scales it, which counts --gpus, and not --devices
         optimizer=_optimizer(
-            args, args.lr * args.batch_size * len(others.get("gpus", (0,))) / SCALED_BY
+            args, args.lr * args.batch_size * len(others.get("gpus", (0,))) / BATCH
         ),
         batch_size=args.batch_size,
         epochs=args.max_epochs,

@@ -19,6 +19,7 @@ from solo_rekd.hosts.jobs import (
     Pretraining,
     View,
 )
+from solo_rekd.hosts.rates import BATCH
 from solo_rekd.hosts.words import override, read_words
 from solo_rekd.images.data_sets import SMALL_IMAGE
 from solo_rekd.objectives import OBJECTIVES
@@ -49,7 +50,6 @@ OF_HOST = {
     "mocov2plus": HEAD | INFO_NCE | MOMENTUM,
 }
 QUEUE = "queue_size"
-BATCH = 256  # images for which --lr is given
 # what the comparison sets itself, by the fields of a job and by either host's name
 RESERVED_FIELDS = (
     *(names.NETWORK | names.IMAGES | names.JOB).values(),

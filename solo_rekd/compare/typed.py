@@ -1,11 +1,11 @@
 """What to type to repeat the part of a run that no host does."""
 
-import os
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from solo_rekd.hosts.jobs import LinearEvaluation
+from solo_rekd.hosts.words import flags, folders
 
 
 def knn_command(job: LinearEvaluation, votes: Mapping[str, Any]) -> str:
@@ -16,17 +16,12 @@ def knn_command(job: LinearEvaluation, votes: Mapping[str, Any]) -> str:
         votes: `k` and `temperature` of the neighbours.
     """
     images, network = job.images, job.network
-    folders = [images.train, images.val or images.train]
-    root = os.path.commonpath(folders)
-    train, val = (os.path.relpath(folder, root) for folder in folders)
     settings = {
         "pretrained_feature_extractor": job.checkpoint,
         "encoder": network.name,
         "stem": network.stem,
         "dataset": images.dataset,
-        "data_dir": root,
-        "train_dir": train,
-        "val_dir": val,
+        **folders(images),
         "crop_size": images.size,
         "mean": images.mean,
         "std": images.std,
@@ -34,8 +29,4 @@ def knn_command(job: LinearEvaluation, votes: Mapping[str, Any]) -> str:
         "num_workers": images.workers,
         **votes,
     }
-    words = ["solo-rekd", "knn"]
-    for name, value in settings.items():
-        if value is not None:
-            words += [f"--{name}", *map(str, value if isinstance(value, tuple) else (value,))]
-    return shlex.join(words)
+    return shlex.join(["solo-rekd", "knn", *flags(settings)])

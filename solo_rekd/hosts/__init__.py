@@ -15,6 +15,7 @@ HOST_HELP = (
     "which solo-learn trains: classic (1.0.2), main, or the folder of a checkout of main. "
     "Default: main where a checkout is importable, else classic"
 )
+ADAPTERS = {CLASSIC: "solo_rekd.hosts.classic", MAIN: "solo_rekd.hosts.current"}
 SIGNS = {CLASSIC: "args/setup.py", MAIN: "args/pretrain.py"}  # files of the package `solo`
 
 
@@ -34,7 +35,7 @@ def find(given: str | None = None) -> Host:
     """
     kind, root = locate(given)
     prefer(root)
-    adapter = f"solo_rekd.hosts.{'classic' if kind == CLASSIC else 'current'}"
+    adapter = ADAPTERS[kind]
     importlib.import_module(f"{adapter}.warnings").silence()  # before the host is imported
     return importlib.import_module(f"{adapter}.host").connect(root)
 
@@ -104,9 +105,9 @@ def detect() -> str:
             "main branch and run there (README, Install)"
         )
     folders = [Path(folder) for folder in spec.submodule_search_locations or []]
-    for host, file in (("classic", "setup.py"), ("current", "pretrain.py")):
-        if any((folder / "args" / file).is_file() for folder in folders):
-            return host
+    for kind, file in SIGNS.items():
+        if any((folder / file).is_file() for folder in folders):
+            return ADAPTERS[kind].rpartition(".")[2]
     raise UserError(f"the package `solo` in {', '.join(map(str, folders))} is not solo-learn")
 
 

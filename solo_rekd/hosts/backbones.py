@@ -19,6 +19,4 @@ def builder(given: str | None = None) -> Callable[[str, str, int], nn.Module]:
     """
     kind, root = hosts.locate(given)
     hosts.prefer(root)
-    adapter = "classic" if kind == hosts.CLASSIC else "current"
-    backbones = importlib.import_module(f"solo_rekd.hosts.{adapter}.backbones")
-    return backbones.build_for_evaluation
+    return importlib.import_module(f"{hosts.ADAPTERS[kind]}.backbones").build_for_evaluation

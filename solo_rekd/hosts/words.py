@@ -1,18 +1,20 @@
-"""Words of a host, as a user types them after a bare `--`, put into a job.
+"""Words of a command line: those of a host put into a job, and a job's settings as words.
 
-They may be the classic host's flags (`--precision 16`) or the current host's keys (`precision=16`):
-what both have by the table of names works on both.
+Those that a user types after a bare `--` may be the classic host's flags (`--precision 16`) or the
+current host's keys (`precision=16`): what both have by the table of names works on both.
 """
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from solo_rekd.hosts import names
-from solo_rekd.hosts.jobs import Pretraining
+from solo_rekd.hosts.jobs import Images, Pretraining
 from solo_rekd.utils.errors import UserError
 
 # flags whose values are text, though they may look like numbers
@@ -71,6 +73,30 @@ def value_of(text: str) -> Any:
         with suppress(ValueError):
             return json.loads(text)
     return text
+
+
+def flags(settings: Mapping[str, Any]) -> list[str]:
+    """Flags with their values: True is a flag alone; None and False are no flag."""
+    said: list[str] = []
+    for name, value in settings.items():
+        if value is None or value is False:
+            continue
+        values = () if value is True else value if isinstance(value, tuple | list) else (value,)
+        said += [f"--{name}", *map(str, values)]
+    return said
+
+
+def folders(images: Images) -> dict[str, str | None]:
+    """The folder of training and validation images, and where they lie in it, by their flags."""
+    if images.val is None:
+        root = str(Path(images.train).parent)
+    else:
+        root = os.path.commonpath([images.train, images.val]) or "."
+    return {
+        "data_dir": root,
+        "train_dir": os.path.relpath(images.train, root),
+        "val_dir": None if images.val is None else os.path.relpath(images.val, root),
+    }
 
 
 def override(job: Pretraining, settings: Mapping[str, Any]) -> Pretraining:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from solo_rekd.hosts.jobs import Images, Network, Optimizer, Pretraining, View
-from solo_rekd.hosts.words import override, read_words, value_of
+from solo_rekd.hosts.words import flags, override, read_words, value_of
 from solo_rekd.utils.errors import UserError
 
 JOB = Pretraining(
@@ -88,3 +88,9 @@ def test_what_no_field_holds_is_the_hosts_or_the_methods() -> None:
 def test_a_text_is_read_as_what_it_looks_like(text: str, value: object) -> None:
     read = value_of(text)
     assert (read, type(read)) == (value, type(value))
+
+
+def test_what_is_not_set_is_no_flag() -> None:
+    assert flags({"a": None, "b": False, "c": True, "d": (1, 2), "e": 0}) == [
+        *("--c", "--d", "1", "2", "--e", "0")
+    ]

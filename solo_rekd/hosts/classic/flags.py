@@ -1,19 +1,17 @@
 """A job as the classic host's flags."""
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from solo_rekd.backbones import HOST_NAMES, settle_stem
 from solo_rekd.hosts import names
 from solo_rekd.hosts.jobs import Images, Job, LinearEvaluation, Network, Pretraining
+from solo_rekd.hosts.rates import BATCH, rounded
+from solo_rekd.hosts.words import flags, folders
 from solo_rekd.utils.errors import refuse
 
 GPUS = "gpus"  # their numbers
-BATCH = 256  # the host scales the learning rate of pretraining from this one
 LARS = {"optimizer": "sgd", "lars": True}  # which this host wraps
-DIGITS = 12  # of a rate, beyond which lies nothing but rounding
 
 
 def pretraining_flags(job: Pretraining) -> list[str]:
@@ -28,7 +26,7 @@ def pretraining_flags(job: Pretraining) -> list[str]:
     if job.optimizer.warmup_epochs == 0:  # or the first epoch has the rate of a warm-up's start
         settings["warmup_start_lr"] = job.optimizer.lr
     # the host names its files by `name`
-    return words(settings | dict(job.settings) | {"name": job.method} | _of_host(job))
+    return flags(settings | dict(job.settings) | {"name": job.method} | _of_host(job))
 
 
 def linear_flags(job: LinearEvaluation) -> list[str]:
@@ -40,28 +38,12 @@ def linear_flags(job: LinearEvaluation) -> list[str]:
         "seed": job.seed,
         "pretrained_feature_extractor": job.checkpoint,
     }
-    return words(settings | _of_host(job))
-
-
-def words(settings: Mapping[str, Any]) -> list[str]:
-    """Flags with their values: True is a flag alone; None and False are no flag."""
-    said: list[str] = []
-    for name, value in settings.items():
-        if value is None or value is False:
-            continue
-        values = () if value is True else value if isinstance(value, tuple | list) else (value,)
-        said += [f"--{name}", *map(str, values)]
-    return said
-
-
-def rounded(rate: float) -> float:
-    """A rate without what a multiplication and its inverse leave."""
-    return float(f"{rate:.{DIGITS}g}")
+    return flags(settings | _of_host(job))
 
 
 def _common(job: Job) -> dict[str, Any]:
     return {
-        **_folders(job.images),
+        **folders(job.images),
         **_named(job.images, names.IMAGES),
         "mean": job.images.mean,
         "std": job.images.std,
@@ -76,19 +58,6 @@ def _common(job: Job) -> dict[str, Any]:
 
 def _named(part: object, table: Mapping[str, names.Name]) -> dict[str, Any]:
     return {name.classic: getattr(part, field) for field, name in table.items()}
-
-
-def _folders(images: Images) -> dict[str, str | None]:
-    """The folder of both, and where the images lie in it."""
-    if images.val is None:
-        root = str(Path(images.train).parent)
-    else:
-        root = os.path.commonpath([images.train, images.val]) or "."
-    return {
-        "data_dir": root,
-        "train_dir": os.path.relpath(images.train, root),
-        "val_dir": None if images.val is None else os.path.relpath(images.val, root),
-    }
 
 
 def _stem(network: Network, images: Images) -> str | None:

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 from solo_rekd.hosts import names
 from solo_rekd.hosts.jobs import Job, LinearEvaluation, Optimizer, Pretraining, View
 from solo_rekd.hosts.names import Name
+from solo_rekd.hosts.rates import BATCH, rounded
 from solo_rekd.utils.errors import nearest_first, refuse
 
-DIGITS = 12  # significant, of a rate that the host will multiply again
-SCALED_BY = 256  # images per step for which the host reads a learning rate
 # The classic host draws a number for every step of an augmentation, this one for those of a
 # probability above 0 alone: with this one in its place both draw the same crops.
 NEVER = 1e-12
@@ -106,7 +105,7 @@ def unscaled(settings: Settings, images: int, batches: int, job: Job) -> Setting
         batches: accumulated per step.
         job: whose settings they are.
     """
-    by_images, by_batches = images / SCALED_BY, 1
+    by_images, by_batches = images / BATCH, 1
     if isinstance(job, Pretraining):
         by_batches = batches  # which the host's linear evaluation leaves alone
     factors = {
@@ -117,7 +116,7 @@ def unscaled(settings: Settings, images: int, batches: int, job: Job) -> Setting
         "scheduler.warmup_start_lr": by_batches,
     }
     changed = {
-        key: float(f"{settings[key] / factor:.{DIGITS}g}")
+        key: rounded(settings[key] / factor)
         for key, factor in factors.items()
         if settings.get(key) is not None and factor != 1
     }

@@ -7,7 +7,7 @@ import pytest
 
 from solo_rekd import cli
 from solo_rekd.commands import jobs
-from solo_rekd.hosts.classic.flags import linear_flags, pretraining_flags, words
+from solo_rekd.hosts.classic.flags import linear_flags, pretraining_flags
 from solo_rekd.hosts.jobs import (
     Images,
     LinearEvaluation,
@@ -120,12 +120,6 @@ def test_a_key_of_the_other_host_is_refused() -> None:
     job = dataclasses.replace(PRETRAINING, host={"scheduler.interval": "step"})
     with pytest.raises(UserError, match=r"scheduler.interval='step' .* a key of its main branch"):
         pretraining_flags(job)
-
-
-def test_what_is_not_set_is_no_flag() -> None:
-    assert words({"a": None, "b": False, "c": True, "d": (1, 2), "e": 0}) == [
-        *("--c", "--d", "1", "2", "--e", "0")
-    ]
 
 
 @pytest.mark.parametrize("gpus", [(), (0,), (0, 1, 2)])
