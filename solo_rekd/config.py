@@ -14,6 +14,15 @@ from typing import Any
 from solo_rekd.utils.errors import UserError, nearest_first, refuse, refuse_beyond
 
 STEMS = ("auto", "small", "imagenet")  # kinds of first layers, see `build_backbone`
+# of a ResNet that others changed for small images: kernel, stride, padding, whether it pools
+RESNET_STEMS = {
+    "3x3": (3, 1, 1, False),
+    "3x3-pool": (3, 1, 1, True),
+    "3x3-stride2": (3, 2, 1, False),
+    "3x3-stride2-pool": (3, 2, 1, True),
+    "7x7-nopool": (7, 2, 3, False),
+}
+TEACHER_STEMS = (*STEMS, *RESNET_STEMS)
 
 OURS = "ours"
 REKD = "arXiv 2112.04174"
@@ -84,8 +93,8 @@ class DistillationConfig:
     teacher_stem: str = _option(
         "auto",
         "first layers of the teacher: auto is small for inputs of 64 px or less, or as a ResNet's "
-        "checkpoint has them",
-        choices=STEMS,
+        "checkpoint has them; of a ResNet also its first convolution with what no key shows of it",
+        choices=TEACHER_STEMS,
     )
     teacher_temperature: float = _option(
         0.2, "temperature of the online teacher's InfoNCE", source=MOCO_V2, bounds=(1e-4, inf)

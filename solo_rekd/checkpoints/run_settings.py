@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from solo_rekd.backbones import HOST_NAMES
-from solo_rekd.checkpoints.run_record import read_settings
+from solo_rekd.checkpoints.run_record import read_settings, settings_of
 from solo_rekd.images.data_sets import FOLDERS
 
 CIFAR = ("cifar10", "cifar100")  # for which the main branch builds its ResNets small
@@ -26,10 +26,32 @@ def read_student(checkpoint: Path) -> dict[str, Any]:
         encoder; crop_size in px; stem; mean and std in [0, 1] a colour: as far as the checkpoint
         or, of an older one, `args.json` beside it tells.
     """
+    if checkpoint.suffix == ".safetensors":
+        return student_of({}, checkpoint)
+    return _student(read_settings(checkpoint))
+
+
+def student_of(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Reads the same of a checkpoint that has been read: `content` is what it holds."""
+    if path.suffix == ".safetensors":
+        try:
+            return _exported(path)
+        except (KeyError, TypeError, ValueError):
+            return {}  # of another program
+    return _student(settings_of(content, path))
+
+
+def method_of(content: Mapping[str, Any], path: Path) -> str | None:
+    """The method of solo-learn that trained the backbone of a checkpoint; None where none tells."""
+    run = settings_of(content, path) or content.get("hyper_parameters")
+    if not isinstance(run, Mapping):
+        return None
+    method = run.get("pretrain_method") or run.get("method")
+    return str(method) if method else None
+
+
+def _student(run: dict[str, Any]) -> dict[str, Any]:
     try:
-        if checkpoint.suffix == ".safetensors":
-            return _exported(checkpoint)
-        run = read_settings(checkpoint)
         return _classic(run) if "encoder" in run else _current(_resolved(run))
     except (KeyError, IndexError, TypeError, ValueError):
         return {}  # of another program

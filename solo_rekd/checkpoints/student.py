@@ -7,9 +7,10 @@ from torch import nn
 
 from solo_rekd.backbones import build_backbone
 from solo_rekd.checkpoints.fit import load_backbone
-from solo_rekd.checkpoints.load import stem_of_resnet
 from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.checkpoints.run_settings import read_student
 from solo_rekd.checkpoints.split import SplitCheckpoint, split_state_dict
+from solo_rekd.checkpoints.stems import stem_of_resnet
 from solo_rekd.utils.errors import UserError
 
 _log = logging.getLogger("solo_rekd")
@@ -45,7 +46,7 @@ def build_student(path: str | Path, name: str, img_size: int, stem: str = "auto"
     """
     split = _split(path)
     if name.startswith("resnet"):
-        stem = stem_of_resnet(split.backbone, stem, "stem")
+        stem = _stem(path, split, stem)
     backbone = build_backbone(name, img_size, stem, "encoder")
     _fill(path, split, name, backbone)
     return backbone
@@ -63,7 +64,17 @@ def read_stem(path: str | Path, name: str) -> str:
     """
     if not name.startswith("resnet"):
         return "auto"
-    return stem_of_resnet(_split(path).backbone, "auto", "stem")
+    return _stem(path, _split(path), "auto")
+
+
+def _stem(path: str | Path, split: SplitCheckpoint, asked: str) -> str:
+    try:
+        stem, doubt = stem_of_resnet(split, asked, "stem", read_student(Path(path)))
+    except UserError as error:
+        raise _about(path, error) from error
+    if doubt:
+        _log.warning("%s: %s", path, doubt)
+    return stem
 
 
 def _split(path: str | Path, only: str | None = None) -> SplitCheckpoint:
@@ -83,7 +94,7 @@ def _fill(
 ) -> None:
     try:
         # a host's script takes the names and sizes as they are
-        matched = load_backbone(backbone, split.backbone, name, translate)
+        matched = load_backbone(backbone, split.backbone, name, translate).matched
     except UserError as error:
         raise _about(path, error) from error
     total = len(backbone.state_dict())

@@ -35,7 +35,7 @@ def test_a_teacher_of_other_colours_is_named(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    torch.save(build_backbone("resnet18", 32).state_dict(), tmp_path / "t.pth")
+    torch.save(build_backbone("resnet18", 32, "imagenet").state_dict(), tmp_path / "t.pth")
     teacher = {"teacher": "resnet18", "teacher_checkpoint": tmp_path / "t.pth"}
     short = {"limit_train_batches": 1, "limit_val_batches": 0, "std": "0.229 0.224 0.225"}
     train("seed", **teacher, **short, mean=mean, dictionary=None)

@@ -1,0 +1,73 @@
+"""The first layers of a ResNet, as far as its checkpoint tells them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from solo_rekd.checkpoints.split import SplitCheckpoint
+from solo_rekd.config import RESNET_STEMS
+from solo_rekd.utils.errors import UserError, refuse
+
+# what a first convolution of a size can mean, by the side of its kernel
+_MEANINGS = {
+    3: ("small", *(name for name, (kernel, *_) in RESNET_STEMS.items() if kernel == 3)),
+    7: ("imagenet", *(name for name, (kernel, *_) in RESNET_STEMS.items() if kernel == 7)),
+}
+
+
+def describe_stem(stem: str) -> str:
+    """A stem in words: kernel, stride, padding and pooling of a ResNet's, or its name."""
+    kernel, stride, padding, pools = {
+        "small": (3, 1, 2, False),
+        "imagenet": (7, 2, 3, True),
+        **RESNET_STEMS,
+    }[stem]
+    pooling = "max-pooling" if pools else "no pooling"
+    return f"{kernel}x{kernel}, stride {stride}, padding {padding}, {pooling}"
+
+
+def stem_of_resnet(
+    split: SplitCheckpoint, asked: str, key: str, trained: Mapping[str, Any] | None = None
+) -> tuple[str, str]:
+    """The stem of the ResNet in a checkpoint.
+
+    Its kernel is in the weights; stride, padding and pooling are in no key. A 7x7 convolution is
+    taken as everybody's, with stride 2 and pooling; a 3x3 one as the format has it.
+
+    Args:
+        split: the checkpoint.
+        asked: the stem that the user asks for, or `auto`.
+        key: what the user calls the stem.
+        trained: what the run's settings tell, see `read_student`.
+
+    Returns:
+        A stem of `build_backbone`, and what is in doubt about it, empty where nothing is. Of
+        anything but a ResNet what was asked for.
+
+    Raises:
+        UserError: the checkpoint has another stem, or nothing tells which one it has.
+    """
+    conv = split.backbone.get("conv1.weight")
+    meanings = _MEANINGS.get(conv.shape[-1], ()) if conv is not None and conv.ndim == 4 else ()
+    if not meanings:
+        return asked, ""  # not a ResNet: the missing keys will say so
+    if asked != "auto":
+        if asked not in meanings:
+            allowed = f"{', '.join(meanings)} or auto: the checkpoint's first convolution is "
+            raise refuse(key, asked, allowed + f"{conv.shape[-1]}x{conv.shape[-1]}")  # type: ignore[union-attr]
+        return asked, ""
+    if meanings[0] == "imagenet":
+        return "imagenet", ""
+    if trained:
+        noted = trained.get("stem")
+        return (noted if noted in meanings else "small"), ""
+    if split.stem is None:
+        choices = "; ".join(f"{name} ({describe_stem(name)})" for name in meanings)
+        raise UserError(
+            f"its first convolution is 3x3, and no key of this format tells the rest: give {key}, "
+            f"one of {choices}"
+        )
+    doubt = (
+        f"the first convolution is 3x3: it is taken as {describe_stem(split.stem)}, as solo-learn "
+        f"has it; where another program wrote the file, give {key}, one of {', '.join(meanings)}"
+    )
+    return split.stem, "" if split.sure else doubt
