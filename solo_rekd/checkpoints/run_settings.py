@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from solo_rekd.backbones import HOST_NAMES
+from solo_rekd.checkpoints.read import is_safetensors
 from solo_rekd.checkpoints.run_record import read_settings
 from solo_rekd.images.data_sets import FOLDERS
 
@@ -27,7 +28,7 @@ def read_student(checkpoint: Path) -> dict[str, Any]:
         or, of an older one, `args.json` beside it tells.
     """
     try:
-        if checkpoint.suffix == ".safetensors":
+        if is_safetensors(checkpoint):
             return _exported(checkpoint)
         run = read_settings(checkpoint)
         return _classic(run) if "encoder" in run else _current(_resolved(run))

@@ -1,0 +1,119 @@
+"""The zip that `torch.save` writes since torch 1.6: a pickle, and a member for each storage."""
+
+import struct
+import sys
+import zipfile
+import zlib
+from typing import IO, Any
+
+import numpy as np
+
+from solo_rekd.checkpoints.pickled.errors import Unreadable
+from solo_rekd.checkpoints.pickled.machine import Machine
+from solo_rekd.checkpoints.pickled.source import Source, as_storage
+from solo_rekd.checkpoints.pickled.tensors import Budget, Storage, StorageType
+
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+
+PICKLE = "data.pkl"
+TORCHSCRIPT = ("constants.pkl", "code/")
+ENCRYPTED = 1  # bit of a member's flags
+LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, length of the name, and of what follows it
+
+
+def read_archive(file: IO[bytes], content: Bytes) -> tuple[Any, dict[str, None]]:
+    """Reads a zip.
+
+    Args:
+        file: the file.
+        content: all its bytes, which the tensors then share.
+
+    Returns:
+        What it holds, and the foreign names in it.
+
+    Raises:
+        Unreadable: it is damaged, or no checkpoint.
+    """
+    try:
+        members = zipfile.ZipFile(file).infolist()
+    except (zipfile.BadZipFile, NotImplementedError, OverflowError) as error:
+        raise Unreadable from error
+    if len({member.filename for member in members}) < len(members):
+        raise Unreadable  # readers would not agree on which is meant
+    archive = _Archive(members, content)
+    machine = Machine(Source(archive.take(PICKLE)), archive.storage)
+    return machine.run(), machine.foreign
+
+
+class _Archive:
+    """The members of a checkpoint."""
+
+    def __init__(self, members: list[zipfile.ZipInfo], content: Bytes) -> None:
+        names = [member.filename for member in members]
+        folders = [name.removesuffix(PICKLE) for name in names if name.count("/") == 1]
+        folders = [folder for folder in folders if f"{folder}{PICKLE}" in names]
+        if len(folders) != 1 or not folders[0].endswith("/"):
+            raise Unreadable("is not a checkpoint: torch.save did not write it")
+        self._folder = folders[0]
+        if any(
+            name.startswith(tuple(self._folder + sign for sign in TORCHSCRIPT)) for name in names
+        ):
+            raise Unreadable(
+                "is a TorchScript program, not weights: save its state_dict() as safetensors"
+            )
+        self._members = {member.filename: member for member in members}
+        self._content = content
+        self._budget = Budget(len(content))
+        self._storages: dict[str, Any] = {}
+        order = self.take("byteorder").tobytes() if self._has("byteorder") else b"little"
+        if order not in (b"little", b"big"):
+            raise Unreadable
+        self._is_foreign_order = order.decode() != sys.byteorder
+
+    def _has(self, name: str) -> bool:
+        return self._folder + name in self._members
+
+    def take(self, name: str) -> Bytes:
+        """The bytes of a member, not copied."""
+        if not self._has(name):
+            raise Unreadable
+        member = self._members[self._folder + name]
+        if member.flag_bits & ENCRYPTED or member.compress_type != zipfile.ZIP_STORED:
+            raise Unreadable(
+                "is a compressed or encrypted zip, which torch.save does not write: unpack it and "
+                "zip it again without compression (zip -0), or save the weights anew"
+            )
+        at, header = member.header_offset, LOCAL_HEADER.size
+        if not 0 <= at <= len(self._content) - header:
+            raise Unreadable
+        signature, name_size, extra_size = LOCAL_HEADER.unpack(self._content[at : at + header].data)
+        start = at + header + name_size + extra_size
+        taken = self._content[start : start + member.file_size]
+        whole = len(taken) == member.file_size == member.compress_size
+        if signature != b"PK\x03\x04" or not whole:
+            raise Unreadable
+        # torch leaves the checksum 0 where it is asked to (set_crc32_options)
+        if member.CRC and zlib.crc32(taken.data) != member.CRC:
+            raise Unreadable
+        return taken
+
+    def storage(self, persistent_id: Any) -> Storage:
+        """The storage of a persistent id: ("storage", type, key, device, number of elements)."""
+        if not isinstance(persistent_id, tuple) or len(persistent_id) != 5:
+            raise Unreadable
+        sign, kind, key, _, elements = persistent_id
+        if sign != "storage" or not isinstance(kind, StorageType) or not isinstance(key, str):
+            raise Unreadable
+        if type(elements) is not int or elements < 0:
+            raise Unreadable
+        if key not in self._storages:
+            data = as_storage(self.take(f"data/{key}"))
+            if self._is_foreign_order:
+                data = data.clone()
+                data.byteswap(kind.dtype)
+            self._storages[key] = data
+        data = self._storages[key]
+        size = elements * kind.dtype.itemsize
+        if size > data.nbytes():
+            raise Unreadable
+        return Storage(data, kind.dtype, 0, size, self._budget)
