@@ -1,13 +1,10 @@
 """Reading a file of weights as what it is: untrusted input, from which nothing is ever run."""
 
-import hashlib
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from solo_rekd.checkpoints.pickled.archive import read_archive
@@ -92,7 +89,10 @@ def read_file(path: str | Path) -> Read:
         _refuse_special(path)
         with path.open("rb") as file:
             kind = _kind(file, path)
-            return _read_safetensors(path) if kind == "safetensors" else _read_torch(file, kind)
+            digest = sha256(path)
+            if kind == "safetensors":
+                return _read_safetensors(path, digest)
+            return _read_torch(file, kind, digest)
     except FileNotFoundError as error:
         raise UserError(f"checkpoint {path} does not exist") from error
     except OSError as error:
@@ -149,8 +149,7 @@ def _kind(file: IO[bytes], path: Path) -> str:
     raise Unreadable("is not a checkpoint: neither a file of torch.save nor .safetensors")
 
 
-def _read_safetensors(path: Path) -> Read:
-    digest = sha256(path)
+def _read_safetensors(path: Path, digest: str) -> Read:
     try:
         with safe_open(path, "pt") as file:
             content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -161,17 +160,10 @@ def _read_safetensors(path: Path) -> Read:
     return Read(content, digest, "safetensors", metadata=metadata)
 
 
-def _read_torch(file: IO[bytes], kind: str) -> Read:
-    size = file.seek(0, 2)
+def _read_torch(file: IO[bytes], kind: str, digest: str) -> Read:
     file.seek(0)
-    data = np.fromfile(file, np.uint8, size)
-    if len(data) != size:
-        raise Unreadable
-    read: Callable[[], tuple[Any, dict[str, None]]] = (
-        (lambda: read_archive(file, data)) if kind == "zip" else (lambda: read_legacy(data))
-    )
     try:
-        content, foreign = read()
+        content, foreign = read_archive(file) if kind == "zip" else read_legacy(file)
     except ValueError as error:  # of pickletools, about an opcode or its argument
         raise Unreadable(DAMAGED) from error
     if isinstance(content, Foreign) or (not holds_tensor(content) and foreign):
@@ -183,4 +175,4 @@ def _read_torch(file: IO[bytes], kind: str) -> Read:
         )
     if not isinstance(content, dict):
         raise Unreadable(f"holds a {type(content).__name__}, not a dictionary")
-    return Read(content, hashlib.sha256(data.data).hexdigest(), kind, tuple(foreign))
+    return Read(content, digest, kind, tuple(foreign))

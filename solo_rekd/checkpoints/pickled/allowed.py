@@ -1,6 +1,7 @@
 """The whole list of what a file may ask for. Nothing that is not here is ever called."""
 
 from argparse import Namespace
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,10 @@ def _mapping(*args: Any) -> dict[Any, Any]:
                 raise Unreadable
             keys.add(made, [key for key, _ in arg], [value for _, value in arg])
     return made
+
+
+def _ordered(*args: Any) -> OrderedDict[Any, Any]:
+    return OrderedDict(_mapping(*args))
 
 
 def _sequence(items: Any = (), *_: Any) -> list[Any]:
@@ -85,7 +90,7 @@ def _namespace() -> Namespace:
 
 def _instance(kind: Any, *_: Any) -> Any:
     """What Python's own `copyreg` makes of a class."""
-    if isinstance(kind, Allowed) and kind.call in (_namespace, _mapping, _sequence):
+    if isinstance(kind, Allowed) and kind.call in (_namespace, _mapping, _ordered, _sequence):
         return kind.call()
     if not isinstance(kind, Foreign):
         raise Unreadable
@@ -118,7 +123,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "torch.Size": _size,
     "torch.device": _device,
     "torch.serialization._get_layout": _layout,
-    "collections.OrderedDict": _mapping,
+    "collections.OrderedDict": _ordered,
     "argparse.Namespace": _namespace,
     "_codecs.encode": _bytes,
     "builtins.set": _set,

@@ -1,19 +1,18 @@
 """The zip that `torch.save` writes since torch 1.6: a pickle, and a member for each storage."""
 
+import io
 import struct
 import sys
 import zipfile
 import zlib
 from typing import IO, Any
 
-import numpy as np
+import torch
 
 from solo_rekd.checkpoints.pickled.errors import Unreadable
 from solo_rekd.checkpoints.pickled.machine import Machine
-from solo_rekd.checkpoints.pickled.source import Source, as_storage
+from solo_rekd.checkpoints.pickled.source import Source, fill
 from solo_rekd.checkpoints.pickled.tensors import Budget, Storage, StorageType
-
-Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 PICKLE = "data.pkl"
 TORCHSCRIPT = ("constants.pkl", "code/")
@@ -21,12 +20,11 @@ ENCRYPTED = 1  # bit of a member's flags
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, length of the name, and of what follows it
 
 
-def read_archive(file: IO[bytes], content: Bytes) -> tuple[Any, dict[str, None]]:
+def read_archive(file: IO[bytes]) -> tuple[Any, dict[str, None]]:
     """Reads a zip.
 
     Args:
         file: the file.
-        content: all its bytes, which the tensors then share.
 
     Returns:
         What it holds, and the foreign names in it.
@@ -40,15 +38,15 @@ def read_archive(file: IO[bytes], content: Bytes) -> tuple[Any, dict[str, None]]
         raise Unreadable from error
     if len({member.filename for member in members}) < len(members):
         raise Unreadable  # readers would not agree on which is meant
-    archive = _Archive(members, content)
-    machine = Machine(Source(archive.take(PICKLE)), archive.storage)
+    archive = _Archive(file, members)
+    machine = Machine(Source(io.BytesIO(archive.take(PICKLE))), archive.storage)
     return machine.run(), machine.foreign
 
 
 class _Archive:
     """The members of a checkpoint."""
 
-    def __init__(self, members: list[zipfile.ZipInfo], content: Bytes) -> None:
+    def __init__(self, file: IO[bytes], members: list[zipfile.ZipInfo]) -> None:
         names = [member.filename for member in members]
         folders = [name.removesuffix(PICKLE) for name in names if name.count("/") == 1]
         folders = [folder for folder in folders if f"{folder}{PICKLE}" in names]
@@ -62,10 +60,13 @@ class _Archive:
                 "is a TorchScript program, not weights: save its state_dict() as safetensors"
             )
         self._members = {member.filename: member for member in members}
-        self._content = content
-        self._budget = Budget(len(content))
-        self._storages: dict[str, Any] = {}
-        order = self.take("byteorder").tobytes() if self._has("byteorder") else b"little"
+        self._file = file
+        self._size = file.seek(0, 2)
+        if sum(member.file_size for member in members) > self._size:
+            raise Unreadable  # members lie on one another
+        self._budget = Budget(self._size)
+        self._storages: dict[str, torch.UntypedStorage] = {}
+        order = self.take("byteorder") if self._has("byteorder") else b"little"
         if order not in (b"little", b"big"):
             raise Unreadable
         self._is_foreign_order = order.decode() != sys.byteorder
@@ -73,8 +74,12 @@ class _Archive:
     def _has(self, name: str) -> bool:
         return self._folder + name in self._members
 
-    def take(self, name: str) -> Bytes:
-        """The bytes of a member, not copied."""
+    def take(self, name: str) -> bytes:
+        """The bytes of a member."""
+        storage = self._load(name)
+        return torch.empty(0, dtype=torch.uint8).set_(storage).numpy().tobytes()
+
+    def _load(self, name: str) -> torch.UntypedStorage:
         if not self._has(name):
             raise Unreadable
         member = self._members[self._folder + name]
@@ -83,19 +88,20 @@ class _Archive:
                 "is a compressed or encrypted zip, which torch.save does not write: unpack it and "
                 "zip it again without compression (zip -0), or save the weights anew"
             )
-        at, header = member.header_offset, LOCAL_HEADER.size
-        if not 0 <= at <= len(self._content) - header:
+        self._file.seek(max(0, member.header_offset))
+        header = self._file.read(LOCAL_HEADER.size)
+        if len(header) < LOCAL_HEADER.size or member.file_size != member.compress_size:
             raise Unreadable
-        signature, name_size, extra_size = LOCAL_HEADER.unpack(self._content[at : at + header].data)
-        start = at + header + name_size + extra_size
-        taken = self._content[start : start + member.file_size]
-        whole = len(taken) == member.file_size == member.compress_size
-        if signature != b"PK\x03\x04" or not whole:
+        signature, name_size, extra_size = LOCAL_HEADER.unpack(header)
+        start = self._file.seek(name_size + extra_size, 1)
+        if signature != b"PK\x03\x04" or start + member.file_size > self._size:
             raise Unreadable
+        storage = torch.UntypedStorage(member.file_size)
+        content = fill(storage, self._file)
         # torch leaves the checksum 0 where it is asked to (set_crc32_options)
-        if member.CRC and zlib.crc32(taken.data) != member.CRC:
+        if len(content) != member.file_size or member.CRC not in (0, zlib.crc32(content.data)):
             raise Unreadable
-        return taken
+        return storage
 
     def storage(self, persistent_id: Any) -> Storage:
         """The storage of a persistent id: ("storage", type, key, device, number of elements)."""
@@ -107,9 +113,8 @@ class _Archive:
         if type(elements) is not int or elements < 0:
             raise Unreadable
         if key not in self._storages:
-            data = as_storage(self.take(f"data/{key}"))
+            data = self._load(f"data/{key}")
             if self._is_foreign_order:
-                data = data.clone()
                 data.byteswap(kind.dtype)
             self._storages[key] = data
         data = self._storages[key]

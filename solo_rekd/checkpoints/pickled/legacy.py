@@ -1,14 +1,13 @@
 """What `torch.save` wrote before torch 1.6: five pickles, and then the bytes of each storage."""
 
-from typing import Any
+from typing import IO, Any
 
-import numpy as np
 import torch
 
 from solo_rekd.checkpoints.pickled.errors import DAMAGED, Unreadable
 from solo_rekd.checkpoints.pickled.inert import Foreign
 from solo_rekd.checkpoints.pickled.machine import Machine
-from solo_rekd.checkpoints.pickled.source import Source
+from solo_rekd.checkpoints.pickled.source import Source, fill
 from solo_rekd.checkpoints.pickled.tensors import Budget, Storage, StorageType
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -16,11 +15,11 @@ VERSION = 1001
 FEW = 10  # opcodes of the first two pickles, which hold a number each
 
 
-def read_legacy(content: np.ndarray[Any, np.dtype[np.uint8]]) -> tuple[Any, dict[str, None]]:
+def read_legacy(file: IO[bytes]) -> tuple[Any, dict[str, None]]:
     """Reads a file of this kind.
 
     Args:
-        content: all its bytes.
+        file: the file, at its first byte.
 
     Returns:
         What it holds, and the foreign names in it.
@@ -28,21 +27,21 @@ def read_legacy(content: np.ndarray[Any, np.dtype[np.uint8]]) -> tuple[Any, dict
     Raises:
         Unreadable: it is damaged, or no checkpoint.
     """
-    source = Source(content)
+    source = Source(file)
     try:
         is_torch = Machine(source, operations=FEW).run() == MAGIC
     except (Unreadable, ValueError) as error:
-        cut = not source.left and len(content) < 100  # a whole one is longer
+        cut = not source.left and len(source) < 100  # a whole one is longer
         raise Unreadable(DAMAGED if cut else _FOREIGN) from error
     if not is_torch:
         raise Unreadable(_FOREIGN)
     if Machine(source, operations=FEW).run() != VERSION:
         raise Unreadable
     Machine(source).run()  # sizes of the machine's integers, which torch does not use either
-    storages = _Storages(len(content))
+    storages = _Storages(len(source))
     machine = Machine(source, storages.find)
     held = machine.run()
-    storages.fill(source, Machine(source).run())
+    storages.fill(file, Machine(source).run())
     return held, machine.foreign
 
 
@@ -88,7 +87,7 @@ class _Storages:
         start, size = _part(view, elements)
         return Storage(data, kind.dtype, start * width, size * width, self._budget)
 
-    def fill(self, source: Source, order: Any) -> None:
+    def fill(self, file: IO[bytes], order: Any) -> None:
         """Reads the bytes of all storages, in the order of their keys."""
         if not isinstance(order, list) or len(order) != len(self._data):
             raise Unreadable
@@ -96,12 +95,9 @@ class _Storages:
             if not isinstance(key, str) or key not in self._data:
                 raise Unreadable
             data, width = self._data.pop(key)
-            elements = int.from_bytes(source.read(8), "little", signed=True)
-            content = source.take(data.nbytes())
-            if elements * width != data.nbytes() or len(content) != data.nbytes():
+            elements = int.from_bytes(file.read(8), "little", signed=True)
+            if elements * width != data.nbytes() or len(fill(data, file)) != data.nbytes():
                 raise Unreadable
-            if len(content):
-                torch.empty(0, dtype=torch.uint8).set_(data).numpy()[:] = content
 
 
 def _part(view: Any, elements: int) -> tuple[int, int]:

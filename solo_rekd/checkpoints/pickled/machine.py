@@ -2,6 +2,7 @@
 
 import pickletools
 from argparse import Namespace
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import IO, Any, cast
 
@@ -204,7 +205,11 @@ class Machine:
             vars(made).update(state)
         elif isinstance(made, Inert):
             made.state = state
-        # attributes of anything else, such as an OrderedDict, are left out
+        elif isinstance(made, OrderedDict) and isinstance(state, dict):
+            versions = state.get("_metadata")  # of the modules whose weights these are
+            if _is_table(versions):
+                vars(made)["_metadata"] = versions
+        # other attributes are left out
 
     def _append(self, _: Any) -> None:
         self._extend([self._pop()])
@@ -244,6 +249,16 @@ class Machine:
         if self._storage is None:
             raise Unreadable
         self._push(self._storage(self._pop()))
+
+
+def _is_table(value: Any) -> bool:
+    """Whether it is a dictionary of dictionaries of plain values."""
+    rows = value.values() if isinstance(value, dict) else [None]
+    return all(
+        isinstance(row, dict)
+        and all(isinstance(cell, str | int | None) for cell in (*row, *row.values()))
+        for row in rows
+    )
 
 
 ACTIONS: dict[str, Callable[[Machine, Any], None]] = {
