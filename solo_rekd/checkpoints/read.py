@@ -71,6 +71,27 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], str]:
     return read.content, read.sha256
 
 
+def read_run(path: str | Path) -> dict[str, Any]:
+    """Reads a checkpoint to resume its run from, of which every object must be there.
+
+    Args:
+        path: the file.
+
+    Returns:
+        What it holds, without any placeholder.
+
+    Raises:
+        UserError: see `read_file`; or the file refers to a function or class of others.
+    """
+    read = read_file(path)
+    if read.inert:
+        raise UserError(
+            f"checkpoint {path} holds pickled code ({read.inert[0]}) that would run on loading, so "
+            "no run resumes from it: give its weights to a new run"
+        )
+    return read.content
+
+
 def read_file(path: str | Path) -> Read:
     """Reads a file as `read_checkpoint` does, and says what kind of file it was.
 

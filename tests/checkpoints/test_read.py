@@ -14,7 +14,7 @@ from torch import nn
 
 from solo_rekd.checkpoints import read, read_checkpoint
 from solo_rekd.checkpoints.pickled.inert import Inert
-from solo_rekd.checkpoints.read import read_file
+from solo_rekd.checkpoints.read import read_file, read_run
 from solo_rekd.utils.errors import UserError
 
 WEIGHTS = {"conv1.weight": torch.arange(600.0)}
@@ -155,3 +155,12 @@ def test_a_storage_of_no_type_of_storage_is_damage(tmp_path: Path) -> None:
             content = whole.read(name).replace(b"torch\nFloatStorage", b"collections\nOrderedDict")
             odd.writestr(name, content)
     assert "is truncated or damaged" in refusal(tmp_path / "odd.pth")
+
+
+def test_no_run_resumes_from_placeholders(tmp_path: Path) -> None:
+    torch.save({"state_dict": WEIGHTS, "extra": tmp_path}, path := tmp_path / "t.ckpt")
+    assert read_file(path).inert == ("pathlib.PosixPath",)
+    with pytest.raises(UserError, match=r"pathlib\.PosixPath"):
+        read_run(path)
+    torch.save({"state_dict": WEIGHTS}, path)
+    assert read_run(path).keys() == {"state_dict"}

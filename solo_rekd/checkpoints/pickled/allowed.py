@@ -1,7 +1,7 @@
 """The whole list of what a file may ask for. Nothing that is not here is ever called."""
 
 from argparse import Namespace
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +42,10 @@ def _ordered(*args: Any) -> OrderedDict[Any, Any]:
     return OrderedDict(_mapping(*args))
 
 
+def _counter(*args: Any) -> Counter[Any]:
+    return Counter(_mapping(*args))
+
+
 def _sequence(items: Any = (), *_: Any) -> list[Any]:
     return list(items) if isinstance(items, list | tuple) else []
 
@@ -66,10 +70,13 @@ def _size(lengths: Any = ()) -> torch.Size:
     return torch.Size(lengths)
 
 
-def _device(kind: Any = "cpu", index: Any = None) -> str:
+def _device(kind: Any = "cpu", index: Any = None) -> Any:
     if not isinstance(kind, str) or not isinstance(index, int | None):
         raise Unreadable
-    return kind if index is None else f"{kind}:{index}"
+    try:
+        return torch.device(kind if index is None else f"{kind}:{index}")
+    except (RuntimeError, ValueError):  # of a kind that this torch does not know
+        return Inert("torch.device")
 
 
 def _layout(name: Any) -> str:
@@ -124,6 +131,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "torch.device": _device,
     "torch.serialization._get_layout": _layout,
     "collections.OrderedDict": _ordered,
+    "collections.Counter": _counter,
     "argparse.Namespace": _namespace,
     "_codecs.encode": _bytes,
     "builtins.set": _set,
@@ -138,7 +146,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 # classes that torch's own safe reading refuses, of which the plain content is kept
 CONTENTS: dict[str, Callable[..., Any]] = {
     "collections.defaultdict": _mapping,
-    "collections.Counter": _mapping,
     "collections.deque": _sequence,
     "easydict.EasyDict": _mapping,
     "pytorch_lightning.utilities.parsing.AttributeDict": _mapping,

@@ -48,14 +48,12 @@ class _Archive:
 
     def __init__(self, file: IO[bytes], members: list[zipfile.ZipInfo]) -> None:
         names = [member.filename for member in members]
-        folders = [name.removesuffix(PICKLE) for name in names if name.count("/") == 1]
-        folders = [folder for folder in folders if f"{folder}{PICKLE}" in names]
-        if len(folders) != 1 or not folders[0].endswith("/"):
+        pickles = [name for name in names if name.endswith(f"/{PICKLE}") and name.count("/") == 1]
+        if len(pickles) != 1:
             raise Unreadable("is not a checkpoint: torch.save did not write it")
-        self._folder = folders[0]
-        if any(
-            name.startswith(tuple(self._folder + sign for sign in TORCHSCRIPT)) for name in names
-        ):
+        self._folder = pickles[0].removesuffix(PICKLE)
+        program = tuple(self._folder + sign for sign in TORCHSCRIPT)
+        if any(name.startswith(program) for name in names):
             raise Unreadable(
                 "is a TorchScript program, not weights: save its state_dict() as safetensors"
             )

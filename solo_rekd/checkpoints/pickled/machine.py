@@ -206,10 +206,12 @@ class Machine:
         elif isinstance(made, Inert):
             made.state = state
         elif isinstance(made, OrderedDict) and isinstance(state, dict):
-            versions = state.get("_metadata")  # of the modules whose weights these are
-            if _is_table(versions):
-                vars(made)["_metadata"] = versions
-        # other attributes are left out
+            # of the modules whose weights these are; other attributes are left out
+            versions = state.get("_metadata")
+            if isinstance(versions, dict):
+                self._charge(versions, *versions.values())
+                if _is_table(versions):
+                    vars(made)["_metadata"] = versions
 
     def _append(self, _: Any) -> None:
         self._extend([self._pop()])
@@ -251,13 +253,12 @@ class Machine:
         self._push(self._storage(self._pop()))
 
 
-def _is_table(value: Any) -> bool:
+def _is_table(value: dict[Any, Any]) -> bool:
     """Whether it is a dictionary of dictionaries of plain values."""
-    rows = value.values() if isinstance(value, dict) else [None]
     return all(
         isinstance(row, dict)
         and all(isinstance(cell, str | int | None) for cell in (*row, *row.values()))
-        for row in rows
+        for row in value.values()
     )
 
 
