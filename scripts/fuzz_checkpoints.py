@@ -2,8 +2,8 @@
 
 Either files that it makes by damaging whole ones, or those of a folder. A file may be read or be
 refused in one line. It is a fault where anything else happens: another error, a function that the
-interpreter's audit hooks see, 2 s of the processor or 256 MB spent on a file of some kB, or memory that the file
-does not own behind a tensor.
+interpreter's audit hooks see, 2 s of the processor or 256 MB for a file of some kB, or memory that
+the file does not own behind a tensor.
 
 Usage, for 20,000 damaged files of seed 0 or as many as 300 s allow, and for the files of a folder:
     python scripts/fuzz_checkpoints.py --seed 0 --count 20000 --seconds 300

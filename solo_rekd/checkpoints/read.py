@@ -71,8 +71,8 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], str]:
     return read.content, read.sha256
 
 
-def read_run(path: str | Path) -> dict[str, Any]:
-    """Reads a checkpoint to resume its run from, of which every object must be there.
+def read_complete(path: str | Path) -> dict[str, Any]:
+    """Reads a checkpoint of a run, to resume or judge it, of which every object must be there.
 
     Args:
         path: the file.
@@ -86,8 +86,8 @@ def read_run(path: str | Path) -> dict[str, Any]:
     read = read_file(path)
     if read.inert:
         raise UserError(
-            f"checkpoint {path} holds pickled code ({read.inert[0]}) that would run on loading, so "
-            "no run resumes from it: give its weights to a new run"
+            f"checkpoint {path} holds pickled code ({read.inert[0]}), which no run of solo-rekd "
+            "writes: it is neither resumed nor judged as one; export its weights first"
         )
     return read.content
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from solo_rekd.checkpoints import read, read_checkpoint
 from solo_rekd.checkpoints.pickled.inert import Inert
-from solo_rekd.checkpoints.read import read_file, read_run
+from solo_rekd.checkpoints.read import is_safetensors, read_complete, read_file
 from solo_rekd.utils.errors import UserError
 
 WEIGHTS = {"conv1.weight": torch.arange(600.0)}
@@ -161,6 +161,45 @@ def test_no_run_resumes_from_placeholders(tmp_path: Path) -> None:
     torch.save({"state_dict": WEIGHTS, "extra": tmp_path}, path := tmp_path / "t.ckpt")
     assert read_file(path).inert == ("pathlib.PosixPath",)
     with pytest.raises(UserError, match=r"pathlib\.PosixPath"):
-        read_run(path)
+        read_complete(path)
     torch.save({"state_dict": WEIGHTS}, path)
-    assert read_run(path).keys() == {"state_dict"}
+    assert read_complete(path).keys() == {"state_dict"}
+
+
+def test_a_file_is_known_by_its_content_whatever_its_name(tmp_path: Path) -> None:
+    save_file(WEIGHTS, path := tmp_path / "weights.bin", {"encoder": "a"})
+    held = read_file(path)
+    assert held.kind == "safetensors" and held.metadata == {"encoder": "a"} and not held.inert
+    assert is_safetensors(path)
+    (tmp_path / "t.safetensors").write_bytes(saved())
+    held = read_file(tmp_path / "t.safetensors")
+    assert held.kind == "zip" and "state_dict" in held.content
+    assert not is_safetensors(tmp_path / "t.safetensors") and not is_safetensors(tmp_path)
+
+
+def test_a_link_to_a_file_is_the_file(tmp_path: Path) -> None:
+    (tmp_path / "t.pth").write_bytes(saved())
+    (tmp_path / "link").symlink_to("t.pth")
+    assert read_file(tmp_path / "link").sha256 == read_file(tmp_path / "t.pth").sha256
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
+def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    (path := tmp_path / "t.pth").write_bytes(saved())
+    path.chmod(0)
+    assert "Permission denied" in refusal(path)
+
+
+def test_checksums_find_damage_where_torch_wrote_them(tmp_path: Path) -> None:
+    (path := tmp_path / "t.pth").write_bytes(saved())
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"state_dict": WEIGHTS}, without := tmp_path / "without.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert torch.equal(
+        read_file(without).content["state_dict"]["conv1.weight"], torch.arange(600.0)
+    )
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(torch.arange(600.0).numpy().tobytes()) + 99] ^= 1
+    assert "damaged" in refusal(path, bytes(damaged))
