@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from solo_rekd.checkpoints.pickled.archive import read_archive
 from solo_rekd.checkpoints.pickled.bounds import holds_tensor
 from solo_rekd.checkpoints.pickled.errors import DAMAGED, Unreadable
-from solo_rekd.checkpoints.pickled.inert import Foreign
+from solo_rekd.checkpoints.pickled.inert import Foreign, printable
 from solo_rekd.checkpoints.pickled.legacy import read_legacy
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import sha256
@@ -110,10 +110,10 @@ def read_file(path: str | Path) -> Read:
         _refuse_special(path)
         with path.open("rb") as file:
             kind = _kind(file, path)
-            digest = sha256(path)
             if kind == "safetensors":
-                return _read_safetensors(path, digest)
-            return _read_torch(file, kind, digest)
+                return _read_safetensors(path)
+            content, foreign = _read_torch(file, kind)
+            return Read(content, sha256(path), kind, tuple(foreign))
     except FileNotFoundError as error:
         raise UserError(f"checkpoint {path} does not exist") from error
     except OSError as error:
@@ -170,18 +170,17 @@ def _kind(file: IO[bytes], path: Path) -> str:
     raise Unreadable("is not a checkpoint: neither a file of torch.save nor .safetensors")
 
 
-def _read_safetensors(path: Path, digest: str) -> Read:
+def _read_safetensors(path: Path) -> Read:
     try:
         with safe_open(path, "pt") as file:
             content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise Unreadable(f"is truncated or not safetensors: {reason}") from error
-    return Read(content, digest, "safetensors", metadata=metadata)
+        raise Unreadable(f"is truncated or not safetensors: {printable(str(error))}") from error
+    return Read(content, sha256(path), "safetensors", metadata=metadata)
 
 
-def _read_torch(file: IO[bytes], kind: str, digest: str) -> Read:
+def _read_torch(file: IO[bytes], kind: str) -> tuple[dict[str, Any], dict[str, None]]:
     file.seek(0)
     try:
         content, foreign = read_archive(file) if kind == "zip" else read_legacy(file)
@@ -196,4 +195,4 @@ def _read_torch(file: IO[bytes], kind: str, digest: str) -> Read:
         )
     if not isinstance(content, dict):
         raise Unreadable(f"holds a {type(content).__name__}, not a dictionary")
-    return Read(content, digest, kind, tuple(foreign))
+    return content, foreign

@@ -7,7 +7,7 @@ from torch import Tensor
 from solo_rekd.checkpoints.pickled.errors import Unreadable
 from solo_rekd.checkpoints.pickled.inert import Foreign
 
-PLAIN = (str, bytes, bool, float, type(None))
+PLAIN = (str, bytes, type(None))
 MOST_PARTS = 100  # of nested tuples, which Python hashes anew, part by part, at every use
 
 
@@ -30,15 +30,17 @@ def checked(key: Any) -> Any:
         Unreadable: it cannot be hashed, or hashing it would not end.
     """
     parts, seen = [key], 0
+    # The hashes of numbers are no secret, so that those of tuples of large ones can be made to
+    # collide, as those of longer ones by themselves.
+    largest = 2**31 if isinstance(key, tuple) else 2**64
     while parts:
         part = parts.pop()
         seen += 1
         if isinstance(part, tuple) and seen + len(parts) + len(part) <= MOST_PARTS:
             parts.extend(part)
-        # Python hashes an integer modulo 2**61 - 1, so long ones can be made to collide
-        elif not (
-            isinstance(part, (*PLAIN, Foreign, Tensor))
-            or (isinstance(part, int) and abs(part) < 2**64)
-        ):
+        elif isinstance(part, int | float):
+            if not (abs(part) < largest and (isinstance(part, int) or part is key)):
+                raise Unreadable
+        elif not isinstance(part, (*PLAIN, Foreign, Tensor)):
             raise Unreadable
     return key

@@ -14,6 +14,7 @@ from solo_rekd.checkpoints.pickled.inert import LONGEST_NAME, Foreign, Inert
 from solo_rekd.checkpoints.pickled.source import Source
 
 MOST_OPERATIONS = 10_000_000  # a checkpoint of a large network has some 100,000
+CONTAINER = 5  # operations that one counts for which makes a container, of up to 216 bytes
 LONGEST_INTEGER = 2**13  # bits; Python does not print longer ones
 
 # opcodes that push their own argument
@@ -30,6 +31,9 @@ EMPTY: dict[str, Callable[[], Any]] = {
     "EMPTY_SET": set,
 }
 COPIED = (str, bytes, list, tuple, dict, set, Array)  # by our functions, where they are arguments
+CONTAINERS = set(
+    "EMPTY_LIST EMPTY_DICT EMPTY_SET MARK TUPLE1 TUPLE2 TUPLE3 REDUCE NEWOBJ NEWOBJ_EX".split()
+)
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
@@ -39,7 +43,7 @@ class Machine:
     Args:
         source: stands at the first opcode, and after `run` behind the last.
         storage: gives what a persistent id stands for.
-        operations: how many opcodes there may be.
+        operations: how many opcodes there may be, `CONTAINER` for each container.
 
     Attributes:
         foreign: the names that the pickle uses and torch's safe unpickler would refuse.
@@ -67,12 +71,11 @@ class Machine:
         Raises:
             Unreadable: it is damaged, too large, or holds tensors that are not read.
         """
-        for count, (opcode, argument, _) in enumerate(
-            pickletools.genops(cast(IO[bytes], self._source))
-        ):
-            if count >= self._operations:
-                raise Unreadable("holds too many objects for a checkpoint")
+        for opcode, argument, _ in pickletools.genops(cast(IO[bytes], self._source)):
             name = opcode.name
+            self._operations -= CONTAINER if name in CONTAINERS else 1
+            if self._operations < 0:
+                raise Unreadable("holds too many objects for a checkpoint")
             if name in LITERALS:
                 if isinstance(argument, int) and argument.bit_length() > LONGEST_INTEGER:
                     raise Unreadable
