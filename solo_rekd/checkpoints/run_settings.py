@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from solo_rekd.backbones import HOST_NAMES
+from solo_rekd.checkpoints.read import is_safetensors
 from solo_rekd.checkpoints.run_record import read_settings, settings_of
 from solo_rekd.images.data_sets import FOLDERS
 
@@ -26,14 +27,14 @@ def read_student(checkpoint: Path) -> dict[str, Any]:
         encoder; crop_size in px; stem; mean and std in [0, 1] a colour: as far as the checkpoint
         or, of an older one, `args.json` beside it tells.
     """
-    if checkpoint.suffix == ".safetensors":
+    if is_safetensors(checkpoint):
         return student_of({}, checkpoint)
     return _student(read_settings(checkpoint))
 
 
 def student_of(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """Reads the same of a checkpoint that has been read: `content` is what it holds."""
-    if path.suffix == ".safetensors":
+    if is_safetensors(path):
         try:
             return _exported(path)
         except (KeyError, TypeError, ValueError):

@@ -23,7 +23,7 @@ from solo.methods.linear import LinearModel
 from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 
-from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.checkpoints.read import read_complete
 from solo_rekd.hosts.classic import arguments, backbones
 from solo_rekd.hosts.classic.callbacks import LastAccuracy, OnlineKnn
 from solo_rekd.hosts.classic.help import own_flags, show_help
@@ -238,7 +238,7 @@ def resume_from(args: Namespace) -> str | None:
         path = AutoResumer(folder, max_hours=args.auto_resumer_max_hours).find_checkpoint(args)
     if path is None:
         return None
-    checkpoint, _ = read_checkpoint(path)
+    checkpoint = read_complete(path)
     refuse_other_method(checkpoint, args.method)
     return str(path)
 

@@ -10,7 +10,7 @@ from solo.args import pretrain
 from solo.methods.base import BaseMethod
 from solo.utils.misc import omegaconf_select
 
-from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.checkpoints.read import read_complete
 from solo_rekd.hosts.current.backbones import is_ours
 from solo_rekd.hosts.shared.checks import (
     refuse_missing_gpu,
@@ -109,7 +109,7 @@ def refuse_mistakes(cfg: DictConfig, side: int) -> None:
     if fraction is not None and not (fraction == -1 or 0 < fraction < 1):
         raise refuse("data.fraction", fraction, "-1 for all images, or a share between 0 and 1")
     if cfg.get("resume_from_checkpoint") is not None:
-        read_checkpoint(cfg.resume_from_checkpoint)
+        read_complete(cfg.resume_from_checkpoint)
     name = cfg.backbone.name
     kwargs = omegaconf_select(cfg, "backbone.kwargs", {})
     method = cfg.get("method") or cfg.get("pretrain_method")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.checkpoints.read import read_complete
 from solo_rekd.checkpoints.run_record import KEY, plain, settings_of
 from solo_rekd.hosts.shared.saved import ENDING, newest_first
 from solo_rekd.utils.errors import UserError
@@ -102,7 +102,7 @@ def find_resumable(
     """
     for path in _candidates(folder, max_hours):
         try:
-            checkpoint, _ = read_checkpoint(path)
+            checkpoint = read_complete(path)
         except UserError as error:
             _log.warning("auto-resume passes over a file: %s", error)
             continue
