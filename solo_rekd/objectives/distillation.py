@@ -1,5 +1,6 @@
 """What every objective has: the student's head, a teacher, and the teacher's own training."""
 
+import logging
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -10,10 +11,14 @@ from torch.utils.data import DataLoader
 
 from solo_rekd.checkpoints import two_layer_projector
 from solo_rekd.config import DistillationConfig
+from solo_rekd.lengths import AUTO, SHARE, Training
 from solo_rekd.losses import symmetric_info_nce_loss
 from solo_rekd.modules.queue import KeyQueue, gather, random_keys
 from solo_rekd.teachers import OnlineTeacher, build_teacher
 from solo_rekd.utils.precision import finite
+from solo_rekd.utils.processes import is_first
+
+_log = logging.getLogger("solo_rekd")
 
 
 class HostRun(NamedTuple):
@@ -94,7 +99,7 @@ class DistillationObjective(nn.Module):
 
     def __init__(self, config: DistillationConfig, run: HostRun) -> None:
         super().__init__()
-        self.config = config
+        self.config = config = config.settled(run.max_epochs)
         self.run = run
         widths = (run.features_dim, config.proj_hidden_dim, config.proj_output_dim)
         self.projector = two_layer_projector(*widths)
@@ -132,18 +137,31 @@ class DistillationObjective(nn.Module):
         return pairs
 
     def before_training(
-        self, training_images: Callable[[], DataLoader], images_per_epoch: int
+        self, training_images: Callable[[], DataLoader], training: Training
     ) -> None:
-        """Lets an objective see the whole training set once, before a run's first step: a no-op.
+        """Lets an objective see the whole training set once, before a run's first step.
 
-        A run that goes on from a checkpoint comes here too.
+        A resumed run comes here too.
 
         Args:
             training_images: makes a loader of the images in the order of `Batch.indexes`, without
                 augmentation, in batches of (indexes, images, labels). Raises a UserError where the
                 host's loader does not tell which image is which.
-            images_per_epoch: of all processes, those that the batches leave out not counted.
+            training: how long it is; its images are those of one epoch's batches.
         """
+        self.report_queue(training)
+
+    def report_queue(self, training: Training) -> None:
+        """Warns of a queue that most of the training does not see filled."""
+        size, keys = self.config.queue_size, self.config.KEYS_PER_IMAGE * training.seen
+        # the first step fills a shorter one
+        if not is_first() or size <= max(keys // SHARE, training.batch):
+            return
+        when = "never" if size > keys else f"only after {size / keys:.0%} of it"
+        _log.warning(
+            "queue_size=%d is filled %s: the training sees %d images; give at most %d, or %s",
+            *(size, when, training.seen, max(keys // SHARE, 1), AUTO),
+        )
 
     def query(self, batch: Batch) -> list[Tensor]:
         """The student's unit query of each view, shape (B, d)."""
