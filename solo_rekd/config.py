@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 STEMS = ("auto", "small", "imagenet")  # kinds of first layers, see `build_backbone`
+IMAGE = "image"  # a `teacher_view`
 
 OURS = "ours"
 REKD = "arXiv 2112.04174"
@@ -110,6 +111,26 @@ class DistillationConfig:
         "checkpoint has them",
         choices=STEMS,
     )
+    teacher_view: str = _option(
+        "views",
+        "what the teacher sees: views, those of the student; image, for a frozen one: the image, "
+        "once before the training, kept in teacher_cache",
+        choices=("views", IMAGE),
+    )
+    teacher_image_views: int = _option(
+        0,
+        "with teacher_view=image, the augmented views whose mean stands for the image; below 2: "
+        "the image itself, without augmentation",
+        unit="views",
+        bounds=(0, inf),
+    )
+    teacher_cache: str | None = _option(
+        None,
+        "folder that keeps what a frozen teacher says of the training images, and bags, for the "
+        "next run with this teacher and data; None: solo-rekd/teachers in $XDG_CACHE_HOME or "
+        "~/.cache",
+        parse=str,
+    )
     teacher_temperature: float = _option(
         0.2, "temperature of the online teacher's InfoNCE", source=MOCO_V2, bounds=(1e-4, inf)
     )
@@ -128,6 +149,10 @@ class DistillationConfig:
         if self.teacher_mode == "frozen" and self.teacher_checkpoint is None:
             raise UserError(
                 "teacher_mode='frozen' needs teacher_checkpoint=PATH (or use teacher_mode=online)"
+            )
+        if self.teacher_view == IMAGE and self.teacher_mode != "frozen":
+            raise UserError(
+                "teacher_view='image' needs teacher_mode=frozen: an online teacher changes"
             )
 
     def settled(self, epochs: int, queue: int | None = None) -> "Self":
@@ -178,8 +203,9 @@ class RekdConfig(DistillationConfig):
     teacher_view: str = _option(
         "same",
         "which view's embedding by the teacher is the query's own key in the teacher's dictionary: "
-        "that of the view which the student sees too, or of the other",
-        choices=("same", "other"),
+        "that of the view which the student sees too, or of the other; image: see teacher_view of "
+        "the other methods",
+        choices=("same", "other", IMAGE),
     )
     own_weight: str | float = _option(
         0.5,
@@ -357,12 +383,6 @@ class BingoConfig(DistillationConfig):
         source=f"the code of {BINGO}",
         unit="images",
         bounds=(1, inf),
-    )
-    bag_cache: str | None = _option(
-        None,
-        "folder that keeps the bags for the next run with this teacher and data; None: "
-        "solo-rekd/bags in $XDG_CACHE_HOME or ~/.cache",
-        parse=str,
     )
 
     def __post_init__(self) -> None:

@@ -35,6 +35,7 @@ needs_checkout = pytest.mark.skipif(
 ONLY_HERE = {
     *("teacher_mode", "teacher_checkpoint", "teacher_stem"),
     *("relation", "assignment_temperature", "teacher_view"),  # controls, and variants without gain
+    *("teacher_image_views", "teacher_cache"),
 }
 ONLY_UPSTREAM = {"teacher": {}, "teacher.kwargs": {}}
 

@@ -54,7 +54,7 @@ class ReKD(DistillationObjective):
         )
 
     def before_training(
-        self, training_images: Callable[[], DataLoader], training: Training
+        self, training_images: Callable[..., DataLoader], training: Training
     ) -> None:
         """Warns of a run that ends before its relation counts."""
         super().before_training(training_images, training)
@@ -91,7 +91,7 @@ class ReKD(DistillationObjective):
             loss = loss + (1 - share) * losses["nce_loss"]
         if share > 0:
             shares = self.soft_relatives(images)
-            teacher_keys = taught if self.config.teacher_view == "same" else taught[::-1]
+            teacher_keys = taught[::-1] if self.config.teacher_view == "other" else taught
             losses["relation_loss"] = (
                 self.relation_loss(
                     queries[0], keys[1], teacher_keys[0], ids, shares, self.queues[1]

@@ -29,7 +29,7 @@ HOSTS_OWN = {"seed": help.HOST_SEED, "stem": "auto"}
 # what decides nothing of a training: places, how it is watched and saved, and on which devices;
 # images and weights are compared by their content, the devices by their number
 IGNORED = tuple(
-    "data_dir train_dir val_dir num_workers bag_cache "
+    "data_dir train_dir val_dir num_workers teacher_cache "
     "teacher_checkpoint pretrained_feature_extractor "
     "save_checkpoint checkpoint_dir checkpoint_frequency resume_from_checkpoint "
     "auto_resume auto_resumer_max_hours default_root_dir "
@@ -81,6 +81,7 @@ def settle_lengths(args: Namespace) -> None:
     numbers = settle(
         OBJECTIVES[args.method].config_class,
         vars(args),
+        args.max_epochs,
         lambda: expected_training(args),
         lambda: read_settings(Path(path)) if path else {},
     )

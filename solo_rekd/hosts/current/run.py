@@ -28,7 +28,7 @@ from solo_rekd.utils.files import sha256
 # images and weights are compared by their content, the devices by their number
 IGNORED = tuple(
     "data.train_path data.val_path data.num_workers data.augmentations crop_size "
-    "method_kwargs.teacher_checkpoint method_kwargs.bag_cache pretrained_feature_extractor "
+    "method_kwargs.teacher_checkpoint method_kwargs.teacher_cache pretrained_feature_extractor "
     "checkpoint auto_resume resume_from_checkpoint auto_umap wandb wandb_run_id knn_eval "
     "default_root_dir enable_progress_bar enable_model_summary log_every_n_steps profiler "
     "debug_augmentations num_sanity_val_steps check_val_every_n_epoch val_check_interval "
@@ -76,6 +76,7 @@ def settle_lengths(cfg: DictConfig) -> None:
     numbers = settle(
         OBJECTIVES[cfg.method].config_class,
         omegaconf_select(cfg, "method_kwargs", {}),
+        cfg.max_epochs,
         lambda: expected_training(cfg),
         lambda: read_settings(Path(path)).get("method_kwargs", {}) if path else {},
     )

@@ -80,6 +80,7 @@ def end_after(training: Training, max_steps: int | None, accumulated: int | None
 def settle(
     config_class: type[DistillationConfig],
     settings: Mapping[str, Any],
+    epochs: int,
     training: Callable[[], Training],
     earlier: Callable[[], Mapping[str, Any]],
 ) -> dict[str, int]:
@@ -88,7 +89,8 @@ def settle(
     Args:
         config_class: of the method.
         settings: of the method, as they were given.
-        training: says how long the run will be; it is asked where a number depends on that.
+        epochs: of the run.
+        training: says how long the run will be; it is asked where the queue depends on that.
         earlier: the settings of the run to resume, whose numbers stay; empty without one.
 
     Returns:
@@ -104,10 +106,10 @@ def settle(
     before = earlier()
     kept = {name: before[name] for name in names if isinstance(before.get(name), int)}
     config = dataclasses.replace(config, **kept)
-    if any(name not in kept for name in names):
-        length = training()
-        queue = lengths.queue_size(length, config.KEYS_PER_IMAGE)
-        config = config.settled(length.epochs, queue)
+    queue = None
+    if config.queue_size == AUTO:
+        queue = lengths.queue_size(training(), config.KEYS_PER_IMAGE)
+    config = config.settled(epochs, queue)
     return {name: getattr(config, name) for name in names}
 
 

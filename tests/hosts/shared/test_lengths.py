@@ -50,18 +50,25 @@ LONG = Training(images=300, batch=4, steps=75, epochs=40)
 
 def test_nothing_is_looked_at_where_every_number_is_given() -> None:
     given = {"queue_size": 7, "num_prototypes": 2, "teacher_warmup_epochs": 0}
-    assert settle(RekdConfig, given, never, never) == {}
+    assert settle(RekdConfig, given, 40, never, never) == {}
 
 
 def test_what_is_not_given_follows_from_the_training() -> None:
-    found = settle(RekdConfig, {"num_prototypes": 5, "method": "rekd"}, lambda: LONG, dict)
+    found = settle(RekdConfig, {"num_prototypes": 5, "method": "rekd"}, 40, lambda: LONG, dict)
     assert found == {"queue_size": 128, "teacher_warmup_epochs": 4}
-    assert settle(CompressConfig, {"queue_size": "auto"}, lambda: LONG, dict) == {"queue_size": 256}
+    assert settle(CompressConfig, {"queue_size": "auto"}, 40, lambda: LONG, dict) == {
+        "queue_size": 256
+    }
+
+
+def test_images_are_counted_for_the_queue_alone() -> None:
+    found = settle(RekdConfig, {"queue_size": 24}, 40, never, dict)
+    assert found == {"num_prototypes": 6, "teacher_warmup_epochs": 4}
 
 
 def test_a_resumed_run_keeps_its_numbers() -> None:
     earlier = {"queue_size": 24, "num_prototypes": 3, "teacher_warmup_epochs": 1}
-    assert settle(RekdConfig, {}, never, lambda: earlier) == earlier
+    assert settle(RekdConfig, {}, 40, never, lambda: earlier) == earlier
     del earlier["teacher_warmup_epochs"]
-    found = settle(RekdConfig, {}, lambda: LONG, lambda: earlier)
+    found = settle(RekdConfig, {}, 40, never, lambda: earlier)
     assert found == earlier | {"teacher_warmup_epochs": 4}
