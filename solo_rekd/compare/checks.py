@@ -3,12 +3,14 @@
 import dataclasses
 from argparse import Namespace
 
+from solo_rekd import lengths
 from solo_rekd.backbones import refuse_unknown
 from solo_rekd.compare.arms import about, parse_arms
 from solo_rekd.compare.images import Images, default_crop_size, fingerprint
 from solo_rekd.compare.jobs import read_config, refuse_settings, student_job, teacher_job
-from solo_rekd.compare.plan import Plan, Run, default_queue_size
+from solo_rekd.compare.plan import Plan, Run
 from solo_rekd.hosts.jobs import Host
+from solo_rekd.lengths import AUTO, Training
 from solo_rekd.utils.errors import refuse
 
 
@@ -46,8 +48,7 @@ def make_plan(options: Namespace, extra: tuple[str, ...], images: Images, host: 
             "crop_size": options.crop_size or default_crop_size(images.train[0]),
             "mean": tuple(options.mean),
             "std": tuple(options.std),
-            "queue_size": options.queue_size
-            or default_queue_size(len(images.train), options.batch_size),
+            "queue_size": queue_size(options, len(images.train)),
             "extra": extra,
             "host": host.name,
             "images": fingerprint(images, options.data),
@@ -55,6 +56,21 @@ def make_plan(options: Namespace, extra: tuple[str, ...], images: Images, host: 
     )
     refuse_settings(plan, host)
     return plan
+
+
+def queue_size(options: Namespace, images: int) -> int:
+    """The keys of every arm's queue: as asked for, or by the number of training images.
+
+    Args:
+        options: of the command line.
+        images: for training, not fewer than a batch.
+    """
+    if options.queue_size != AUTO:
+        return options.queue_size
+    batch = options.batch_size
+    length = lengths.queue_size(Training(images, batch, images // batch, options.epochs))
+    # the host's MoCo v2+ asks for whole batches
+    return lengths.whole_batches(length, batch)
 
 
 def settle_teachers(plan: Plan) -> Plan:

@@ -8,7 +8,7 @@ from typing import Any
 
 from solo_rekd.compare.arms import LR, UNTRAINED, Arm, about, refuse_arm
 from solo_rekd.compare.plan import Plan, Run
-from solo_rekd.config import DistillationConfig, RekdConfig, from_settings
+from solo_rekd.config import DistillationConfig, from_settings
 from solo_rekd.hosts import names
 from solo_rekd.hosts.jobs import (
     Host,
@@ -260,7 +260,4 @@ def _distillation(plan: Plan, arm: Arm, teacher_checkpoint: str | None) -> dict[
     settings["teacher_stem"] = plan.teacher_stem
     if arm.shares_teacher:
         settings["teacher_checkpoint"] = teacher_checkpoint
-    elif arm.method == "rekd" and own is None:
-        # a short run would end before the teacher's relations count
-        settings["teacher_warmup_epochs"] = min(RekdConfig.teacher_warmup_epochs, plan.epochs // 4)
     return settings

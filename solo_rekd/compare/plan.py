@@ -10,10 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 from solo_rekd.compare.arms import Arm, parse_arm
-from solo_rekd.config import DistillationConfig
 from solo_rekd.utils.errors import UserError
 
-QUEUE_SIZE = DistillationConfig.queue_size  # keys
 # all else decides what is in the folder
 MAY_CHANGE = ("arms", "arm_sha256", "seeds", "num_workers", "title")
 LONGEST_NAME = 200  # bytes; file systems take 255
@@ -137,16 +135,6 @@ class Run:
             digest = hashlib.sha256(name.encode()).hexdigest()[:12]
             name = f"{name[: LONGEST_NAME - 13]}-{digest}"
         return f"runs/{name}/seed-{self.seed}"
-
-
-def default_queue_size(images: int, batch_size: int) -> int:
-    """The queue of MoCo v2, or one that half of a small data set fills.
-
-    Args:
-        images: number of training images.
-        batch_size: the queue is a multiple of it, which the host's MoCo v2+ asks for.
-    """
-    return max(1, min(QUEUE_SIZE, images // 2) // batch_size) * batch_size
 
 
 def check_same(plan: Plan, path: Path) -> Plan:

@@ -19,7 +19,7 @@ from solo_rekd.checkpoints.run_settings import read_student
 from solo_rekd.checkpoints.student import load_student
 from solo_rekd.hosts.classic import backbones, help
 from solo_rekd.hosts.classic.images import read_images
-from solo_rekd.hosts.classic.run import HOSTS_OWN, note_run
+from solo_rekd.hosts.classic.run import HOSTS_OWN, note_run, settle_lengths
 from solo_rekd.hosts.shared import changes
 from solo_rekd.hosts.shared.ownership import is_claimed
 from solo_rekd.images.data_sets import FIXED_SIDES, needs_size
@@ -148,6 +148,7 @@ def finish_pretrain(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
             prepare_dali(args)
             honour_crop_size(args)
             read_images(args)
+            settle_lengths(args)
             note_run(args)
         return args
 

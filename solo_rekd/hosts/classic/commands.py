@@ -36,7 +36,7 @@ from solo_rekd.hosts.classic.loaders import (
     with_dali,
 )
 from solo_rekd.hosts.classic.progress import BatchCount, History, ShareDone, TotalProgress
-from solo_rekd.hosts.classic.run import ClassicRun, note_run
+from solo_rekd.hosts.classic.run import ClassicRun, note_run, settle_lengths
 from solo_rekd.hosts.shared.checks import (
     refuse_missing_gpu,
     refuse_no_training,
@@ -176,6 +176,7 @@ def parse_pretrain(argv: list[str]) -> Namespace:
         raise refuse("method", method, names)
     args = parse(argv, parse_host_pretrain)
     arguments.prepare_dali(args)
+    settle_lengths(args)
     note_run(args)
     return args
 

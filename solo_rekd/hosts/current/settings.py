@@ -37,7 +37,7 @@ from solo_rekd.hosts.current.evaluation import (
 )
 from solo_rekd.hosts.current.images import read_images
 from solo_rekd.hosts.current.machine import fit_devices
-from solo_rekd.hosts.current.run import note_run
+from solo_rekd.hosts.current.run import note_run, settle_lengths
 from solo_rekd.hosts.shared import patches
 from solo_rekd.hosts.shared.changes import ENTRIES, RUN, begin
 from solo_rekd.hosts.shared.limits import LIMITS
@@ -130,6 +130,7 @@ def prepare_pretrain(cfg: DictConfig) -> None:
     evaluate_at(cfg.data.dataset, given, trained_view(cfg))
     refuse_mistakes(cfg, view.crop_size)
     read_images(pretrain, cfg.data)
+    settle_lengths(cfg)
     note_run(cfg)
 
 

@@ -10,8 +10,10 @@ from torch import Tensor
 from solo_rekd.checkpoints.run_record import KEY, record_of
 from solo_rekd.hosts.shared.changes import ENTRIES
 from solo_rekd.hosts.shared.checks import refuse_no_training
+from solo_rekd.hosts.shared.lengths import end_after
 from solo_rekd.hosts.shared.teacher_colours import warn_of_colours
 from solo_rekd.hosts.shared.training_images import training_images
+from solo_rekd.lengths import Training
 from solo_rekd.modules.queue import KeyQueue
 from solo_rekd.objectives import OBJECTIVES, Batch, DistillationObjective
 from solo_rekd.utils.errors import UserError, refuse
@@ -97,11 +99,12 @@ class Distilled(_Host):
     def on_train_start(self) -> None:
         """The host's step counter; and the objective may look at the training set."""
         super().on_train_start()
-        batches = self.trainer.num_training_batches * self.trainer.world_size
+        batch, steps = self.batch_size * self.trainer.world_size, self.trainer.num_training_batches
+        training = Training(batch * steps, batch, steps, self.max_epochs)
+        accumulated = self.trainer.accumulate_grad_batches
+        training = end_after(training, self.trainer.max_steps, accumulated)
         # Lightning 1.9 has no loader before this hook
-        self.objective.before_training(
-            functools.partial(training_images, self), batches * self.batch_size
-        )
+        self.objective.before_training(functools.partial(training_images, self), training)
 
     def on_fit_end(self) -> None:
         """Refuses a training that was none: see `refuse_empty_epoch`."""
