@@ -15,6 +15,11 @@ from solo_rekd.utils.errors import UserError, nearest_first, refuse, refuse_beyo
 
 STEMS = ("auto", "small", "imagenet")  # kinds of first layers, see `build_backbone`
 
+STUDENT_CHECKPOINT = (  # a setting of every pretraining, whatever its method
+    "weights that the student and its momentum twin start from, in any format of `solo-rekd list`; "
+    "a ResNet's first layers are as the file has them"
+)
+
 OURS = "ours"
 REKD = "arXiv 2112.04174"
 MOCO_V2 = "arXiv 2003.04297"
