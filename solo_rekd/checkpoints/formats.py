@@ -14,7 +14,11 @@ ROOTS = (
     "downsample_layers.",
 )
 # fmt: on
-CLASSIFIERS = ("fc.", "classifier.", "head.weight", "head.bias", "head.fc.", "heads.")
+# torchvision's MobileNet-V3 has in `classifier.0` a layer whose outputs are features
+CLASSIFIERS = (
+    *("fc.", "classifier.weight", "classifier.bias", *(f"classifier.{n}." for n in range(1, 10))),
+    *("head.weight", "head.bias", "head.fc.", "heads."),
+)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from solo_rekd.hosts.shared.checks import refuse_no_training
 from solo_rekd.hosts.shared.teacher_colours import warn_of_colours
 from solo_rekd.hosts.shared.training_images import training_images
 from solo_rekd.modules.queue import KeyQueue
+from solo_rekd.modules.twin import switch_off_noise
 from solo_rekd.objectives import OBJECTIVES, Batch, DistillationObjective
 from solo_rekd.utils.errors import UserError, refuse
 
@@ -40,6 +41,16 @@ class Distilled(_Host):
     def momentum_pairs(self) -> list[tuple[Any, Any]]:
         """The host's momentum pairs and the objective's."""
         return super().momentum_pairs + self.objective.momentum_pairs
+
+    def train(self, mode: bool = True) -> Any:
+        """Sets the mode, in which the momentum twins draw nothing at random."""
+        super().train(mode)
+        self._switch_off_noise()
+        return self
+
+    def _switch_off_noise(self) -> None:
+        for _, twin in self.momentum_pairs:
+            switch_off_noise(twin)
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
@@ -97,6 +108,7 @@ class Distilled(_Host):
     def on_train_start(self) -> None:
         """The host's step counter; and the objective may look at the training set."""
         super().on_train_start()
+        self._switch_off_noise()  # newer Lightnings leave the modes as they are built
         batches = self.trainer.num_training_batches * self.trainer.world_size
         # Lightning 1.9 has no loader before this hook
         self.objective.before_training(
