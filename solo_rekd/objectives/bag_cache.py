@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from solo_rekd.images.fingerprint import fingerprint
 from solo_rekd.objectives.bags import Bags, compute_bags
 from solo_rekd.teachers import FrozenTeacher
+from solo_rekd.teachers.teacher import SEEN
 from solo_rekd.utils.errors import UserError, refuse
 from solo_rekd.utils.files import user_cache
 from solo_rekd.utils.processes import first_process_first
@@ -88,6 +89,7 @@ def describe(teacher: FrozenTeacher, stem: str, dataset: Any, size: int) -> dict
         "teacher": str(teacher.identity["name"]),
         "teacher_sha256": str(teacher.identity["sha256"]),
         "teacher_stem": stem,
+        "teacher_sees": str([teacher.identity.get(name) for name in SEEN]),
         "dtype": str(teacher.dtype),
         "device": teacher.device.type,
         **versions(PACKAGES),
