@@ -177,7 +177,7 @@ def prepare_probe(cfg: DictConfig, path: str | None) -> None:
         OmegaConf.update(cfg, "backbone.kwargs.img_size", resize_to or trained or side)
     # the script loads without looking at what matched, for fine-tuning too
     load_student(path, cfg.backbone.name, build_like_linear(cfg), only=CURRENT_HOST)
-    refuse_mistakes(cfg, side)
+    refuse_mistakes(cfg, resize_to or side)
     note_run(cfg)
 
 

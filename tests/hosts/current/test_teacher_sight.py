@@ -11,7 +11,11 @@ from torchvision.transforms.functional import normalize
 
 pytest.importorskip("solo.data", reason="no checkout of solo-learn's main branch: SOLO_LEARN_HOME")
 
+import solo.methods
+
 from solo_rekd.backbones import build_backbone
+from solo_rekd.hosts.current.host import connect
+from solo_rekd.hosts.jobs import Images, LinearEvaluation, Network, Optimizer, Progress
 from solo_rekd.utils.errors import UserError
 
 Build = Callable[..., Any]
@@ -85,3 +89,19 @@ def test_a_run_records_what_its_teacher_sees_and_resumes_with_the_same_alone(
     plain |= {"+resume_from_checkpoint": older, "max_epochs": 2}
     said = run_script("main_pretrain.py", *arguments("seed", **plain))
     assert "earlier version" not in said  # the main branch's student has ImageNet's numbers
+
+
+def test_an_evaluation_resizes_the_crops_for_the_network(data: Path, tmp_path: Path) -> None:
+    # a ViT takes no other size than that for which it is built
+    name = "timm:vit_tiny_patch16_224"
+    state = build_backbone(name, 64).state_dict()
+    tensors = {f"backbone.{key}": value for key, value in state.items()}
+    tensors["classifier.weight"] = torch.zeros(3, 192)
+    torch.save({"state_dict": tensors}, path := tmp_path / "vit.ckpt")
+    colours = (0.5, 0.5, 0.5)
+    images = Images(f"{data}/train", f"{data}/val", 32, colours, colours, workers=0, resize_to=64)
+    optimizer = Optimizer("sgd", 0.01, weight_decay=0.0, schedule="cosine")
+    job = LinearEvaluation(str(path), Network(name), images, optimizer, 8, 1)
+    host = connect(Path(solo.methods.__file__).parents[2])
+    assert 0 <= host.linear(job, None, Progress()).top1 <= 100
+    assert "data.augmentations.resize_to=64" in host.command(job)
