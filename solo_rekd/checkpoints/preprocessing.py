@@ -14,8 +14,10 @@ from torch import Tensor
 
 from solo_rekd.backbones import TIMM
 from solo_rekd.checkpoints.formats import CLASSIC_HOST, CLASSIFIERS, CURRENT_HOST
+from solo_rekd.checkpoints.read import read_checkpoint
 from solo_rekd.checkpoints.run_record import record_of
 from solo_rekd.checkpoints.run_settings import read_colours, read_student
+from solo_rekd.checkpoints.split import split_state_dict
 from solo_rekd.images.data_sets import LARGE_IMAGE
 from solo_rekd.utils.files import read_json
 
@@ -80,6 +82,16 @@ def preprocessing_of(
     told = next((each for each in found if each.mean), Preprocessing())
     size = next((each.size for each in found if each.size), None)
     return replace(told, size=size)
+
+
+def read_preprocessing(path: str | Path, name: str) -> Preprocessing:
+    """The same of a file that has not been read yet.
+
+    Raises:
+        UserError: it cannot be read, or is in no known format.
+    """
+    raw, _ = read_checkpoint(path)
+    return preprocessing_of(path, name, split_state_dict(raw).format, raw)
 
 
 def _json(path: Path) -> Any:

@@ -1,7 +1,9 @@
 """Loads a pretrained student for evaluation, and says what matched."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -10,6 +12,7 @@ from solo_rekd.checkpoints.fit import load_backbone
 from solo_rekd.checkpoints.load import stem_of_resnet
 from solo_rekd.checkpoints.read import read_checkpoint
 from solo_rekd.checkpoints.split import SplitCheckpoint, split_state_dict
+from solo_rekd.checkpoints.stem import trained_stem
 from solo_rekd.utils.errors import UserError
 
 _log = logging.getLogger("solo_rekd")
@@ -28,7 +31,7 @@ def load_student(path: str | Path, name: str, backbone: nn.Module, only: str | N
         UserError: the checkpoint cannot be read, is of another format than `only`, or a weight is
             missing or of another shape.
     """
-    _fill(path, _split(path, only), name, backbone, translate=only is None)
+    _fill(path, _split(path, only)[1], name, backbone, translate=only is None)
 
 
 def build_student(path: str | Path, name: str, img_size: int, stem: str = "auto") -> nn.Module:
@@ -38,14 +41,16 @@ def build_student(path: str | Path, name: str, img_size: int, stem: str = "auto"
         path: a checkpoint, as in `load_student`.
         name: a name of `build_backbone`.
         img_size: side of the square inputs, in px.
-        stem: as in `build_backbone`; a ResNet's is read from the checkpoint, whatever the input.
+        stem: as in `load_networks`.
 
     Raises:
         UserError: see `load_student` and `build_backbone`.
     """
-    split = _split(path)
+    raw, split = _split(path)
     if name.startswith("resnet"):
         stem = stem_of_resnet(split.backbone, stem, "stem")
+    elif stem == "auto":
+        stem = trained_stem(name, split.format, split.backbone, path, raw)
     backbone = build_backbone(name, img_size, stem, "encoder")
     _fill(path, split, name, backbone)
     return backbone
@@ -63,10 +68,10 @@ def read_stem(path: str | Path, name: str) -> str:
     """
     if not name.startswith("resnet"):
         return "auto"
-    return stem_of_resnet(_split(path).backbone, "auto", "stem")
+    return stem_of_resnet(_split(path)[1].backbone, "auto", "stem")
 
 
-def _split(path: str | Path, only: str | None = None) -> SplitCheckpoint:
+def _split(path: str | Path, only: str | None = None) -> tuple[Mapping[str, Any], SplitCheckpoint]:
     raw, _ = read_checkpoint(path)
     try:
         split = split_state_dict(raw)
@@ -75,7 +80,7 @@ def _split(path: str | Path, only: str | None = None) -> SplitCheckpoint:
     if only not in (None, split.format):
         refusal = f"the host's script reads checkpoints of {only}, not of {split.format}"
         raise _about(path, UserError(refusal))
-    return split
+    return raw, split
 
 
 def _fill(

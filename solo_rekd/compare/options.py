@@ -8,7 +8,7 @@ from typing import Any
 from solo_rekd.compare.arms import UNTRAINED
 from solo_rekd.compare.launch.choose import LAUNCHERS, PROCESSES, read_parameter
 from solo_rekd.compare.plan import QUEUE_SIZE
-from solo_rekd.config import CONFIGS, STEMS
+from solo_rekd.config import AUTO, CONFIGS, STEMS, parse_side
 from solo_rekd.hosts import HOST_HELP
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
 from solo_rekd.images.data_sets import MEAN, SMALL_IMAGE, STD
@@ -87,6 +87,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="weights of the frozen teacher, any format of solo-rekd list. Default: it is trained",
+    )
+    sees = {"nargs": "+", "metavar": "X", "default": AUTO}
+    told = "Default: auto, what the file was trained with"
+    add("--teacher_mean", **sees, help=f"mean by which the teacher's images are normalised. {told}")
+    add("--teacher_std", **sees, help=f"their deviation. {told}")
+    add(
+        "--teacher_size",
+        type=parse_side,
+        default=AUTO,
+        metavar="N",
+        help="side to which the teacher's views are resized [px]; native: that which the file was "
+        "trained at. Default: auto, none",
     )
     add("--teacher_epochs", **whole, help="of its training. Default: --epochs")
 

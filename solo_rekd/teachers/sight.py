@@ -9,9 +9,9 @@ from typing import Any
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from solo_rekd.checkpoints.preprocessing import Preprocessing
-from solo_rekd.config import AUTO, DistillationConfig
+from solo_rekd.config import AUTO, NATIVE, DistillationConfig
 from solo_rekd.teachers.views import TeacherViews, make_views
-from solo_rekd.utils.errors import UserError
+from solo_rekd.utils.errors import UserError, refuse
 
 TOLERANCE = 1e-6  # of numbers that were written and read
 
@@ -83,6 +83,27 @@ def settle_sight(
             )
         return Sight(size)
     return Sight(size, _near(mean, student.mean), _near(std, student.std))
+
+
+def settle_size(config: DistillationConfig, known: Preprocessing, student: Sight) -> int:
+    """Settles the side of a teacher's views, in px.
+
+    Args:
+        config: of which `teacher_size` is read.
+        known: what its file tells.
+        student: whose views they are.
+
+    Raises:
+        UserError: the file does not tell the size that it is asked for.
+    """
+    if config.teacher_size == AUTO:
+        return student.size
+    if config.teacher_size != NATIVE:
+        return int(config.teacher_size)
+    if known.size is None:
+        limit = f"auto or a number of px: nothing tells it of {config.teacher_checkpoint}"
+        raise refuse("teacher_size", NATIVE, limit)
+    return known.size
 
 
 def _near(own: Colours | None, students: Colours) -> Colours:

@@ -166,6 +166,11 @@ def refuse_other_teacher(theirs: Mapping[str, Any], objective: DistillationObjec
         before |= seen
     for key, stored in before.items():
         given = teacher.identity.get(key)
+        if stored != given and key in SEEN:
+            raise UserError(
+                f"teacher_{key}={given!r} is not that of the run to resume, which had "
+                f"teacher_{key}={stored!r}: give that"
+            )
         if stored != given:
             raise UserError(
                 f"teacher {key}={given!r} is not the teacher of the checkpoint to resume, "
