@@ -1,7 +1,10 @@
 """The small students and the big teachers that the host lacks, each ending in pooled features.
 
-The classifier of a network is dropped. Its small-image stem keeps more of a 32 to 64 px input: all
-but AlexNet then reduce the input by 8 in place of 32, as the host's ResNets do on CIFAR.
+The classifier of a network is dropped, but for the hidden layer of MobileNet-V3's: SEED (arXiv
+2101.04731) and DisCo (arXiv 2104.09124) take its 1280 outputs for features.
+
+Its small-image stem keeps more of a 32 to 64 px input: all but AlexNet then reduce the input by 8
+in place of 32, as the host's ResNets do on CIFAR.
 """
 
 import difflib
@@ -70,6 +73,15 @@ def _alexnet() -> nn.Module:
     return net
 
 
+def _efficientnet_b0() -> nn.Module:
+    """torchvision's, without stochastic depth, as DisCo's code has it (arXiv 2104.09124).
+
+    torchvision's drops a block of an image with a probability of up to 0.19 in train mode, in the
+    momentum keys too. It is a regulariser of supervised training.
+    """
+    return models.efficientnet_b0(stochastic_depth_prob=0.0)
+
+
 def _small_resnet(net: Any) -> None:
     """The host's CIFAR stem: its checkpoints fit, padding of 2 included."""
     net.conv1 = nn.Conv2d(3, net.conv1.out_channels, 3, stride=1, padding=2, bias=False)
@@ -108,7 +120,7 @@ _STUDENTS: dict[str, _Recipe] = {
     "mobilenet_v3_large": (models.mobilenet_v3_large, _small_mobile),
     "mobilenet_v3_small": (models.mobilenet_v3_small, _small_mobile),
     "shufflenet_v2_x1_0": (models.shufflenet_v2_x1_0, _small_shufflenet),
-    "efficientnet_b0": (models.efficientnet_b0, _small_mobile),
+    "efficientnet_b0": (_efficientnet_b0, _small_mobile),
     "resnet34": (models.resnet34, _small_resnet),
 }
 _TEACHERS: dict[str, _Recipe] = {
@@ -211,8 +223,11 @@ def make_stem_small(name: str, net: nn.Module) -> None:
 
 
 def _build_own(name: str, small: bool) -> nn.Module:
-    net = _RECIPES[name][0]()
-    setattr(net, "fc" if hasattr(net, "fc") else "classifier", nn.Identity())
+    net: Any = _RECIPES[name][0]()
+    if name.startswith("mobilenet_v3"):
+        net.classifier = net.classifier[:2]  # hidden layer and activation: no dropout, no classes
+    else:
+        setattr(net, "fc" if hasattr(net, "fc") else "classifier", nn.Identity())
     if small:
         make_stem_small(name, net)
     return net

@@ -30,6 +30,11 @@ RESNET_STEMS = {
 TEACHER_STEMS = (*STEMS, *RESNET_STEMS)
 IMAGE = "image"  # a `teacher_view`
 
+STUDENT_CHECKPOINT = (  # a setting of every pretraining, whatever its method
+    "weights that the student and its momentum twin start from, in any format of `solo-rekd list`; "
+    "a ResNet's first layers are as the file has them"
+)
+
 OURS = "ours"
 REKD = "arXiv 2112.04174"
 MOCO_V2 = "arXiv 2003.04297"

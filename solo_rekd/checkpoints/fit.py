@@ -16,6 +16,10 @@ _log = logging.getLogger("solo_rekd")
 
 _SHOWN = 5  # keys named in a refusal
 _COUNTER = "num_batches_tracked"  # early PyTorch did not save it, and inference does not read it
+_WITHOUT_HIDDEN = (
+    "; it is a MobileNet-V3 without the hidden layer before its features, as solo-rekd trained "
+    "them at first: train it again"
+)
 _RESNETS: dict[tuple[int, ...], str] = {  # whether blocks are bottlenecks, and their numbers
     (False, 2, 2, 2, 2): "resnet18",
     (False, 3, 4, 6, 3): "resnet34",
@@ -151,6 +155,14 @@ def _refusal(
         + "; ".join(problems[:_SHOWN])
         + ("; ..." if len(problems) > _SHOWN else "")
         + (_hint(tensors, name) or f"; it has {', '.join([*tensors][:_SHOWN])}")
+        + (_WITHOUT_HIDDEN if _lacks_hidden(problems, name) else "")
+    )
+
+
+def _lacks_hidden(problems: list[str], name: str) -> bool:
+    """Whether nothing but the hidden layer of MobileNet-V3 is missing."""
+    return name.startswith("mobilenet_v3") and all(
+        problem.startswith("classifier.0.") for problem in problems
     )
 
 

@@ -27,8 +27,10 @@ FIRST_LAYERS = (
     "embedder.embedder.", "layer0.conv1.weight", "downsample_layers.0.", "base_layer.0.weight",
     "Conv2d_1a_3x3.", "0.weight",
 )
+# torchvision's MobileNet-V3 has in `classifier.0` a layer whose outputs are features
 CLASSIFIERS = (
-    "fc.", "classifier.", "head.weight", "head.bias", "head.fc.", "head.0.", "head.l.", "heads.",
+    "fc.", "classifier.weight", "classifier.bias", *(f"classifier.{n}." for n in range(1, 10)),
+    "head.weight", "head.bias", "head.fc.", "head.0.", "head.l.", "heads.",
     "linear.", "pooler.", "head_dist.", "classif.",
 )
 # fmt: on

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from solo_rekd.checkpoints.split import SplitCheckpoint
-from solo_rekd.config import RESNET_STEMS
+from solo_rekd.config import RESNET_STEMS, TEACHER_STEMS
 from solo_rekd.utils.errors import UserError, refuse
 
 # what a first convolution of a size can mean, by the side of its kernel
-_MEANINGS = {
+_MEANINGS: dict[int | None, tuple[str, ...]] = {
     3: ("small", *(name for name, (kernel, *_) in RESNET_STEMS.items() if kernel == 3)),
     7: ("imagenet", *(name for name, (kernel, *_) in RESNET_STEMS.items() if kernel == 7)),
 }
@@ -26,7 +26,11 @@ def describe_stem(stem: str) -> str:
 
 
 def stem_of_resnet(
-    split: SplitCheckpoint, asked: str, key: str, trained: Mapping[str, Any] | None = None
+    split: SplitCheckpoint,
+    asked: str,
+    key: str,
+    trained: Mapping[str, Any] | None = None,
+    offered: tuple[str, ...] = TEACHER_STEMS,
 ) -> tuple[str, str]:
     """The stem of the ResNet in a checkpoint.
 
@@ -38,6 +42,7 @@ def stem_of_resnet(
         asked: the stem that the user asks for, or `auto`.
         key: what the user calls the stem.
         trained: what the run's settings tell, see `read_student`.
+        offered: the stems that can be built; a host builds a student of `STEMS` only.
 
     Returns:
         A stem of `build_backbone`, and what is in doubt about it, empty where nothing is. Of
@@ -47,13 +52,14 @@ def stem_of_resnet(
         UserError: the checkpoint has another stem, or nothing tells which one it has.
     """
     conv = split.backbone.get("conv1.weight")
-    meanings = _MEANINGS.get(conv.shape[-1], ()) if conv is not None and conv.ndim == 4 else ()
+    side = conv.shape[-1] if conv is not None and conv.ndim == 4 else None
+    meanings = [stem for stem in _MEANINGS.get(side, ()) if stem in offered]
     if not meanings:
         return asked, ""  # not a ResNet: the missing keys will say so
     if asked != "auto":
         if asked not in meanings:
-            allowed = f"{', '.join(meanings)} or auto: the checkpoint's first convolution is "
-            raise refuse(key, asked, allowed + f"{conv.shape[-1]}x{conv.shape[-1]}")  # type: ignore[union-attr]
+            allowed = f"{', '.join(meanings)} or auto"
+            raise refuse(key, asked, f"{allowed}: the checkpoint's first convolution has {side} px")
         return asked, ""
     if meanings[0] == "imagenet":
         return "imagenet", ""

@@ -32,7 +32,7 @@ def make_plan(options: Namespace, extra: tuple[str, ...], images: Images, host: 
         raise refuse(
             "batch_size", options.batch_size, f"at most {len(images.train)}, the training images"
         )
-    checkpoint = options.teacher_checkpoint
+    checkpoint, start = options.teacher_checkpoint, options.student_checkpoint
     settings = {
         name: value
         for name, value in vars(options).items()
@@ -44,6 +44,7 @@ def make_plan(options: Namespace, extra: tuple[str, ...], images: Images, host: 
             "data": str(options.data),
             "arms": parse_arms(options.methods),
             "teacher_checkpoint": str(checkpoint.resolve()) if checkpoint else None,
+            "student_checkpoint": str(start.resolve()) if start else None,
             "teacher_epochs": options.teacher_epochs or options.epochs,
             "crop_size": options.crop_size or default_crop_size(images.train[0]),
             "mean": tuple(options.mean),
@@ -54,6 +55,7 @@ def make_plan(options: Namespace, extra: tuple[str, ...], images: Images, host: 
             "images": fingerprint(images, options.data),
         }
     )
+    plan = settle_student(plan)
     refuse_settings(plan, host)
     return plan
 
@@ -71,6 +73,26 @@ def queue_size(options: Namespace, images: int) -> int:
     length = lengths.queue_size(Training(images, batch, images // batch, options.epochs))
     # the host's MoCo v2+ asks for whole batches
     return lengths.whole_batches(length, batch)
+
+
+def settle_student(plan: Plan) -> Plan:
+    """Loads the weights that the student starts from once; notes their stem, digest and format.
+
+    Raises:
+        UserError: the file cannot be read, or does not hold every weight of the student.
+    """
+    from solo_rekd.backbones import build_backbone
+    from solo_rekd.checkpoints.student import STARTED, choose_stem, load_student
+
+    path = plan.student_checkpoint
+    if path is None:
+        return plan
+    stem = choose_stem(path, plan.student, plan.stem)
+    student = build_backbone(plan.student, plan.crop_size, stem, "student")
+    source = load_student(path, plan.student, student, key=STARTED)
+    return dataclasses.replace(
+        plan, stem=stem, student_sha256=source.sha256, student_format=source.format
+    )
 
 
 def settle_teachers(plan: Plan) -> Plan:

@@ -53,7 +53,7 @@ QUEUE = "queue_size"
 # what the comparison sets itself, by the fields of a job and by either host's name
 RESERVED_FIELDS = (
     *(names.NETWORK | names.IMAGES | names.JOB).values(),
-    *(names.PRETRAINING[field] for field in ("method", "seed")),
+    *(names.PRETRAINING[field] for field in ("method", "seed", "student_checkpoint")),
     *(names.OPTIMIZER["weight_decay"], names.VIEW["size"]),
     *(names.HOST[name] for name in ("name", "save_checkpoint", "checkpoint_dir", "auto_resume")),
 )
@@ -90,11 +90,11 @@ def teacher_job(plan: Plan, methods: Methods) -> Pretraining:
 def student_job(
     plan: Plan, run: Run, teacher_checkpoint: str | None, methods: Methods
 ) -> Pretraining:
-    """The pretraining of the student.
+    """The pretraining of the student, from the comparison's starting weights where there are any.
 
     Args:
         plan: the comparison.
-        run: which of its runs.
+        run: which of its runs; of starting weights without training none is asked for.
         teacher_checkpoint: file of the comparison's frozen teacher, if the arm shares that.
         methods: of the host, see `Host.methods`.
     """
@@ -106,6 +106,7 @@ def student_job(
         job = override(_with(job, _of_host_method(plan, "mocov2plus", methods)), extra)
         return dataclasses.replace(job, optimizer=STANDSTILL, host={**job.host, "name": UNTRAINED})
     job = _shared(plan, network, arm.method, plan.epochs, run.seed, arm.lr or plan.lr)
+    job = dataclasses.replace(job, student_checkpoint=plan.student_checkpoint)
     if arm.distils:
         settings = HEAD | MOMENTUM | _distillation(plan, arm, teacher_checkpoint)
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 from solo_rekd.compare.arms import UNTRAINED
 from solo_rekd.compare.launch.choose import LAUNCHERS, PROCESSES, read_parameter
-from solo_rekd.config import CONFIGS, STEMS
+from solo_rekd.config import CONFIGS, STEMS, STUDENT_CHECKPOINT
 from solo_rekd.hosts import HOST_HELP
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
 from solo_rekd.images.data_sets import MEAN, SMALL_IMAGE, STD
@@ -22,8 +22,8 @@ The same command again goes on where it was stopped, and keeps what is finished;
 and seeds. Flags of the host after a bare -- go to every pretraining: -- --precision 16
 """
 ARMS = f"""\
-Arms: {UNTRAINED}, the student without any training; a method of ours,
-{", ".join(CONFIGS)},
+Arms: {UNTRAINED}, the student without any training, with --student_checkpoint that file's network;
+a method of ours, {", ".join(CONFIGS)},
 or of the host, such as mocov2plus, simclr, byol, barlow_twins, dino, simsiam, nnclr, vicreg;
 or a method with settings of its own (lr for a batch of 256, and those of solo-rekd pretrain
 --method NAME --help):
@@ -92,6 +92,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="weights of the frozen teacher, any format of solo-rekd list. Default: it is trained",
+    )
+    add(
+        "--student_checkpoint",
+        type=Path,
+        metavar="FILE",
+        help=f"{STUDENT_CHECKPOINT}. Default: random weights",
     )
     add("--teacher_epochs", **whole, help="of its training. Default: --epochs")
 

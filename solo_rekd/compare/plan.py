@@ -13,7 +13,7 @@ from solo_rekd.compare.arms import Arm, parse_arm
 from solo_rekd.utils.errors import UserError
 
 # all else decides what is in the folder
-MAY_CHANGE = ("arms", "arm_sha256", "seeds", "num_workers", "title")
+MAY_CHANGE = ("arms", "arm_sha256", "seeds", "num_workers", "title", "student_format")
 LONGEST_NAME = 200  # bytes; file systems take 255
 TEACHER_FOLDER = "runs/teacher/seed-0"
 
@@ -53,6 +53,10 @@ class Plan:
         images: how many there are, and a digest of their names and content.
         teacher_sha256: of the given teacher's file, which may not change along the way.
         arm_sha256: by name of an arm with a teacher's file of its own, of that file: likewise.
+        student_checkpoint: absolute path of the weights that every arm's student starts from; None:
+            they are drawn by the seed.
+        student_sha256: of that file, which may not change along the way.
+        student_format: that it is in.
     """
 
     title: str
@@ -85,6 +89,9 @@ class Plan:
     images: str
     teacher_sha256: str | None = None
     arm_sha256: Mapping[str, str] = field(default_factory=dict)
+    student_checkpoint: str | None = None
+    student_sha256: str | None = None
+    student_format: str | None = None
 
     @property
     def distils(self) -> bool:

@@ -140,10 +140,14 @@ def refuse_mistakes(args: Namespace) -> None:
 
 
 def parse(
-    argv: list[str], host_parser: Callable[[], Namespace], limits: Limits = LIMITS
+    argv: list[str],
+    host_parser: Callable[[], Namespace],
+    limits: Limits = LIMITS,
+    *,
+    pretraining: bool = False,
 ) -> Namespace:
     """Parses the host's flags, numbers within `limits`, and ours that it lacks (`own_flags`)."""
-    own = own_flags()
+    own = own_flags(pretraining=pretraining)
     ours, rest = own.parse_known_args(argv)
     if {"-h", "--help"} & set(rest):
         print(own.format_help())  # the host's parser shows its own, and exits
@@ -160,6 +164,9 @@ def parse(
     trained = arguments.fill_in_training(args, argv)
     read_images(args)
     backbones.choose_stem(args, trained if ours.stem == "auto" else ours.stem)
+    if pretraining:
+        args.student_checkpoint = ours.student_checkpoint
+        arguments.prepare_student(args)
     arguments.honour_crop_size(args)
     return args
 
@@ -174,7 +181,7 @@ def parse_pretrain(argv: list[str]) -> Namespace:
     method, names = flag(argv, "method"), sorted(set(METHODS) - {"base", "linear"})
     if method not in names:
         raise refuse("method", method, names)
-    args = parse(argv, parse_host_pretrain)
+    args = parse(argv, parse_host_pretrain, pretraining=True)
     arguments.prepare_dali(args)
     settle_lengths(args)
     note_run(args)

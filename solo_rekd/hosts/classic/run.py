@@ -25,12 +25,12 @@ from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.files import sha256
 
 # what the host's own script does, without a flag for it
-HOSTS_OWN = {"seed": help.HOST_SEED, "stem": "auto"}
+HOSTS_OWN = {"seed": help.HOST_SEED, "stem": "auto", "student_checkpoint": None}
 # what decides nothing of a training: places, how it is watched and saved, and on which devices;
 # images and weights are compared by their content, the devices by their number
 IGNORED = tuple(
     "data_dir train_dir val_dir num_workers teacher_cache "
-    "teacher_checkpoint pretrained_feature_extractor "
+    "teacher_checkpoint student_checkpoint pretrained_feature_extractor "
     "save_checkpoint checkpoint_dir checkpoint_frequency resume_from_checkpoint "
     "auto_resume auto_resumer_max_hours default_root_dir "
     "auto_umap auto_umap_dir auto_umap_frequency wandb offline logger enable_checkpointing "
@@ -42,7 +42,7 @@ IGNORED = tuple(
 )
 
 
-WEIGHTS = ("teacher_checkpoint", "pretrained_feature_extractor")
+WEIGHTS = ("teacher_checkpoint", "student_checkpoint", "pretrained_feature_extractor")
 RULE = Rule(IGNORED, HOSTS_OWN)
 
 

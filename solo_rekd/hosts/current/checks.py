@@ -63,7 +63,7 @@ def refuse_augmentations(cfg: DictConfig) -> None:
 
 
 def is_our_run(cfg: Any) -> bool:
-    """Whether a run is ours: by its method, backbone, stem or pretraining, or as every run here is.
+    """Whether a run is ours: by its method, backbone or pretraining, a key of ours, or as all are.
 
     Args:
         cfg: its settings; None where there is no run, which is not ours.
@@ -72,12 +72,15 @@ def is_our_run(cfg: Any) -> bool:
         return False
     if is_claimed():
         return True
-    method, pretraining, backbone, stem = (
+    method, pretraining, backbone, *own = (
         select_name(cfg, key)
-        for key in ("method", "pretrain_method", "backbone.name", "backbone.kwargs.stem")
+        for key in (
+            *("method", "pretrain_method", "backbone.name"),
+            # the host knows neither of these
+            *("backbone.kwargs.stem", "student_checkpoint"),
+        )
     )
-    # no network of the host's takes a stem
-    return method in OBJECTIVES or pretraining in OBJECTIVES or is_ours(backbone) or stem != ""
+    return method in OBJECTIVES or pretraining in OBJECTIVES or is_ours(backbone) or any(own)
 
 
 def select_name(cfg: Any, key: str) -> str:

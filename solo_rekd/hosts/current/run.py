@@ -28,7 +28,8 @@ from solo_rekd.utils.files import sha256
 # images and weights are compared by their content, the devices by their number
 IGNORED = tuple(
     "data.train_path data.val_path data.num_workers data.augmentations crop_size "
-    "method_kwargs.teacher_checkpoint method_kwargs.teacher_cache pretrained_feature_extractor "
+    "method_kwargs.teacher_checkpoint method_kwargs.teacher_cache student_checkpoint "
+    "pretrained_feature_extractor "
     "checkpoint auto_resume resume_from_checkpoint auto_umap wandb wandb_run_id knn_eval "
     "default_root_dir enable_progress_bar enable_model_summary log_every_n_steps profiler "
     "debug_augmentations num_sanity_val_steps check_val_every_n_epoch val_check_interval "
@@ -36,7 +37,9 @@ IGNORED = tuple(
     "accelerator strategy devices num_nodes benchmark detect_anomaly inference_mode dali.device "
     "hydra".split()
 )
-WEIGHTS = ("method_kwargs.teacher_checkpoint", "pretrained_feature_extractor")
+WEIGHTS = tuple(
+    "method_kwargs.teacher_checkpoint student_checkpoint pretrained_feature_extractor".split()
+)
 RULE = Rule(IGNORED, {})
 
 

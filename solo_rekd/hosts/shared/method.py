@@ -15,6 +15,7 @@ from solo_rekd.hosts.shared.teacher_colours import warn_of_colours
 from solo_rekd.hosts.shared.training_images import training_images
 from solo_rekd.lengths import Training
 from solo_rekd.modules.queue import KeyQueue
+from solo_rekd.modules.twin import switch_off_noise
 from solo_rekd.objectives import OBJECTIVES, Batch, DistillationObjective
 from solo_rekd.utils.errors import UserError, refuse
 
@@ -42,6 +43,16 @@ class Distilled(_Host):
     def momentum_pairs(self) -> list[tuple[Any, Any]]:
         """The host's momentum pairs and the objective's."""
         return super().momentum_pairs + self.objective.momentum_pairs
+
+    def train(self, mode: bool = True) -> Any:
+        """Sets the mode, in which the momentum twins draw nothing at random."""
+        super().train(mode)
+        self._switch_off_noise()
+        return self
+
+    def _switch_off_noise(self) -> None:
+        for _, twin in self.momentum_pairs:
+            switch_off_noise(twin)
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
@@ -99,6 +110,7 @@ class Distilled(_Host):
     def on_train_start(self) -> None:
         """The host's step counter; and the objective may look at the training set."""
         super().on_train_start()
+        self._switch_off_noise()  # newer Lightnings leave the modes as they are built
         batch, steps = self.batch_size * self.trainer.world_size, self.trainer.num_training_batches
         training = Training(batch * steps, batch, steps, self.max_epochs)
         accumulated = self.trainer.accumulate_grad_batches
