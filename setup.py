@@ -87,7 +87,7 @@ setup(
         "onnx": ONNX,
         "slurm": SLURM,  # a comparison's runs as jobs of a cluster
         "test": [
-            *("pytest>=9", "pytest-cov", "ruff", "mypy", "import-linter"),
+            *("pytest>=9", "pytest-cov", "hypothesis>=6.100", "ruff", "mypy", "import-linter"),
             *COMPARE,
             *ONNX,
             *SLURM,

@@ -1,5 +1,9 @@
+import collections
+import functools
 import logging
+import pathlib
 
+import numpy as np
 import pytest
 import torch
 
@@ -123,3 +127,30 @@ def test_other_patches_are_another_architecture(tmp_path):
     state["patch_embed.proj.weight"] = state["patch_embed.proj.weight"][..., :8, :8]
     torch.save(state, file := tmp_path / "t.pth")
     assert "patch_embed.proj.weight" in refusal(load_networks, file, "timm:test_vit", 64)
+
+
+class HistoryBuffer:
+    def __init__(self) -> None:
+        self.losses = np.ones(2)
+
+
+BESIDE = {
+    "scheduler of a fixed rate": {"lr_schedulers": [{"lr_lambdas": [functools.partial(max, 1)]}]},
+    "history": {"message_hub": {"log_scalars": {"loss": HistoryBuffer()}}},
+    "best accuracy": {"best": np.float64(0.5), "output": pathlib.Path("a/b")},
+    "optimiser": {"optimizer": {"state": collections.defaultdict(dict, {0: {"step": 1}})}},
+}
+
+
+@pytest.mark.parametrize("beside", BESIDE.values(), ids=BESIDE)
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_objects_beside_the_weights_change_nothing(source, images, tmp_path, beside, is_zip):
+    state = {f"backbone.{key}": value for key, value in source.state_dict().items()}
+    torch.save(
+        {"state_dict": state, **beside},
+        path := tmp_path / "t.ckpt",
+        _use_new_zipfile_serialization=is_zip,
+    )
+    loaded = load_networks(path, "resnet18", 32, "small").backbone.eval()
+    with torch.no_grad():
+        assert torch.equal(loaded(images), source.eval()(images))

@@ -149,6 +149,7 @@ for size in (1, 2):
 """
 
 
+@pytest.mark.slow
 def test_a_distributed_tensor_is_read_where_it_is_whole(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", SHARD, tmp_path], check=True, capture_output=True)
     for name in ("replicated1", "replicated2", "sharded1"):
