@@ -30,6 +30,8 @@ RESNET_STEMS = {
     "7x7-nopool": (7, 2, 3, False),
 }
 TEACHER_STEMS = (*STEMS, *RESNET_STEMS)
+# teachers that no name of a backbone stands for: see `checkpoints.outside`, `teachers.from_module`
+HUGGING_FACE, ONNX, MODULE = "huggingface", "onnx", "module"
 # how a teacher sees images, where nothing else is asked for
 SIGHT = {"teacher_mean": AUTO, "teacher_std": AUTO, "teacher_size": AUTO}
 IMAGE = "image"  # a `teacher_view`

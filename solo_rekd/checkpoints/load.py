@@ -3,16 +3,15 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-
-from torch import nn
 
 from solo_rekd.backbones import TIMM, build_backbone, refuse_unknown, settle_stem
 from solo_rekd.checkpoints.facts import Facts, describe_head, describe_pooling
 from solo_rekd.checkpoints.fit import load_backbone
+from solo_rekd.checkpoints.loaded import Loaded
 from solo_rekd.checkpoints.named import refuse_another
-from solo_rekd.checkpoints.preprocessing import Preprocessing, preprocessing_of
+from solo_rekd.checkpoints.outside import READERS
+from solo_rekd.checkpoints.preprocessing import preprocessing_of
 from solo_rekd.checkpoints.projector import build_projector, widths
 from solo_rekd.checkpoints.read import read_file
 from solo_rekd.checkpoints.run_settings import method_of, read_student
@@ -24,43 +23,15 @@ from solo_rekd.utils.errors import UserError
 _log = logging.getLogger("solo_rekd")
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """The networks that a checkpoint holds.
-
-    Attributes:
-        backbone: images to pooled features.
-        projector: features to embeddings, where the checkpoint has one.
-        img_size: side of the square inputs for which the backbone is built, in px.
-        preprocessing: what the network was trained to see, as far as anything tells.
-        facts: how the file was read.
-    """
-
-    backbone: nn.Module
-    projector: nn.Sequential | None
-    img_size: int
-    preprocessing: Preprocessing
-    facts: Facts
-
-    @property
-    def stem(self) -> str:
-        """The backbone's first layers: `auto` for timm's own, else as in `build_backbone`."""
-        return self.facts.stem
-
-    @property
-    def sha256(self) -> str:
-        """Of the file, in hexadecimal."""
-        return self.facts.sha256
-
-
 def load_networks(
     path: str | Path, name: str, img_size: int | None, stem: str = "auto", role: str = "teacher"
 ) -> Loaded:
     """Builds the backbone `name` and the checkpoint's projector, with the checkpoint's weights.
 
     Args:
-        path: a checkpoint in one of `FORMATS`.
-        name: a name of `build_backbone`.
+        path: a checkpoint in one of `FORMATS`, or what one of `READERS` reads.
+        name: a name of `build_backbone`, or `huggingface` or `onnx`, which say themselves what
+            they are.
         img_size: side of the square inputs, in px; None: that which the file was trained at.
         stem: as in `build_backbone`, `auto` being that with which the weights were trained,
             whatever the input (`trained_stem`); a ResNet's is read from its first convolution.
@@ -84,8 +55,11 @@ def read_networks(
     path: Path, name: str, img_size: int | None, stem: str = "auto", role: str = "teacher"
 ) -> Loaded:
     """Does the same and logs nothing of how the file was read, see `load_networks`."""
+    if name in READERS:
+        with _about(path, role):
+            return READERS[name](path, img_size)
     refuse_unknown(role, name)
-    read = read_file(path)
+    read = read_file(_weights(path))
     raw, doubts = read.content, []
     with _about(path, role):
         split = split_state_dict(raw)
@@ -134,6 +108,12 @@ def read_networks(
         doubts=tuple(doubt for doubt in doubts if doubt),
     )
     return Loaded(backbone, projector, img_size, preprocessing, facts)
+
+
+def _weights(path: Path) -> Path:
+    """The file of weights in a folder of Hugging Face, where there is one alone; else the path."""
+    file = path / "model.safetensors"
+    return file if path.is_dir() and file.is_file() else path
 
 
 @contextmanager

@@ -107,7 +107,9 @@ def _json(path: Path) -> Any:
         return None
 
 
-def _made(mean: Any, std: Any, size: Any, source: str, scale: float = 1) -> Preprocessing:
+def preprocessing_told(
+    mean: Any, std: Any, size: Any, source: str, scale: float = 1
+) -> Preprocessing:
     """Takes what a file says; what is none of it counts as not said.
 
     Args:
@@ -139,7 +141,7 @@ def _of_run(path: Path, name: str, format: str, raw: Mapping[str, Any]) -> Prepr
     if not run or not (own or run["encoder"] == name):
         return Preprocessing()
     mean, std = read_colours(path, raw) or (None, None)
-    return _made(mean, std, run["crop_size"], "the run that wrote it")
+    return preprocessing_told(mean, std, run["crop_size"], "the run that wrote it")
 
 
 def _of_hugging_face(config: Any) -> Preprocessing:
@@ -150,8 +152,8 @@ def _of_hugging_face(config: Any) -> Preprocessing:
     factor = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1
     scale = factor * 255 if isinstance(factor, int | float) else 1
     if config.get("do_normalize") is False:
-        return _made([0] * 3, [1] * 3, size, source, scale)
-    return _made(config["image_mean"], config.get("image_std"), size, source, scale)
+        return preprocessing_told([0] * 3, [1] * 3, size, source, scale)
+    return preprocessing_told(config["image_mean"], config.get("image_std"), size, source, scale)
 
 
 def _side(size: Any) -> Any:
@@ -173,7 +175,7 @@ def _of_timm(config: Any, source: str) -> Preprocessing:
         return Preprocessing()
     size = inner.get("input_size")
     side = size[-1] if isinstance(size, list | tuple) and size else None
-    return _made(inner.get("mean"), inner.get("std"), side, source)
+    return preprocessing_told(inner.get("mean"), inner.get("std"), side, source)
 
 
 def _metadata(path: Path) -> dict[str, str] | None:
@@ -208,7 +210,9 @@ def _of_name(name: str, raw: Mapping[str, Any]) -> Preprocessing:
     config = timm.get_pretrained_cfg(model) if name.startswith(TIMM) and "." not in model else None
     if config is None:
         return Preprocessing()
-    found = _made(config.mean, config.std, config.input_size[-1], f"timm's weights of {model}")
+    found = preprocessing_told(
+        config.mean, config.std, config.input_size[-1], f"timm's weights of {model}"
+    )
     # timm's own files have a classifier; those of DINO, iBOT and others have the same names without
     classified = any(key.startswith(CLASSIFIERS) for key in _tensors(raw))
     if classified or found.mean == IMAGENET_DEFAULT_MEAN:
