@@ -60,7 +60,7 @@ setup(
     python_requires=">=3.10",
     # No solo-learn here: its main branch is a clone, and 1.0.2, which asks for torch 1.9.1,
     # goes in last, with --no-deps.
-    # torch 2.5 builds a TorchScript program even where it is to read weights alone
+    # torch 2.6 is the oldest that is tested
     install_requires=[
         "numpy>=1.26",
         "pillow>=10",

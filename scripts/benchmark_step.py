@@ -14,12 +14,16 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
+from PIL import Image
 from solo.args import setup
 from solo.methods import METHODS
 from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import Normalize
 
 from solo_rekd import hosts
 from solo_rekd.backbones import build_backbone
@@ -27,24 +31,39 @@ from solo_rekd.checkpoints import two_layer_projector
 
 IMAGENET = 1_281_167  # training images
 FLAGS = (
-    "--dataset imagenet --data_dir . --train_dir . --optimizer sgd --lr 0.03 "
+    "--dataset imagenet --train_dir images --optimizer sgd --lr 0.03 "
     "--scheduler warmup_cosine --max_epochs 1 --brightness 0.4 --contrast 0.4 --saturation 0.4 "
     "--hue 0.1 --num_crops_per_aug 2 --proj_hidden_dim 2048 --proj_output_dim 128 "
     "--enable_progress_bar False --num_workers 0 --name step"
 ).split()
 
 
+class TwoViews(Normalize):
+    """Two views of an image of noise, in place of a host's augmentation."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__((0.5,) * 3, (0.5,) * 3)
+        self.view = torch.randn(3, side, side)
+
+    def forward(self, image: Image.Image) -> list[torch.Tensor]:
+        return [self.view, self.view.flip(2)]
+
+
 class RandomImages(Dataset):
-    """Two views of noise an image, with the index and label that the host's data sets give."""
+    """Two views of noise an image, with the index and label that the host's data sets give.
+
+    Another transform, such as that of `teacher_view=image`, gets a grey image.
+    """
 
     def __init__(self, number: int, side: int) -> None:
-        self.number, self.view = number, torch.randn(3, side, side)
+        self.image, self.transform = Image.new("RGB", (side, side), "grey"), TwoViews(side)
+        self.data = np.arange(number)  # by which data sets are told from others
 
     def __len__(self) -> int:
-        return self.number
+        return len(self.data)
 
-    def __getitem__(self, index: int) -> tuple[int, list[torch.Tensor], int]:
-        return index, [self.view, self.view.flip(2)], index % 1000
+    def __getitem__(self, index: int) -> tuple[int, Any, int]:
+        return index, self.transform(self.image), index % 1000
 
 
 class StepTimer(pl.Callback):
@@ -80,11 +99,11 @@ def run_steps(name: str, args: argparse.Namespace, teacher: Path) -> list[float]
     if method not in ("simclr", "mocov2plus"):
         pairs |= {"teacher": args.teacher}
     if pairs.get("teacher_mode") == "frozen":
-        pairs |= {"teacher_checkpoint": teacher}
+        pairs |= {"teacher_checkpoint": teacher, "teacher_cache": teacher.parent}
     if method == "rekd":
         pairs |= {"teacher_warmup_epochs": 0}
     commands = hosts.commands()
-    flags = [*FLAGS, "--batch_size", str(args.batch_size)]
+    flags = [*FLAGS, "--batch_size", str(args.batch_size), "--data_dir", str(teacher.parent)]
     flags += [word for key, value in pairs.items() for word in (f"--{key}", str(value))]
     settings = commands.parse(flags, setup.parse_args_pretrain)
     timer = StepTimer()
@@ -112,6 +131,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         teacher = Path(folder) / "teacher.pth"
         write_teacher(args.teacher, args.crop_size, teacher)
+        (Path(folder) / "images" / "grey").mkdir(parents=True)  # which the host asks for
+        Image.new("RGB", (8, 8), "grey").save(Path(folder) / "images" / "grey" / "0.png")
         for _ in range(args.rounds):
             for name in args.methods:
                 seconds[name] += run_steps(name, args, teacher)

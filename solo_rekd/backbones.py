@@ -1,12 +1,15 @@
 """The small students and the big teachers that the host lacks, each ending in pooled features.
 
-The classifier of a network is dropped. Its small-image stem keeps more of a 32 to 64 px input: all
-but AlexNet then reduce the input by 8 in place of 32, as the host's ResNets do on CIFAR.
+The classifier of a network is dropped, but for the hidden layer of MobileNet-V3's: SEED (arXiv
+2101.04731) and DisCo (arXiv 2104.09124) take its 1280 outputs for features.
+
+Its small-image stem keeps more of a 32 to 64 px input: all but AlexNet then reduce the input by 8
+in place of 32, as the host's ResNets do on CIFAR.
 """
 
 import difflib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import timm
@@ -15,7 +18,7 @@ from torch import nn
 from torchvision import models
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from solo_rekd.config import STEMS
+from solo_rekd.config import RESNET_STEMS, STEMS, TEACHER_STEMS
 from solo_rekd.images.data_sets import SMALL_IMAGE
 from solo_rekd.utils.errors import UserError, refuse
 
@@ -70,10 +73,27 @@ def _alexnet() -> nn.Module:
     return net
 
 
+def _efficientnet_b0() -> nn.Module:
+    """torchvision's, without stochastic depth, as DisCo's code has it (arXiv 2104.09124).
+
+    torchvision's drops a block of an image with a probability of up to 0.19 in train mode, in the
+    momentum keys too. It is a regulariser of supervised training.
+    """
+    return models.efficientnet_b0(stochastic_depth_prob=0.0)
+
+
 def _small_resnet(net: Any) -> None:
     """The host's CIFAR stem: its checkpoints fit, padding of 2 included."""
     net.conv1 = nn.Conv2d(3, net.conv1.out_channels, 3, stride=1, padding=2, bias=False)
     net.maxpool = nn.Identity()
+
+
+def _reshape_resnet(net: Any, stem: str) -> None:
+    """Gives a ResNet of torchvision or timm a first convolution and pooling of `RESNET_STEMS`."""
+    kernel, stride, padding, pools = RESNET_STEMS[stem]
+    net.conv1 = nn.Conv2d(3, net.conv1.out_channels, kernel, stride, padding, bias=False)
+    if not pools:
+        net.maxpool = nn.Identity()
 
 
 def _small_alexnet(net: Any) -> None:
@@ -100,7 +120,7 @@ _STUDENTS: dict[str, _Recipe] = {
     "mobilenet_v3_large": (models.mobilenet_v3_large, _small_mobile),
     "mobilenet_v3_small": (models.mobilenet_v3_small, _small_mobile),
     "shufflenet_v2_x1_0": (models.shufflenet_v2_x1_0, _small_shufflenet),
-    "efficientnet_b0": (models.efficientnet_b0, _small_mobile),
+    "efficientnet_b0": (_efficientnet_b0, _small_mobile),
     "resnet34": (models.resnet34, _small_resnet),
 }
 _TEACHERS: dict[str, _Recipe] = {
@@ -145,16 +165,21 @@ def refuse_unknown(key: str, name: str, others: Iterable[str] = ()) -> None:
 
 
 def build_backbone(
-    name: str, img_size: int, stem: str = "auto", key: str = "backbone"
+    name: str,
+    img_size: int,
+    stem: str = "auto",
+    key: str = "backbone",
+    options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Builds a backbone with random weights and without its classifier.
 
     Args:
         name: one of `STUDENTS`, `TEACHERS`, `HOST_NAMES`, or `timm:NAME`.
         img_size: side of the square inputs, in px.
-        stem: `small`, `imagenet`, or `auto`: small for inputs of `SMALL_IMAGE` px or less. A timm
-            model has its own stem only.
+        stem: `small`, `imagenet`, or `auto`: small for inputs of `SMALL_IMAGE` px or less; of a
+            ResNet also one of `RESNET_STEMS`. Any other timm model has its own stem only.
         key: what the messages call the name.
+        options: what timm's constructor is given besides.
 
     Returns:
         A module in train mode that maps images (B, 3, img_size, img_size) to pooled features
@@ -163,15 +188,19 @@ def build_backbone(
     Raises:
         UserError: the name or the stem is unknown, or the network cannot take inputs that small.
     """
-    if stem not in STEMS:
-        raise refuse("stem", stem, STEMS)
+    if stem not in TEACHER_STEMS:
+        raise refuse("stem", stem, TEACHER_STEMS)
     refuse_unknown(key, name)
     try:
         if name.startswith(TIMM):
-            net, choice = _build_timm(name, img_size, stem), "timm's own"
+            net, choice = _build_timm(name, img_size, stem, options or {}), "timm's own"
         else:
             small = settle_stem(name, img_size, stem) == "small"
             net, choice = _build_own(name, small), "small-image" if small else "ImageNet"
+        if stem in RESNET_STEMS:
+            _refuse_other_than_resnet(name, net, stem)
+            _reshape_resnet(net, stem)
+            choice = stem
         net.num_features = _features(net, img_size)  # type: ignore[assignment]
     except (RuntimeError, ValueError, AssertionError) as error:
         cause = str(error).partition("\n")[0]
@@ -194,20 +223,29 @@ def make_stem_small(name: str, net: nn.Module) -> None:
 
 
 def _build_own(name: str, small: bool) -> nn.Module:
-    net = _RECIPES[name][0]()
-    setattr(net, "fc" if hasattr(net, "fc") else "classifier", nn.Identity())
+    net: Any = _RECIPES[name][0]()
+    if name.startswith("mobilenet_v3"):
+        net.classifier = net.classifier[:2]  # hidden layer and activation: no dropout, no classes
+    else:
+        setattr(net, "fc" if hasattr(net, "fc") else "classifier", nn.Identity())
     if small:
         make_stem_small(name, net)
     return net
 
 
-def _build_timm(name: str, img_size: int, stem: str) -> nn.Module:
+def _refuse_other_than_resnet(name: str, net: nn.Module, stem: str) -> None:
+    conv = getattr(net, "conv1", None)
+    if not (name.removeprefix(TIMM).startswith("resnet") and isinstance(conv, nn.Conv2d)):
+        raise refuse("stem", stem, f"{', '.join(STEMS)} with {name}")
+
+
+def _build_timm(name: str, img_size: int, stem: str, options: Mapping[str, Any]) -> nn.Module:
     if stem == "small":
         raise refuse("stem", stem, f"auto or imagenet with {name}")
     model = name.removeprefix(TIMM)
     config = timm.get_pretrained_cfg(model)  # other models take any size, and no such argument
     size: dict[str, Any] = {"img_size": img_size} if config and config.fixed_input_size else {}
-    return timm.create_model(model, pretrained=False, num_classes=0, **size)
+    return timm.create_model(model, pretrained=False, num_classes=0, **size, **options)
 
 
 @torch.no_grad()

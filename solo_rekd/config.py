@@ -10,14 +10,34 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from solo_rekd import lengths
+from solo_rekd.lengths import AUTO
 from solo_rekd.utils.errors import UserError, nearest_first, refuse, refuse_beyond
 
-AUTO, NATIVE = "auto", "native"
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+NATIVE = "native"  # a `teacher_size`
 STEMS = (AUTO, "small", "imagenet")  # kinds of first layers, see `build_backbone`
+# of a ResNet that others changed for small images: kernel, stride, padding, whether it pools
+RESNET_STEMS = {
+    "3x3": (3, 1, 1, False),
+    "3x3-pool": (3, 1, 1, True),
+    "3x3-stride2": (3, 2, 1, False),
+    "3x3-stride2-pool": (3, 2, 1, True),
+    "7x7-nopool": (7, 2, 3, False),
+}
+TEACHER_STEMS = (*STEMS, *RESNET_STEMS)
 # how a teacher sees images, where nothing else is asked for
 SIGHT = {"teacher_mean": AUTO, "teacher_std": AUTO, "teacher_size": AUTO}
+IMAGE = "image"  # a `teacher_view`
+
+STUDENT_CHECKPOINT = (  # a setting of every pretraining, whatever its method
+    "weights that the student and its momentum twin start from, in any format of `solo-rekd list`; "
+    "a ResNet's first layers are as the file has them"
+)
 
 OURS = "ours"
 REKD = "arXiv 2112.04174"
@@ -79,9 +99,22 @@ def parse_side(text: str) -> str | int:
         return text
 
 
+def whole_or_auto(text: str) -> str | int:
+    """Reads a whole number, or the word that stands for the one that follows from the run."""
+    return AUTO if text == AUTO else int(text)
+
+
+whole_or_auto.__name__ = "whole number or auto"  # which argparse names
+
+
 @dataclass(frozen=True)
 class DistillationConfig:
-    """What every objective with a teacher and a queue shares."""
+    """What every objective with a teacher and a queue shares.
+
+    A setting whose default is `auto` is a number in a run: see `settled`.
+    """
+
+    KEYS_PER_IMAGE: ClassVar[int] = 1  # entries that an image adds to the queue in an epoch
 
     proj_hidden_dim: int = _option(
         2048, "hidden width of the projectors", source=DISCO, bounds=(1, inf)
@@ -93,7 +126,12 @@ class DistillationConfig:
         0.2, "student's softmax temperature", source=MOCO_V2, bounds=(1e-4, inf)
     )
     queue_size: int = _option(
-        65536, "length of each view's queue", source=MOCO_V2, unit="keys", bounds=(1, inf)
+        AUTO,
+        "length of each view's queue; auto: by the number of images, from 16 for up to 50 to "
+        "65536 from a million, but filled within a tenth of the training (docs/queue.md)",
+        unit="keys",
+        parse=whole_or_auto,
+        bounds=(1, inf),
     )
     teacher: str = _option("resnet50", "backbone of the teacher (`solo-rekd list`)", source=REKD)
     teacher_mode: str = _option(
@@ -108,8 +146,29 @@ class DistillationConfig:
     teacher_stem: str = _option(
         "auto",
         "first layers of the teacher: auto is as its checkpoint was trained, or for a teacher from "
-        "scratch small for inputs of 64 px or less",
-        choices=STEMS,
+        "scratch small for inputs of 64 px or less; of a ResNet also its first convolution with "
+        "what no key shows of it",
+        choices=TEACHER_STEMS,
+    )
+    teacher_view: str = _option(
+        "views",
+        "what the teacher sees: views, those of the student; image, for a frozen one: the image, "
+        "once before the training, kept in teacher_cache",
+        choices=("views", IMAGE),
+    )
+    teacher_image_views: int = _option(
+        0,
+        "with teacher_view=image, the augmented views whose mean stands for the image; below 2: "
+        "the image itself, without augmentation",
+        unit="views",
+        bounds=(0, inf),
+    )
+    teacher_cache: str | None = _option(
+        None,
+        "folder that keeps what a frozen teacher says of the training images, and bags, for the "
+        "next run with this teacher and data; None: solo-rekd/teachers in $XDG_CACHE_HOME or "
+        "~/.cache",
+        parse=str,
     )
     teacher_mean: str | tuple[float, ...] = _option(
         AUTO,
@@ -138,6 +197,9 @@ class DistillationConfig:
             value, choices = getattr(self, option.name), option.metadata["choices"]
             if choices and value not in choices:
                 raise refuse(option.name, value, choices)
+            whole = option.metadata["parse"] is whole_or_auto
+            if whole and isinstance(value, str) and value != AUTO:
+                raise refuse(option.name, value, "a whole number, or auto")
             bounds = option.metadata["bounds"]
             if bounds and isinstance(value, int | float):
                 refuse_beyond(option.name, value, *bounds)
@@ -145,13 +207,31 @@ class DistillationConfig:
             raise UserError(
                 "teacher_mode='frozen' needs teacher_checkpoint=PATH (or use teacher_mode=online)"
             )
-
+        if self.teacher_view == IMAGE and self.teacher_mode != "frozen":
+            raise UserError(
+                "teacher_view='image' needs teacher_mode=frozen: an online teacher changes"
+            )
         for name in ("teacher_mean", "teacher_std"):
             _refuse_colours(name, getattr(self, name))
         if isinstance(self.teacher_size, str) and self.teacher_size not in (AUTO, NATIVE):
             raise refuse("teacher_size", self.teacher_size, "auto, native, or a whole number of px")
         if self.teacher_size == NATIVE and self.teacher_checkpoint is None:
             raise refuse("teacher_size", NATIVE, "auto or a number without teacher_checkpoint=PATH")
+
+    def settled(self, epochs: int, queue: int | None = None) -> "Self":
+        """Returns the same settings with a number for every `auto`.
+
+        Args:
+            epochs: of the training.
+            queue: what `auto` means for `queue_size`; None: the training images are not counted.
+
+        Raises:
+            UserError: the queue's length is neither given nor known.
+        """
+        size = queue if self.queue_size == AUTO else self.queue_size
+        if size is None:
+            raise refuse("queue_size", AUTO, "a number of keys outside the hosts' own runs")
+        return dataclasses.replace(self, queue_size=size)
 
     def refuse_width(self, width: int, unless: str = "") -> None:
         """Sees to it that student and teacher can be compared: their embeddings have one width.
@@ -186,8 +266,9 @@ class RekdConfig(DistillationConfig):
     teacher_view: str = _option(
         "same",
         "which view's embedding by the teacher is the query's own key in the teacher's dictionary: "
-        "that of the view which the student sees too, or of the other",
-        choices=("same", "other"),
+        "that of the view which the student sees too, or of the other; image: see teacher_view of "
+        "the other methods",
+        choices=("same", "other", IMAGE),
     )
     own_weight: str | float = _option(
         0.5,
@@ -207,16 +288,22 @@ class RekdConfig(DistillationConfig):
         bounds=(0, inf),
     )
     num_prototypes: int = _option(
-        100, "size of the prototype bank", unit="prototypes", bounds=(1, inf)
+        AUTO,
+        "size of the prototype bank; auto: 100, but at most a quarter of the queue",
+        unit="prototypes",
+        parse=whole_or_auto,
+        bounds=(1, inf),
     )
     prototype_momentum: float = _option(
         0.9, "momentum of a prototype towards its members' mean", bounds=(0, 1)
     )
     teacher_warmup_epochs: int = _option(
-        10,
+        AUTO,
         "a teacher from scratch trains alone so long before its relations count, the student by "
-        "InfoNCE; one from a checkpoint is taken to be pretrained",
+        "InfoNCE; one from a checkpoint is taken to be pretrained; auto: a tenth of the training, "
+        "at most 10",
         unit="epochs",
+        parse=whole_or_auto,
         bounds=(0, inf),
     )
 
@@ -227,10 +314,19 @@ class RekdConfig(DistillationConfig):
         if self.assignment_temperature and self.relation != "prototypes":
             limit = f"0 with relation={self.relation}"
             raise refuse("assignment_temperature", self.assignment_temperature, limit)
-        if self.num_prototypes > self.queue_size:
-            raise refuse(
-                "num_prototypes", self.num_prototypes, f"at most queue_size={self.queue_size}"
-            )
+        size, number = self.queue_size, self.num_prototypes
+        if AUTO not in (size, number) and number > size:
+            raise refuse("num_prototypes", number, f"at most queue_size={size}, or auto")
+
+    def settled(self, epochs: int, queue: int | None = None) -> "Self":
+        """See `DistillationConfig`; the bank follows the queue, and the warm-up the training."""
+        config = super().settled(epochs, queue)
+        meant = {
+            "num_prototypes": lengths.num_prototypes(config.queue_size),
+            "teacher_warmup_epochs": lengths.warmup_epochs(epochs),
+        }
+        changes: dict[str, Any] = {k: v for k, v in meant.items() if getattr(self, k) == AUTO}
+        return dataclasses.replace(config, **changes)
 
     def refuse_width(self, width: int, unless: str = ", or dictionary=student") -> None:
         """See `DistillationConfig`; the student's dictionary alone holds none of the teacher's."""
@@ -267,14 +363,17 @@ class SeedConfig(DistillationConfig):
 class CompressConfig(DistillationConfig):
     """CompRess, Compressing Representations, arXiv 2010.14713."""
 
+    KEYS_PER_IMAGE: ClassVar[int] = 2  # one for each view
+
     temperature: float = _option(
         0.04, "student's softmax temperature", source=COMPRESS, bounds=(1e-4, inf)
     )
     queue_size: int = _option(
-        128000,
-        "length of the memory, which both views share, and of an online teacher's queues",
-        source=COMPRESS,
+        AUTO,
+        "length of the memory, which both views share, and of an online teacher's queues; auto: "
+        "by the number of images, twice that of the other methods (docs/queue.md)",
         unit="keys",
+        parse=whole_or_auto,
         bounds=(1, inf),
     )
     variant: str = _option(
@@ -347,12 +446,6 @@ class BingoConfig(DistillationConfig):
         source=f"the code of {BINGO}",
         unit="images",
         bounds=(1, inf),
-    )
-    bag_cache: str | None = _option(
-        None,
-        "folder that keeps the bags for the next run with this teacher and data; None: "
-        "solo-rekd/bags in $XDG_CACHE_HOME or ~/.cache",
-        parse=str,
     )
 
     def __post_init__(self) -> None:
@@ -439,5 +532,6 @@ def _of_type(option: dataclasses.Field, value: Any) -> Any:
     try:
         return parse(str(value))
     except ValueError as error:
-        kind = {int: "a whole number", float: "a number"}[parse]
+        kinds = {int: "a whole number", float: "a number"}
+        kind = kinds.get(parse, "a whole number, or auto")
         raise refuse(option.name, value, kind) from error

@@ -18,8 +18,8 @@ from solo_rekd.utils.errors import UserError
 # name -> (features, side of the last map for 32 px inputs with the small stem)
 EXPECTED = {
     "alexnet": (256, 1),
-    "mobilenet_v3_large": (960, 4),
-    "mobilenet_v3_small": (576, 4),
+    "mobilenet_v3_large": (1280, 4),
+    "mobilenet_v3_small": (1024, 4),
     "shufflenet_v2_x1_0": (1024, 4),
     "efficientnet_b0": (1280, 4),
     "resnet18": (512, 5),
@@ -153,6 +153,26 @@ def test_alexnet_is_torchvisions_convolutions_with_batchnorm():
             assert (ours.stride, ours.padding) == (theirs.stride, theirs.padding)
     assert sum(isinstance(layer, nn.BatchNorm2d) for layer in net.features) == 5
     assert not any(parameter.is_meta for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_large", "mobilenet_v3_small"])
+def test_mobilenet_v3_ends_in_its_hidden_layer(name):
+    theirs, ours = getattr(models, name)().eval(), build_backbone(name, 224).eval()
+    held = {k: v for k, v in theirs.state_dict().items() if not k.startswith("classifier.3.")}
+    ours.load_state_dict(held)  # strict: the keys are torchvision's but for the classes'
+    theirs.classifier[3] = nn.Identity()
+    images = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), theirs(images))
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_a_student_draws_nothing_at_random(name):
+    net = build_backbone(name, 32)
+    assert net.training
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(net(images), net(images), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", STUDENTS)

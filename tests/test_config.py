@@ -140,8 +140,8 @@ def test_values_out_of_range_are_refused_by_the_others_too(
 
 
 def test_an_objective_may_have_its_own_default_of_a_shared_setting() -> None:
-    assert (CompressConfig().temperature, CompressConfig().queue_size) == (0.04, 128000)
-    assert (SeedConfig().temperature, SeedConfig().queue_size) == (0.2, 65536)
+    assert (CompressConfig().temperature, CompressConfig.KEYS_PER_IMAGE) == (0.04, 2)
+    assert (SeedConfig().temperature, SeedConfig.KEYS_PER_IMAGE) == (0.2, 1)
 
 
 @pytest.mark.parametrize(
@@ -154,8 +154,30 @@ def test_the_ends_of_a_range_are_allowed(name: str, value: Any) -> None:
 
 def test_more_prototypes_than_keys_are_refused() -> None:
     assert RekdConfig(num_prototypes=8, queue_size=8).num_prototypes == 8
-    with pytest.raises(UserError, match=r"^num_prototypes=9 .* at most queue_size=8$"):
+    with pytest.raises(UserError, match=r"^num_prototypes=9 .* at most queue_size=8, or auto$"):
         RekdConfig(num_prototypes=9, queue_size=8)
+
+
+def test_lengths_follow_from_the_run() -> None:
+    config = RekdConfig().settled(epochs=40, queue=64)
+    found = config.queue_size, config.num_prototypes, config.teacher_warmup_epochs
+    assert found == (64, 16, 4)
+    given = {"queue_size": 512, "num_prototypes": 7, "teacher_warmup_epochs": 3}
+    config = RekdConfig(**given).settled(epochs=40, queue=64)
+    assert {name: getattr(config, name) for name in given} == given
+    assert SeedConfig().settled(epochs=1, queue=8) == SeedConfig(queue_size=8)
+
+
+def test_a_queue_of_unknown_length_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^queue_size='auto' is not .* a number of keys"):
+        SeedConfig().settled(epochs=1)
+
+
+@pytest.mark.parametrize("name", ["queue_size", "num_prototypes", "teacher_warmup_epochs"])
+def test_a_length_is_a_whole_number_or_auto(name: str) -> None:
+    assert getattr(from_settings(RekdConfig, {name: "auto"}), name) == "auto"
+    with pytest.raises(UserError, match=rf"^{name}='many' is not .* a whole number, or auto$"):
+        RekdConfig(**{name: "many"})
 
 
 def test_a_frozen_teacher_needs_weights() -> None:
@@ -196,9 +218,9 @@ def test_values_from_a_file_are_read_as_flags_are(name, value, expected):
 @pytest.mark.parametrize(
     ("name", "value", "kind"),
     [
-        ("queue_size", 512.5, "a whole number"),
-        ("queue_size", True, "a whole number"),
-        ("queue_size", [512], "a whole number"),
+        ("queue_size", 512.5, "a whole number, or auto"),
+        ("queue_size", True, "a whole number, or auto"),
+        ("queue_size", [512], "a whole number, or auto"),
         ("temperature", "warm", "a number"),
         ("temperature", None, "a number"),
     ],

@@ -187,6 +187,16 @@ def test_methods_are_compared_under_one_protocol(dataset: str, compose: Compose)
     assert settings["batch_size"] * (1 if devices == 1 else len(devices)) == 256
 
 
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_large_data_have_the_papers_momentum_and_small_data_the_hosts(
+    dataset: str, compose: Compose
+) -> None:
+    base = 0.999 if dataset.startswith("imagenet") else 0.99
+    for method in METHODS:
+        momentum = compose(f"pretrain/{dataset}/{method}").momentum
+        assert (momentum.base_tau, momentum.final_tau) == (base, 0.999)
+
+
 # The classic host's recipes, read by its own parser.
 
 
@@ -324,6 +334,17 @@ def test_the_classic_host_builds_the_method(
     model = REGISTERED[args.method](**vars(args))
     assert (model.max_epochs, model.num_classes) == (3, args.num_classes)
     assert model.encoder(torch.zeros(2, 3, *args.crop_size * 2)).shape == (2, model.features_dim)
+
+
+def test_the_recipe_of_compress_takes_nearly_its_own_schedule(
+    pretraining: Callable[..., Namespace],
+) -> None:
+    steps = ["--lr", "0.01", "--scheduler", "step", "--lr_decay_steps", "90", "120"]
+    told = " ".join([*steps, "--max_epochs", "130"])
+    for place in ("scripts/pretrain/imagenet/compress.sh", "docs/methods.md"):
+        assert told in (SCRIPTS.parent / place).read_text()
+    args = pretraining("imagenet-100", "compress", *told.split())
+    assert (args.scheduler, args.lr_decay_steps, args.max_epochs) == ("step", [90, 120], 130)
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -474,7 +495,7 @@ def test_the_current_host_builds_every_recipe(tmp_path: Path) -> None:
     classes = {"custom": 2, "cifar": 10, "imagenet-100": 100, "imagenet": 1000}
     names = {"mocov2plus": "MoCoV2Plus", "simclr": "SimCLR"}
     names |= {name: objective.__name__ for name, objective in OBJECTIVES.items()}
-    features = {"custom": 576, "cifar": 512, "imagenet-100": 960, "imagenet": 960}
+    features = {"custom": 1024, "cifar": 512, "imagenet-100": 1280, "imagenet": 1280}
     for dataset in DATASETS:
         for method in METHODS:
             assert built[f"pretrain/{dataset}/{method}"] == {

@@ -9,9 +9,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 # names of torch that the package uses, and the release that brought each, or what it relies on
 SINCE = {
-    "serialization.safe_globals": "2.5",
-    # which builds a TorchScript program all the same before
-    'load(path, map_location="cpu", weights_only=True)': "2.6",
+    "export.Dim": "2.1",
 }
 # what is not in later releases of a package, and the module that needs it
 UPPER = {

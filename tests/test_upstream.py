@@ -23,6 +23,7 @@ import yaml
 from torch.nn.functional import normalize
 
 from solo_rekd.config import RekdConfig
+from solo_rekd.lengths import Training, queue_size
 from solo_rekd.losses import relation_contrast_loss
 
 UPSTREAM = Path(__file__).parent.parent / "upstream"
@@ -35,6 +36,7 @@ ONLY_HERE = {
     *("teacher_mode", "teacher_checkpoint", "teacher_stem"),
     *("teacher_mean", "teacher_std", "teacher_size"),
     *("relation", "assignment_temperature", "teacher_view"),  # controls, and variants without gain
+    *("teacher_image_views", "teacher_cache"),
 }
 ONLY_UPSTREAM = {"teacher": {}, "teacher.kwargs": {}}
 
@@ -135,7 +137,10 @@ def upstream_defaults() -> dict[str, Any]:
 
 def plug_in_defaults() -> dict[str, Any]:
     """The plug-in's defaults under the names that the upstream method gives them."""
-    settings = dataclasses.asdict(RekdConfig())
+    # what follows from the data is that of ImageNet
+    imagenet = Training(images=1_281_167, batch=256, steps=5_004, epochs=200)
+    config = RekdConfig().settled(imagenet.epochs, queue_size(imagenet))
+    settings = dataclasses.asdict(config)
     settings["teacher.name"] = settings.pop("teacher")
     return {name: value for name, value in settings.items() if name not in ONLY_HERE}
 

@@ -1,17 +1,25 @@
 """Fitting a checkpoint's tensors to a backbone: whole, or refused with the reason."""
 
 import logging
+import math
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from solo_rekd.checkpoints.leftovers import TOKENS, of_another_network, of_unknown_use
+from solo_rekd.checkpoints.positions import resize_positions
 from solo_rekd.utils.errors import UserError
 
 _log = logging.getLogger("solo_rekd")
 
 _SHOWN = 5  # keys named in a refusal
 _COUNTER = "num_batches_tracked"  # early PyTorch did not save it, and inference does not read it
+_WITHOUT_HIDDEN = (
+    "; it is a MobileNet-V3 without the hidden layer before its features, as solo-rekd trained "
+    "them at first: train it again"
+)
 _RESNETS: dict[tuple[int, ...], str] = {  # whether blocks are bottlenecks, and their numbers
     (False, 2, 2, 2, 2): "resnet18",
     (False, 3, 4, 6, 3): "resnet34",
@@ -21,9 +29,28 @@ _RESNETS: dict[tuple[int, ...], str] = {  # whether blocks are bottlenecks, and 
 }
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """What became of a checkpoint's tensors.
+
+    Attributes:
+        matched: number of tensors that the backbone took.
+        left_out: keys of the others, by the file's names without prefix.
+        resized: keys of position embeddings that were resized to another grid.
+    """
+
+    matched: int
+    left_out: tuple[str, ...] = ()
+    resized: tuple[str, ...] = ()
+
+
 def load_backbone(
-    backbone: nn.Module, tensors: Mapping[str, Tensor], name: str, translate: bool = True
-) -> int:
+    backbone: nn.Module,
+    tensors: Mapping[str, Tensor],
+    name: str,
+    translate: bool = True,
+    positions: str | None = None,
+) -> Fitted:
     """Copies `tensors` into `backbone`, after seeing that all are there and have its shapes.
 
     Args:
@@ -31,27 +58,71 @@ def load_backbone(
         tensors: its tensors by its own names; others are reported and left out.
         name: the architecture, for the refusal.
         translate: whether timm may rename tensors and resize position embeddings.
+        positions: how position embeddings are resized, see `resize_positions`; None: as timm does.
 
     Returns:
-        The number of tensors that the backbone took.
+        What became of the tensors.
 
     Raises:
-        UserError: a tensor is missing, of another shape or type, or not finite; names the first and
+        UserError: a tensor is missing, of another shape or type, or not finite; or one that the
+            backbone lacks shows that the file is of another network. It names the first and
             counts them.
     """
+    given = tensors
+    if positions is not None:
+        tensors = _with_positions(backbone, tensors, positions)
     problems = _problems(backbone, tensors)
+    own = backbone.state_dict()
     if problems:
         adapted = _timm_names(backbone, tensors) if translate else tensors
         if _problems(backbone, adapted):
-            raise UserError(_refusal(backbone, tensors, problems, name))
+            _refuse_foreign([key for key in given if key in TOKENS and key not in own], given, name)
+            raise UserError(_refusal(backbone, given, problems, name))
         tensors = adapted
-    own = backbone.state_dict()
-    matched = sum(key in tensors for key in own)
-    unused = [key for key in tensors if key not in own]
-    if unused:
-        _log.info("not part of %s, not used: %s", name, ", ".join(unused))
+    used = {key: tensors[key] for key in own if key in tensors}
+    left_out = [key for key in given if key not in used and not _is_in(given[key], used)]
+    _refuse_foreign(of_another_network(left_out, own, given), given, name)
+    unknown = of_unknown_use(left_out)
+    if unknown:
+        shown = ", ".join(unknown[:_SHOWN]) + (", ..." if len(unknown) > _SHOWN else "")
+        _log.warning("%s has no place for %d tensors: %s", name, len(unknown), shown)
     backbone.load_state_dict({key: tensors.get(key, own[key]) for key in own})
-    return matched
+    resized = tuple(key for key in given if key in used and given[key].shape != used[key].shape)
+    return Fitted(len(used), tuple(left_out), resized)
+
+
+def _refuse_foreign(keys: list[str], tensors: Mapping[str, Tensor], name: str) -> None:
+    """Raises a UserError where there are keys of the features of another network."""
+    if keys:
+        raise UserError(
+            f"is of another network than {name}: {len(keys)} tensors computed its features and "
+            f"have no place in it, the first {', '.join(keys[:_SHOWN])}{_hint(tensors, name)}"
+        )
+
+
+def _is_in(tensor: Tensor, others: Mapping[str, Tensor]) -> bool:
+    """Whether a tensor, or a part of it, is among `others`, under whatever name."""
+    start, end = tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes
+    return any(start <= other.data_ptr() < end for other in others.values())
+
+
+def _with_positions(
+    backbone: nn.Module, tensors: Mapping[str, Tensor], manner: str
+) -> Mapping[str, Tensor]:
+    """Resizes the position embeddings to the backbone's grid, where both have one class token."""
+    own, held = getattr(backbone, "pos_embed", None), tensors.get("pos_embed")
+    grid = getattr(getattr(backbone, "patch_embed", None), "grid_size", None)
+    if own is None or held is None or grid is None or held.ndim != 3 or grid[0] != grid[1]:
+        return tensors
+    is_square = math.isqrt(held.shape[1] - 1) ** 2 == held.shape[1] - 1
+    if not is_square or own.shape[1] != grid[0] * grid[1] + 1 or held.shape[-1] != own.shape[-1]:
+        return tensors
+    return {**tensors, "pos_embed": resize_positions(held, grid[0], manner)}
+
+
+def _hint(tensors: Mapping[str, Tensor], name: str) -> str:
+    looks = looks_like(tensors)
+    return f"; it looks like {looks}" if looks not in (None, name) else ""
 
 
 def _problems(backbone: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
@@ -78,14 +149,20 @@ def _refusal(
     backbone: nn.Module, tensors: Mapping[str, Tensor], problems: list[str], name: str
 ) -> str:
     missing = sum(problem.endswith("missing") for problem in problems)
-    looks = looks_like(tensors)
-    has = f"it has {', '.join([*tensors][:_SHOWN])}"
     return (
         f"does not fit {name}: of its {len(backbone.state_dict())} tensors {missing} are "
         f"missing and {len(problems) - missing} are of another kind: "
         + "; ".join(problems[:_SHOWN])
         + ("; ..." if len(problems) > _SHOWN else "")
-        + (f"; it looks like {looks}" if looks not in (None, name) else f"; {has}")
+        + (_hint(tensors, name) or f"; it has {', '.join([*tensors][:_SHOWN])}")
+        + (_WITHOUT_HIDDEN if _lacks_hidden(problems, name) else "")
+    )
+
+
+def _lacks_hidden(problems: list[str], name: str) -> bool:
+    """Whether nothing but the hidden layer of MobileNet-V3 is missing."""
+    return name.startswith("mobilenet_v3") and all(
+        problem.startswith("classifier.0.") for problem in problems
     )
 
 
@@ -115,7 +192,6 @@ def _timm_names(backbone: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[s
     resized = [key for key in tensors if key in translated and _resized(tensors, translated, key)]
     if any("pos" not in key for key in resized):
         return tensors  # other patches are another architecture, which timm would resample
-    _log.info("names translated by timm; resized: %s", ", ".join(resized) or "none")
     return translated
 
 

@@ -1,20 +1,26 @@
 """A backbone and its projector from a checkpoint: all of it, or a refusal."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from solo_rekd.backbones import build_backbone, settle_stem
+from solo_rekd.backbones import build_backbone, refuse_unknown, settle_stem
+from solo_rekd.checkpoints.facts import Facts, describe_head, describe_pooling
 from solo_rekd.checkpoints.fit import load_backbone
-from solo_rekd.checkpoints.preprocessing import Preprocessing, preprocessing_of
+from solo_rekd.checkpoints.named import refuse_another
+from solo_rekd.checkpoints.preprocessing import preprocessing_of
 from solo_rekd.checkpoints.projector import build_projector, widths
 from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.checkpoints.run_settings import method_of, student_of
 from solo_rekd.checkpoints.split import split_state_dict
-from solo_rekd.checkpoints.stem import trained_stem
-from solo_rekd.utils.errors import UserError, refuse
+from solo_rekd.checkpoints.stems import stem_of_resnet, trained_stem
+from solo_rekd.checkpoints.variants import variant_of
+from solo_rekd.utils.errors import UserError
 
 _log = logging.getLogger("solo_rekd")
 
@@ -26,18 +32,24 @@ class Loaded:
     Attributes:
         backbone: images to pooled features.
         projector: features to embeddings, where the checkpoint has one.
-        stem: the backbone's first layers: `small`, `imagenet`, or `auto` for timm's own.
-        sha256: of the file, in hexadecimal.
+        facts: how the file was read.
         img_size: side of the square inputs for which the backbone is built, in px.
-        preprocessing: what the network was trained to see, as far as anything tells.
     """
 
     backbone: nn.Module
     projector: nn.Sequential | None
-    stem: str
-    sha256: str
+    facts: Facts
     img_size: int
-    preprocessing: Preprocessing
+
+    @property
+    def stem(self) -> str:
+        """The backbone's first layers: `auto` for timm's own, else as in `build_backbone`."""
+        return self.facts.stem
+
+    @property
+    def sha256(self) -> str:
+        """Of the file, in hexadecimal."""
+        return self.facts.sha256
 
 
 def load_networks(
@@ -54,66 +66,97 @@ def load_networks(
         role: what the messages call the network.
 
     Returns:
-        The networks, and what is known of them.
+        The networks and how the file was read.
 
     Raises:
-        UserError: the file cannot be read, does not hold every tensor of that backbone, or does
-            not tell its size where that is asked for.
+        UserError: the file cannot be read, does not hold every tensor of that backbone, shows that
+            it is of another one, or does not tell its size where that is asked for.
     """
     raw, digest = read_checkpoint(path)
-    try:
+    loaded = load_content(raw, digest, Path(path), name, img_size, stem, role)
+    _log.info("%s %s from %s", role, loaded.facts.architecture, loaded.facts.line())
+    for doubt in loaded.facts.doubts:
+        _log.warning("%s_checkpoint=%r: %s", role, str(path), doubt)
+    return loaded
+
+
+def load_content(
+    raw: Mapping[str, Any],
+    sha256: str,
+    path: Path,
+    name: str,
+    img_size: int | None,
+    stem: str = "auto",
+    role: str = "teacher",
+) -> Loaded:
+    """Does the same with a file that has been read.
+
+    Args:
+        raw: what the file holds.
+        sha256: of the file.
+        path: of the file, beside which others may describe it.
+        name: see `load_networks`, as the rest.
+        img_size: in px, or None.
+        stem: of the backbone.
+        role: of the network.
+
+    Returns:
+        The networks and how the file was read; nothing is logged of it.
+
+    Raises:
+        UserError: see `load_networks`.
+    """
+    refuse_unknown(role, name)
+    doubts: list[str] = []
+    with _about(path, role):
         split = split_state_dict(raw)
-        if name.startswith("resnet"):
-            stem = stem_of_resnet(split.backbone, stem, f"{role}_stem")
+        if name.removeprefix("timm:").startswith("resnet"):
+            stem, doubt = stem_of_resnet(split, stem, f"{role}_stem", student_of(raw, path))
+            if name.startswith("timm:") and stem == "imagenet":
+                stem = "auto"
+            doubts.append(doubt)
         elif stem == "auto":
-            stem = trained_stem(name, split.format, split.backbone, path, raw)
+            stem = trained_stem(name, split, student_of(raw, path))
         preprocessing = preprocessing_of(path, name, split.format, raw)
         img_size = img_size or preprocessing.size
         if img_size is None:
             raise UserError(f"nothing tells the size it was trained at: give {role}_size=N, in px")
-    except UserError as error:
-        raise _about(path, role, error) from error
-    backbone = build_backbone(name, img_size, stem, role)
-    try:
-        matched = load_backbone(backbone, split.backbone, name)
-    except UserError as error:
-        raise _about(path, role, error) from error
-    projector = build_projector(split.head)
+    variant = variant_of(name, split, method_of(raw, path))
+    doubts.append(variant.doubt)
+    backbone = build_backbone(variant.name, img_size, stem, role, variant.options)
+    with _about(path, role):
+        fitted = load_backbone(backbone, split.backbone, variant.name, positions=variant.positions)
+        refuse_another(path, raw, variant.name)
+    projector = build_projector(split.head, split.activation)
     if projector is not None and widths(projector)[0] != backbone.num_features:
-        _log.warning("the projector is left out: it does not take %s's features", name)
+        doubts.append(f"the projector is left out: it does not take {variant.name}'s features")
         projector = None
-    head = "no projector"
-    if projector is not None:
-        head = "projector {} to {}".format(*widths(projector))
-    line = "%s %s from %s: %s, %d tensors matched, %s, sha256 %s"
-    _log.info(line, role, name, path, split.format, matched, head, digest[:12])
-    stem = settle_stem(name, img_size, stem)
-    return Loaded(backbone, projector, stem, digest, img_size, preprocessing)
+    head, activation, known = describe_head(projector, split.activation)
+    facts = Facts(
+        path=str(path),
+        sha256=sha256,
+        format=split.format,
+        naming=split.naming,
+        architecture=variant.name,
+        num_features=int(backbone.num_features),  # type: ignore[arg-type]
+        matched=fitted.matched,
+        left_out=fitted.left_out,
+        resized=fitted.resized,
+        stem=settle_stem(name, img_size, stem),
+        pooling=variant.pooling or describe_pooling(backbone),
+        head=head,
+        activation=activation,
+        activation_known=known,
+        preprocessing=preprocessing,
+        doubts=tuple(doubt for doubt in doubts if doubt),
+    )
+    return Loaded(backbone, projector, facts, img_size)
 
 
-def _about(path: str | Path, role: str, error: UserError) -> UserError:
-    return UserError(f"{role}_checkpoint={str(path)!r}: {error}")
-
-
-def stem_of_resnet(tensors: Mapping[str, Tensor], asked: str, key: str) -> str:
-    """The stem of a ResNet that has these tensors.
-
-    Args:
-        tensors: of its backbone, by their names.
-        asked: the stem that the user asks for, or `auto`.
-        key: what the user calls the stem.
-
-    Returns:
-        `small` where the first convolution is 3x3, as solo-learn's on CIFAR, else `imagenet`; of
-        anything but a ResNet what was asked for.
-
-    Raises:
-        UserError: another stem is asked for.
-    """
-    conv = tensors.get("conv1.weight")
-    if conv is None or conv.ndim != 4:
-        return asked  # not a ResNet: the missing keys will say so
-    held = "small" if conv.shape[-1] == 3 else "imagenet"
-    if asked not in ("auto", held):
-        raise refuse(key, asked, f"auto or {held}, which the checkpoint has")
-    return held
+@contextmanager
+def _about(path: Path, role: str) -> Iterator[None]:
+    """Names the file in what is refused of it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{role}_checkpoint={str(path)!r}: {error}") from error

@@ -16,7 +16,7 @@ from solo_rekd.backbones import TIMM
 from solo_rekd.checkpoints.formats import CLASSIC_HOST, CLASSIFIERS, CURRENT_HOST
 from solo_rekd.checkpoints.read import read_checkpoint
 from solo_rekd.checkpoints.run_record import record_of
-from solo_rekd.checkpoints.run_settings import read_colours, read_student
+from solo_rekd.checkpoints.run_settings import colours_of, student_of
 from solo_rekd.checkpoints.split import split_state_dict
 from solo_rekd.images.data_sets import LARGE_IMAGE
 from solo_rekd.utils.files import read_json
@@ -26,7 +26,7 @@ Colours = tuple[float, ...]
 # words in the names of those formats whose own scripts normalise by ImageNet's numbers at 224 px
 IMAGENET_FORMATS = (
     *("MoCo", "DisCo", "SimSiam", "SwAV", "DINO", "Barlow", "VICReg", "iBOT", "I-JEPA", "MAE"),
-    *("SEED", "CompRess", "VISSL", "OpenMMLab", "mm", "lightly", "torchvision"),
+    *("SEED", "CompRess", "VISSL", "OpenMMLab", "lightly", "torchvision"),
 )
 
 
@@ -127,12 +127,12 @@ def _three(values: Any, scale: float) -> Colours | None:
 
 
 def _of_run(path: Path, name: str, format: str, raw: Mapping[str, Any]) -> Preprocessing:
-    run = read_student(path, raw)
+    run = student_of(raw, path)
     # an `args.json` may lie beside a file that its run did not write
     own = bool(record_of(raw)) or format in (CLASSIC_HOST, CURRENT_HOST)
     if not run or not (own or run["encoder"] == name):
         return Preprocessing()
-    mean, std = read_colours(path, raw) or (None, None)
+    mean, std = colours_of(raw, path) or (None, None)
     return _made(mean, std, run["crop_size"], "the run that wrote it")
 
 

@@ -1,7 +1,8 @@
 """The projector of a teacher, rebuilt from nothing but the names and shapes of its tensors."""
 
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +14,23 @@ class _CannotRebuild(Exception):
     """The tensors leave open what computed with them."""
 
 
-def build_projector(head: Mapping[str, Tensor]) -> nn.Sequential | None:
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
+
+
+def build_projector(
+    head: Mapping[str, Tensor], activation: str | None = None
+) -> nn.Sequential | None:
     """Rebuilds a projector with its weights, up to the embedding.
 
     A 2-D weight is a Linear, running statistics are a BatchNorm1d, and a number left out between
-    two layers is the activation: a ReLU, or a GELU in the `mlp` of DINO (arXiv 2104.14294), whose
-    `last_layer` of prototypes comes after the embedding and is left out.
+    two layers is the activation, which no key shows. The `last_layer` of DINO (arXiv 2104.14294),
+    its prototypes, comes after the embedding and is left out.
 
     Args:
-        head: tensors by name: `N.weight` of a sequence, or `weight` of a single layer, the names
-            preceded by `mlp.` for DINO.
+        head: tensors by name: `N.weight` of a sequence, `weight` of a single layer, `fcN.weight`
+            and `bnN.weight` of OpenMMLab, or `N.clf.M.weight` of VISSL.
+        activation: `relu`, `gelu`, or None where nothing tells: then a ReLU is taken, and where
+            there is one the log warns of it.
 
     Returns:
         The projector (B, num_features) -> (B, d), or None where there is none or where the
@@ -30,15 +38,22 @@ def build_projector(head: Mapping[str, Tensor]) -> nn.Sequential | None:
     """
     if not head:
         return None
-    is_dino = any(key.startswith("mlp.") for key in head)
-    activation = nn.GELU if is_dino else nn.ReLU
-    if is_dino:
-        head = {k.removeprefix("mlp."): v for k, v in head.items() if k.startswith("mlp.")}
     try:
-        return _rebuild(_by_index(head), activation)
+        projector = _rebuild(_by_index(_numbered(head)), ACTIVATIONS[activation or "relu"])
     except _CannotRebuild as reason:
         _log.warning("the projector is left out, pooled features take its place: %s", reason)
         return None
+    if activation is None and has_activation(projector):
+        _log.warning(
+            "no key tells the activation between the projector's layers: a ReLU is taken; where it "
+            "was another, the features are right and the embedding is not"
+        )
+    return projector
+
+
+def has_activation(projector: nn.Sequential) -> bool:
+    """Whether a projector has an activation, which its tensors do not show."""
+    return any(isinstance(layer, tuple(ACTIVATIONS.values())) for layer in projector)
 
 
 def two_layer_projector(in_dim: int, hidden_dim: int, out_dim: int) -> nn.Sequential:
@@ -50,6 +65,37 @@ def widths(projector: nn.Sequential) -> tuple[int, int]:
     """The numbers of features that a projector takes and of dimensions that it gives."""
     linear = [layer for layer in projector if isinstance(layer, nn.Linear)]
     return linear[0].in_features, linear[-1].out_features
+
+
+def _numbered(head: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gives layers that have names of their own their places in one sequence."""
+    if any(key.startswith("fc") for key in head):  # one layer, or OpenMMLab's fc0, bn0, fc1, bn1
+        return _in_sequence(
+            head, r"(fc|bn)(\d*)\.(\w+)", lambda kind, at: (int(at or 0), kind == "bn")
+        )
+    if any(".clf." in key for key in head):  # VISSL's heads, one after the other
+        return _in_sequence(head, r"(\d+)\.clf\.(\d+)\.(\w+)", lambda one, at: (int(one), int(at)))
+    return {key.removeprefix("0.projection_head."): v for key, v in head.items()}
+
+
+def _in_sequence(
+    head: Mapping[str, Tensor], pattern: str, place: Callable[[str, str], tuple[int, int]]
+) -> dict[str, Tensor]:
+    """Numbers the layers by `place`, with a number left out wherever its first part changes."""
+    layers: dict[tuple[int, int], dict[str, Tensor]] = {}
+    for key, tensor in head.items():
+        found = re.fullmatch(pattern, key)
+        if found:
+            layers.setdefault(place(found[1], found[2]), {})[found[3]] = tensor
+    numbered: dict[str, Tensor] = {}
+    number, last = 0, None
+    for group, position in sorted(layers):
+        if last is not None:
+            number += position - last[1] if group == last[0] else 2
+        last = (group, position)
+        for name, tensor in layers[last].items():
+            numbered[f"{number}.{name}"] = tensor
+    return numbered
 
 
 def _by_index(head: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:

@@ -1,24 +1,62 @@
 """Reading a file of weights as what it is: untrusted input, from which nothing is ever run."""
 
-import argparse
-import pickle
-import re
-import traceback
-import warnings
-import zipfile
+import stat
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 
+from solo_rekd.checkpoints.pickled.archive import read_archive
+from solo_rekd.checkpoints.pickled.bounds import holds_tensor
+from solo_rekd.checkpoints.pickled.errors import DAMAGED, Unreadable
+from solo_rekd.checkpoints.pickled.inert import Foreign, printable
+from solo_rekd.checkpoints.pickled.legacy import read_legacy
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import sha256
 
+# how other files begin, and what they are
+OTHERS = {
+    b"\x1f\x8b": "a gzip archive: unpack it first",
+    b"BZh": "a bzip2 archive: unpack it first",
+    b"\xfd7zXZ": "an xz archive: unpack it first",
+    b"7z\xbc\xaf": "a 7z archive: unpack it first",
+    b"\x28\xb5\x2f\xfd": "a zstd archive: unpack it first",
+    b"\x89HDF": "an HDF5 file: save its arrays as .safetensors",
+    b"\x93NUMPY": "an array of numpy: save it as .safetensors",
+    b"GGUF": "a GGUF file: take the weights that it was made of",
+    b"version https://git-lfs": "a pointer of Git LFS: fetch the file itself (git lfs pull)",
+    b"<": "a web page: download the file again",
+}
+TAR = "a tar archive: unpack it first; one that torch 0.1 wrote has to be saved anew by that torch"
+TAR_SIGN = slice(257, 262)
+START = 512  # bytes that tell what a file is
+LARGEST_HEADER = 100_000_000  # bytes, of safetensors
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a file holds.
+
+    Attributes:
+        content: the dictionary, of tensors on the CPU and of plain containers. Objects of other
+            classes are placeholders (`Inert`), which are no tensors and can do nothing.
+        sha256: of the file, in hexadecimal.
+        kind: `zip` or `legacy`, of `torch.save`, or `safetensors`.
+        inert: full names of the functions and classes that the file refers to and that torch's
+            own safe unpickler would refuse; not one of them was called.
+        metadata: the texts in the header of safetensors.
+    """
+
+    content: dict[str, Any]
+    sha256: str
+    kind: str
+    inert: tuple[str, ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
+
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], str]:
-    """Reads a `.safetensors` file, or else a file of `torch.save`, onto the CPU.
+    """Reads a file of safetensors or of `torch.save`, whatever its name, onto the CPU.
 
     Args:
         path: the file.
@@ -27,75 +65,134 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], str]:
         The dictionary that the file holds, and the SHA-256 of the file in hexadecimal.
 
     Raises:
-        UserError: the file is missing, is no checkpoint, is truncated or holds pickled code.
+        UserError: see `read_file`.
+    """
+    read = read_file(path)
+    return read.content, read.sha256
+
+
+def read_complete(path: str | Path) -> dict[str, Any]:
+    """Reads a checkpoint of a run, to resume or judge it, of which every object must be there.
+
+    Args:
+        path: the file.
+
+    Returns:
+        What it holds, without any placeholder.
+
+    Raises:
+        UserError: see `read_file`; or the file refers to a function or class of others.
+    """
+    read = read_file(path)
+    if read.inert:
+        raise UserError(
+            f"checkpoint {path} holds pickled code ({read.inert[0]}), which no run of solo-rekd "
+            "writes: it is neither resumed nor judged as one; export its weights first"
+        )
+    return read.content
+
+
+def read_file(path: str | Path) -> Read:
+    """Reads a file as `read_checkpoint` does, and says what kind of file it was.
+
+    Args:
+        path: the file.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        UserError: the file is missing, is no checkpoint, is truncated or damaged, or holds no
+            dictionary of tensors without its own code being run.
     """
     path = Path(path)
-    digest = _sha256(path)
-    raw = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    if not isinstance(raw, dict):
-        raise UserError(f"checkpoint {path} holds a {type(raw).__name__}, not a dictionary")
-    return raw, digest
-
-
-def _sha256(path: Path) -> str:
-    if path.is_dir():
-        raise UserError(f"checkpoint {path} is a directory: give the file itself")
     try:
-        return sha256(path)
+        _refuse_special(path)
+        with path.open("rb") as file:
+            kind = _kind(file, path)
+            if kind == "safetensors":
+                return _read_safetensors(path)
+            content, foreign = _read_torch(file, kind)
+            return Read(content, sha256(path), kind, tuple(foreign))
     except FileNotFoundError as error:
         raise UserError(f"checkpoint {path} does not exist") from error
     except OSError as error:
-        raise UserError(f"checkpoint {path} cannot be read: {error.strerror}") from error
+        raise UserError(f"checkpoint {path} cannot be read: {error.strerror or error}") from error
+    except Unreadable as error:
+        raise UserError(f"checkpoint {path} {error}") from error
 
 
-def _read_safetensors(path: Path) -> dict[str, Any]:
+def is_safetensors(path: Path) -> bool:
+    """Whether a file is of safetensors, by its first bytes; False where it cannot be read."""
     try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise UserError(f"checkpoint {path} is truncated or not safetensors: {error}") from error
+        _refuse_special(path)
+        with path.open("rb") as file:
+            return _kind(file, path) == "safetensors"
+    except (OSError, Unreadable):
+        return False
 
 
-def _read_torch(path: Path) -> Any:
-    # Training scripts save their arguments along; a Namespace only ever holds attributes.
-    with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "TypedStorage is deprecated")  # torch's own use of it
-        # `_diagnose` says the same, and what to do
-        warnings.filterwarnings("ignore", ".*looks like a TorchScript archive")
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except (ImportError, MemoryError):
-            raise
-        # A damaged file makes torch raise nearly any type: the file itself tells what is wrong.
-        except Exception as error:
-            if isinstance(error, AttributeError) and not _raised_by_torch(error):
-                raise
-            raise UserError(f"checkpoint {path} {_diagnose(path, error)}") from error
+def _refuse_special(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except ValueError as error:  # a zero byte in the name
+        raise Unreadable("does not exist") from error
+    if stat.S_ISDIR(mode):
+        if (path / ".metadata").is_file():
+            raise Unreadable(
+                "is a folder of a distributed checkpoint: make it one file first, by "
+                "torch.distributed.checkpoint.format_utils.dcp_to_torch_save"
+            )
+        raise Unreadable("is a directory: give the file itself")
+    if not stat.S_ISREG(mode):  # a pipe or a device may never end
+        raise Unreadable("is not a regular file: give a file on a disk")
 
 
-def _raised_by_torch(error: Exception) -> bool:
-    """Whether `error` arose inside torch, where a damaged pickle can cause any error."""
-    *_, last = traceback.walk_tb(error.__traceback__)
-    return Path(torch.__file__).parent in Path(last[0].f_code.co_filename).parents
-
-
-def _diagnose(path: Path, error: Exception) -> str:
-    with path.open("rb") as file:
-        start = file.read(2)
+def _kind(file: IO[bytes], path: Path) -> str:
+    start = file.read(START)
+    size = file.seek(0, 2)
+    header = int.from_bytes(start[:8], "little")
+    if start[8:9] == b"{" and header <= min(size - 8, LARGEST_HEADER):
+        return "safetensors"
+    if start.startswith(b"PK"):
+        return "zip"
+    if start.startswith(b"\x80"):
+        return "legacy"
+    if path.suffix == ".safetensors":
+        return "safetensors"  # whose library tells what is wrong
     if not start:
-        return "is empty"
-    is_zip, is_pickle = start == b"PK", start[:1] == pickle.PROTO
-    if not (is_zip or is_pickle):
-        return "is not a checkpoint: neither a file of torch.save nor .safetensors"
-    if is_zip and not zipfile.is_zipfile(path):
-        return "is truncated or damaged"
-    if "TorchScript" in str(error):
-        return "is a TorchScript program, not weights: save its state_dict() as safetensors"
-    if isinstance(error, pickle.UnpicklingError):
-        culprit = re.search(r"GLOBAL (\S+)", str(error))
-        return (
-            f"holds pickled code{f' ({culprit[1]})' if culprit else ''} that would run on loading, "
-            "so it is not loaded: where you trust it, re-save its state_dict as .safetensors"
+        raise Unreadable("is empty")
+    if start[TAR_SIGN] == b"ustar":
+        raise Unreadable(f"is not a checkpoint but {TAR}")
+    for sign, what in OTHERS.items():
+        if start.startswith(sign):
+            raise Unreadable(f"is not a checkpoint but {what}")
+    raise Unreadable("is not a checkpoint: neither a file of torch.save nor .safetensors")
+
+
+def _read_safetensors(path: Path) -> Read:
+    try:
+        with safe_open(path, "pt") as file:
+            content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise Unreadable(f"is truncated or not safetensors: {printable(str(error))}") from error
+    return Read(content, sha256(path), "safetensors", metadata=metadata)
+
+
+def _read_torch(file: IO[bytes], kind: str) -> tuple[dict[str, Any], dict[str, None]]:
+    file.seek(0)
+    try:
+        content, foreign = read_archive(file) if kind == "zip" else read_legacy(file)
+    except ValueError as error:  # of pickletools, about an opcode or its argument
+        raise Unreadable(DAMAGED) from error
+    if isinstance(content, Foreign) or (not holds_tensor(content) and foreign):
+        name = content.name if isinstance(content, Foreign) else next(iter(foreign))
+        raise Unreadable(
+            f"holds a pickled object ({name}), not weights: it would need its code to be run, so "
+            "it is not loaded: where you trust it, load it with its own program and save its "
+            "state_dict() as .safetensors"
         )
-    if "magic number" in str(error) or "not in a subdirectory" in str(error):
-        return "is not a checkpoint: torch.save did not write it"
-    return "is truncated or damaged"
+    if not isinstance(content, dict):
+        raise Unreadable(f"holds a {type(content).__name__}, not a dictionary")
+    return content, foreign

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from solo_rekd.backbones import HOST_NAMES
+from solo_rekd.checkpoints.read import is_safetensors
 from solo_rekd.checkpoints.run_record import read_settings, settings_of
 from solo_rekd.images.data_sets import COLOURS, FOLDERS, Colours
 
@@ -22,48 +23,65 @@ CURRENT_COLOURS: dict[str, tuple[Colours, Colours]] = {
 }
 
 
-def read_student(checkpoint: Path, content: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def read_student(checkpoint: Path) -> dict[str, Any]:
     """Reads how the student of a checkpoint was trained, without importing a host.
 
     Args:
         checkpoint: of either host, or a file of `solo-rekd export`.
-        content: what the file holds, where it has been read already.
 
     Returns:
         encoder; crop_size in px; stem; mean and std in [0, 1] a colour: as far as the checkpoint
         or, of an older one, `args.json` beside it tells.
     """
+    if is_safetensors(checkpoint):
+        return student_of({}, checkpoint)
+    return _student(read_settings(checkpoint))
+
+
+def student_of(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Reads the same of a checkpoint that has been read: `content` is what it holds."""
+    if is_safetensors(path):
+        try:
+            return _exported(path)
+        except (KeyError, TypeError, ValueError):
+            return {}  # of another program
+    return _student(settings_of(content, path))
+
+
+def method_of(content: Mapping[str, Any], path: Path) -> str | None:
+    """The method of solo-learn that trained the backbone of a checkpoint; None where none tells."""
+    run = settings_of(content, path) or content.get("hyper_parameters")
+    if not isinstance(run, Mapping):
+        return None
+    method = run.get("pretrain_method") or run.get("method")
+    return str(method) if method else None
+
+
+def _student(run: dict[str, Any]) -> dict[str, Any]:
     try:
-        if checkpoint.suffix == ".safetensors":
-            return _exported(checkpoint)
-        run = _settings(checkpoint, content)
         return _classic(run) if "encoder" in run else _current(_resolved(run))
     except (KeyError, IndexError, TypeError, ValueError):
         return {}  # of another program
 
 
-def read_colours(
-    checkpoint: Path, content: Mapping[str, Any] | None = None
+def colours_of(
+    content: Mapping[str, Any], path: Path
 ) -> tuple[Sequence[float], Sequence[float]] | None:
     """The mean and the deviation in [0, 1] a colour of a training, a host's fixed ones included.
 
     Args:
-        checkpoint: as in `read_student`.
-        content: as in `read_student`.
+        content: of the checkpoint.
+        path: of it.
     """
-    student = read_student(checkpoint, content)
+    student = student_of(content, path)
     if "mean" in student and "std" in student:
         return student["mean"], student["std"]
-    if not student or checkpoint.suffix == ".safetensors":
+    if not student or is_safetensors(path):
         return None
-    run = _settings(checkpoint, content)
+    run = settings_of(content, path)
     if "encoder" in run:
         return COLOURS.get(run["dataset"])
     return CURRENT_COLOURS.get(_resolved(run)["data"]["dataset"])
-
-
-def _settings(checkpoint: Path, content: Mapping[str, Any] | None) -> dict[str, Any]:
-    return read_settings(checkpoint) if content is None else settings_of(content, checkpoint)
 
 
 def _exported(path: Path) -> dict[str, Any]:

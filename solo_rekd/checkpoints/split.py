@@ -1,13 +1,32 @@
 """Recognising the format of a checkpoint, and splitting it into backbone and projector."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+import dataclasses
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from solo_rekd.checkpoints.formats import FLAT, FORMATS, Format, Layout
+from solo_rekd.checkpoints.formats import (
+    ANYWHERE,
+    CONTAINERS,
+    FIRST_LAYERS,
+    FLAT,
+    FORMATS,
+    HUGGING_FACE,
+    PROJECTORS,
+    TWINS,
+    Format,
+    Layout,
+    plain,
+)
+from solo_rekd.checkpoints.naming import translate
+from solo_rekd.checkpoints.wrappers import tensors_in
 from solo_rekd.utils.errors import UserError
+
+_IBOT = ("head.last_layer2.", "head.mlp2.", "backbone.masked_embed")
 
 
 @dataclass(frozen=True)
@@ -16,14 +35,22 @@ class SplitCheckpoint:
 
     Attributes:
         format: name of the format it is in.
-        backbone: the backbone's tensors by the backbone's own names, perhaps with others that
+        backbone: the backbone's tensors by torchvision's or timm's names, perhaps with others that
             only the architecture can tell from them.
-        head: the projector's tensors (`0.weight`, `weight` or `mlp.0.weight`), empty without one.
+        head: the projector's tensors (`0.weight`, `weight` or `fc0.weight`), empty without one.
+        activation: between the projector's layers, `relu` or `gelu`; None: nothing tells.
+        naming: the library whose names of the backbone were translated, None: none were.
+        stem: what a first convolution of 3x3 means, None: nothing tells.
+        sure: whether there is no doubt of `stem`.
     """
 
     format: str
     backbone: dict[str, Tensor]
-    head: dict[str, Tensor]
+    head: dict[str, Tensor] = field(default_factory=dict)
+    activation: str | None = None
+    naming: str | None = None
+    stem: str | None = None
+    sure: bool = True
 
 
 def split_state_dict(raw: Mapping[str, Any]) -> SplitCheckpoint:
@@ -36,44 +63,77 @@ def split_state_dict(raw: Mapping[str, Any]) -> SplitCheckpoint:
         The backbone and the projector.
 
     Raises:
-        UserError: no known format fits; names the first keys and what to do.
+        UserError: no known format fits, or several networks do; names the first keys and what to
+            do.
     """
     for entry in FORMATS:
         # a preferred container in any layout comes before another: DINO's teacher, not its student
         for container in dict.fromkeys(
             name for layout in entry.layouts for name in layout.containers
         ):
-            tensors = _tensors(raw, container)
+            tensors = _held(raw, container)
             for layout in entry.layouts:
-                if container in layout.containers and _fits(layout, tensors):
-                    return _split(entry.name, layout, tensors)
-    raise _unrecognised(raw)
+                if container in layout.containers and _fits(layout, tensors, raw):
+                    return _split(entry.name, layout, tensors, raw)
+    found = _anywhere(raw)
+    if found is None:
+        raise _unrecognised(raw)
+    return found
 
 
-def _tensors(raw: Mapping[str, Any], container: str) -> dict[str, Tensor]:
-    held = raw if container == FLAT else raw.get(container)
-    if not isinstance(held, Mapping):
-        return {}
-    return {
-        key: value
-        for key, value in held.items()
-        if isinstance(key, str) and isinstance(value, Tensor)
-    }
+def _held(raw: Mapping[str, Any], container: str) -> dict[str, Tensor]:
+    """The tensors of a container; those of the mappings in one that lies deep are joined."""
+    if container == FLAT:
+        return tensors_in(raw)
+    held: Any = raw
+    for name in container.split("."):
+        held = held.get(name) if isinstance(held, Mapping) else None
+    if "." in container and isinstance(held, Mapping):
+        return {
+            f"{name}.{key}": value
+            for name, inner in held.items()
+            for key, value in tensors_in(inner).items()
+        }
+    return tensors_in(held)
 
 
-def _fits(layout: Layout, tensors: Mapping[str, Tensor]) -> bool:
-    return any(key.startswith(layout.prefix) for key in tensors) and (
-        not layout.needs or any(key.startswith(layout.needs) for key in tensors)
+def _fits(layout: Layout, tensors: Mapping[str, Tensor], raw: Mapping[str, Any]) -> bool:
+    return (
+        _occurs(tensors, (layout.prefix,))
+        and all(_occurs(tensors, group) for group in layout.needs)
+        and not (layout.lacks and _occurs(tensors, layout.lacks))
+        and (not layout.argument or argument_in(raw, layout.argument) is not None)
     )
 
 
-def _split(name: str, layout: Layout, tensors: Mapping[str, Tensor]) -> SplitCheckpoint:
+def _occurs(tensors: Mapping[str, Tensor], starts: tuple[str, ...]) -> bool:
+    return any(key.startswith(starts) for key in tensors)
+
+
+def argument_in(raw: Mapping[str, Any], name: str) -> Any:
+    """What the arguments of a training script, kept in its checkpoint, have under a name."""
+    for key in ("args", "opt"):
+        held = raw.get(key)
+        held = held if isinstance(held, Mapping) else getattr(held, "__dict__", {})
+        if name in held:
+            return held[name]
+    return None
+
+
+def _split(
+    name: str, layout: Layout, tensors: Mapping[str, Tensor], raw: Mapping[str, Any]
+) -> SplitCheckpoint:
     outside = layout.heads + layout.ignored
     inside = {key: value for key, value in tensors.items() if not key.startswith(outside)}
     heads = [_strip(tensors, prefix) for prefix in layout.heads]
-    return SplitCheckpoint(
-        name, _strip(inside, layout.prefix), next((head for head in heads if head), {})
-    )
+    head = next((head for head in heads if head), {})
+    activation = layout.activation
+    if _occurs(tensors, _IBOT):  # whose option it is, see its argument act_in_head
+        chosen = argument_in(raw, "act_in_head")
+        activation = chosen if chosen in ("relu", "gelu") else None
+    backbone, naming = translate(_strip(inside, layout.prefix))
+    name = HUGGING_FACE.name if naming == HUGGING_FACE.name else name
+    return SplitCheckpoint(name, backbone, head, activation, naming, layout.stem, layout.sure)
 
 
 def _strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -83,8 +143,64 @@ def _strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     }
 
 
+def _anywhere(raw: Mapping[str, Any]) -> SplitCheckpoint | None:
+    """Finds a network by its first layer, whatever stands before it in the keys."""
+    others = tuple(str(key) for key in raw if "." not in str(key) and key not in CONTAINERS)
+    for container in (*CONTAINERS, *others):
+        tensors = _held(raw, container)
+        prefix = _one_prefix(tensors)
+        if prefix is None:
+            continue
+        outer = prefix.rstrip(".").rpartition(".")[0]
+        beside = tuple((f"{outer}." if outer else "") + name for name in PROJECTORS)
+        split = _split(ANYWHERE.name, plain((), prefix, beside), tensors, raw)
+        # a single linear layer may as well be a classifier
+        layers = sum(value.ndim == 2 for value in split.head.values())
+        return split if layers > 1 else dataclasses.replace(split, head={})
+    return None
+
+
+def _one_prefix(tensors: Mapping[str, Tensor]) -> str | None:
+    """The prefix of the network in `tensors`, of several alike that of the one without a twin."""
+    prefixes = list(_prefixes(tensors))
+    sizes = {prefix: len(_strip(tensors, prefix)) for prefix in prefixes}
+    # a decoder or a head of convolutions is no second network
+    prefixes = [prefix for prefix in prefixes if 2 * sizes[prefix] >= max(sizes.values())]
+    first = [
+        prefix for prefix in prefixes if TWINS.isdisjoint(re.split("[._]", prefix))
+    ] or prefixes
+    if len(first) > 1 and not _all_equal([_strip(tensors, prefix) for prefix in first]):
+        raise UserError(
+            f"the checkpoint holds several networks, {', '.join(first)}: re-save the state_dict() "
+            "of the one that is wanted"
+        )
+    return first[0] if first else None
+
+
+def _prefixes(tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    """What stands before the first layer of a network, prefixes inside others left out."""
+    found: list[str] = []
+    for key in sorted(tensors, key=lambda key: key.count(".")):
+        parts = key.split(".")
+        for depth in range(len(parts)):
+            prefix = "".join(part + "." for part in parts[:depth])
+            if key.removeprefix(prefix).startswith(FIRST_LAYERS):
+                if tensors[key].ndim == 4 and not any(prefix.startswith(other) for other in found):
+                    found.append(prefix)
+                break
+    return iter(found)
+
+
+def _all_equal(networks: list[dict[str, Tensor]]) -> bool:
+    first, *others = networks
+    return all(
+        first.keys() == other.keys() and all(torch.equal(first[key], other[key]) for key in first)
+        for other in others
+    )
+
+
 def _unrecognised(raw: Mapping[str, Any]) -> UserError:
-    held = [_tensors(raw, container) for container in (FLAT, *map(str, raw))]
+    held = [tensors_in(raw), *(tensors_in(value) for value in raw.values())]
     keys = [key for tensors in held for key in tensors]
     if not keys:
         found = ", ".join([str(key) for key in raw][:5]) or "nothing"

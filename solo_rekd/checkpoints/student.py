@@ -1,24 +1,45 @@
-"""Loads a pretrained student for evaluation, and says what matched."""
+"""Loads a pretrained student, to evaluate it or to train it further, and says what matched."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from torch import nn
 
-from solo_rekd.backbones import build_backbone
+from solo_rekd.backbones import TIMM, build_backbone, is_known, settle_stem
 from solo_rekd.checkpoints.fit import load_backbone
-from solo_rekd.checkpoints.load import stem_of_resnet
 from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.checkpoints.run_settings import read_student
 from solo_rekd.checkpoints.split import SplitCheckpoint, split_state_dict
-from solo_rekd.checkpoints.stem import trained_stem
+from solo_rekd.checkpoints.stems import stem_of_resnet, trained_stem
+from solo_rekd.config import STEMS
 from solo_rekd.utils.errors import UserError
 
 _log = logging.getLogger("solo_rekd")
 
+EVALUATED = "pretrained_feature_extractor"  # what the user calls a file to evaluate
+STARTED = "student_checkpoint"  # and one that a pretraining starts from
 
-def load_student(path: str | Path, name: str, backbone: nn.Module, only: str | None = None) -> None:
+
+class Source(NamedTuple):
+    """Where a student's weights come from.
+
+    Attributes:
+        format: name of the file's format.
+        sha256: of the file, in hexadecimal.
+    """
+
+    format: str
+    sha256: str
+
+
+def load_student(
+    path: str | Path,
+    name: str,
+    backbone: nn.Module,
+    only: str | None = None,
+    key: str = EVALUATED,
+) -> Source:
     """Loads every weight of `backbone` from a checkpoint, or none.
 
     Args:
@@ -26,12 +47,18 @@ def load_student(path: str | Path, name: str, backbone: nn.Module, only: str | N
         name: name of the backbone, for the messages.
         backbone: the network, changed in place.
         only: the one format to accept, where a host's script is to read the file; None: any.
+        key: what the user calls the file.
+
+    Returns:
+        The file's format and digest.
 
     Raises:
         UserError: the checkpoint cannot be read, is of another format than `only`, or a weight is
             missing or of another shape.
     """
-    _fill(path, _split(path, only)[1], name, backbone, translate=only is None)
+    split, digest = _split(path, only, key)
+    _fill(path, split, name, backbone, key, translate=only is None)
+    return Source(split.format, digest)
 
 
 def build_student(path: str | Path, name: str, img_size: int, stem: str = "auto") -> nn.Module:
@@ -46,14 +73,42 @@ def build_student(path: str | Path, name: str, img_size: int, stem: str = "auto"
     Raises:
         UserError: see `load_student` and `build_backbone`.
     """
-    raw, split = _split(path)
+    split, _ = _split(path)
     if name.startswith("resnet"):
-        stem = stem_of_resnet(split.backbone, stem, "stem")
+        stem = _stem(path, split, stem)
     elif stem == "auto":
-        stem = trained_stem(name, split.format, split.backbone, path, raw)
+        stem = trained_stem(name, split, read_student(Path(path)))
     backbone = build_backbone(name, img_size, stem, "encoder")
     _fill(path, split, name, backbone)
     return backbone
+
+
+def choose_stem(path: str | Path, name: str, asked: str, key: str = "stem") -> str:
+    """The first layers of a network that starts from a checkpoint.
+
+    Args:
+        path: a checkpoint, as in `load_student`.
+        name: of the network.
+        asked: the stem that the user asks for, or `auto`.
+        key: what the user calls the stem.
+
+    Returns:
+        A ResNet's as the weights have it; that of another network, whose weights may fit either, as
+        the file records it; where it records none, what was asked for.
+
+    Raises:
+        UserError: the file cannot be read, or a ResNet's weights have another stem than the user
+            asks for.
+    """
+    if name.startswith("resnet"):
+        split, _ = _split(path, key=STARTED)
+        return _stem(path, split, asked, key, STARTED)
+    if asked != "auto" or name.startswith(TIMM) or not is_known(name):
+        return asked  # timm's models and the host's have one stem only
+    trained = read_student(Path(path))
+    if trained.get("encoder") != name:
+        return asked
+    return settle_stem(name, trained["crop_size"], trained.get("stem", asked))
 
 
 def read_stem(path: str | Path, name: str) -> str:
@@ -68,32 +123,52 @@ def read_stem(path: str | Path, name: str) -> str:
     """
     if not name.startswith("resnet"):
         return "auto"
-    return stem_of_resnet(_split(path)[1].backbone, "auto", "stem")
+    return _stem(path, _split(path)[0], "auto")
 
 
-def _split(path: str | Path, only: str | None = None) -> tuple[Mapping[str, Any], SplitCheckpoint]:
-    raw, _ = read_checkpoint(path)
+def _stem(
+    path: str | Path, split: SplitCheckpoint, asked: str, key: str = "stem", about: str = EVALUATED
+) -> str:
     try:
+        stem, doubt = stem_of_resnet(split, asked, key, read_student(Path(path)), STEMS)
+    except UserError as error:
+        raise _about(path, error, about) from error
+    if doubt:
+        _log.warning("%s: %s", path, doubt)
+    return stem
+
+
+def _split(
+    path: str | Path, only: str | None = None, key: str = EVALUATED
+) -> tuple[SplitCheckpoint, str]:
+    """Reads a checkpoint; returns its tensors and the SHA-256 of the file."""
+    try:
+        raw, digest = read_checkpoint(path)
         split = split_state_dict(raw)
     except UserError as error:
-        raise _about(path, error) from error
+        raise _about(path, error, key) from error
     if only not in (None, split.format):
         refusal = f"the host's script reads checkpoints of {only}, not of {split.format}"
-        raise _about(path, UserError(refusal))
-    return raw, split
+        raise _about(path, UserError(refusal), key)
+    return split, digest
 
 
 def _fill(
-    path: str | Path, split: SplitCheckpoint, name: str, backbone: nn.Module, translate: bool = True
+    path: str | Path,
+    split: SplitCheckpoint,
+    name: str,
+    backbone: nn.Module,
+    key: str = EVALUATED,
+    translate: bool = True,
 ) -> None:
     try:
         # a host's script takes the names and sizes as they are
-        matched = load_backbone(backbone, split.backbone, name, translate)
+        matched = load_backbone(backbone, split.backbone, name, translate).matched
     except UserError as error:
-        raise _about(path, error) from error
+        raise _about(path, error, key) from error
     total = len(backbone.state_dict())
     _log.info("%s: matched %d of %d backbone weights of %s", name, matched, total, path)
 
 
-def _about(path: str | Path, error: UserError) -> UserError:
-    return UserError(f"pretrained_feature_extractor={str(path)!r}: {error}")
+def _about(path: str | Path, error: UserError, key: str = EVALUATED) -> UserError:
+    return UserError(f"{key}={str(path)!r}: {error}")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from solo_rekd.config import STEMS
+from solo_rekd.config import STEMS, STUDENT_CHECKPOINT
 from solo_rekd.hosts import HOST_HELP
 from solo_rekd.hosts.jobs import DEFAULT_SEED
 from solo_rekd.hosts.shared.limits import Limits
@@ -92,6 +92,12 @@ def add_network(parser: argparse.ArgumentParser, *, judged: bool) -> None:
             else f"small up to a --crop_size of {SMALL_IMAGE} px"
         ),
     )
+    if not judged:
+        add(
+            "--student_checkpoint",
+            metavar="FILE",
+            help=f"{STUDENT_CHECKPOINT}. Default: random weights",
+        )
 
 
 def add_optimizer(parser: argparse.ArgumentParser, lr: str, schedule: str) -> None:

@@ -47,7 +47,7 @@ def pretraining(args: Namespace, methods: Mapping[str, Collection[str]]) -> Pret
     size = None if args.crop_size is None else args.crop_size[0]
     return Pretraining(
         method=args.method,
-        network=Network(args.encoder, args.stem),
+        network=Network(args.encoder, _stem(args)),
         images=_images(args, size, judged=False),
         views=views(args),
         # as the classic host scales it, which counts --gpus, and not --devices
@@ -57,10 +57,20 @@ def pretraining(args: Namespace, methods: Mapping[str, Collection[str]]) -> Pret
         batch_size=args.batch_size,
         epochs=args.max_epochs,
         classifier_lr=args.classifier_lr,
+        student_checkpoint=args.student_checkpoint,
         seed=args.seed,
         settings=settings,
         host={name: value for name, value in others.items() if name not in of_method} | args.keys,
     )
+
+
+def _stem(args: Namespace) -> str:
+    """The student's first layers: those of the file that it starts from, where there is one."""
+    if args.student_checkpoint is None:
+        return str(args.stem)
+    from solo_rekd.checkpoints.student import choose_stem  # imports torch
+
+    return choose_stem(args.student_checkpoint, args.encoder, args.stem)
 
 
 def linear_evaluation(args: Namespace, network: Network) -> LinearEvaluation:

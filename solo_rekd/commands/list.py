@@ -29,14 +29,14 @@ def main(args: argparse.Namespace) -> None:
     """
     methods = {} if args.host is None else hosts.find(args.host).methods()
     from solo_rekd.backbones import HOST_NAMES, STUDENTS, TEACHERS
-    from solo_rekd.checkpoints import FORMATS
+    from solo_rekd.checkpoints.formats import ALL_FORMATS
 
     print("methods:  ", ", ".join(CONFIGS), "(and every method of the host: list --host HOST)")
     print("students: ", ", ".join(STUDENTS), "(and every encoder of the host, timm:NAME)")
     print("teachers: ", ", ".join([*HOST_NAMES, *TEACHERS, *STUDENTS]), "(and timm:NAME)")
     print("teacher checkpoints:")
-    for entry in FORMATS:
-        print(f"  {entry.name:<22}{entry.description}")
+    for entry in ALL_FORMATS:
+        print(f"  {entry.name:<27}{entry.description}")
     if methods:
         print(f"methods of the host {args.host}, with their settings:")
     for name, settings in methods.items():

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from solo_rekd.config import CONFIGS
 from solo_rekd.utils.errors import UserError, nearest_first, refuse
 
-UNTRAINED = "untrained"  # the student as it is drawn: what every method has to exceed
+UNTRAINED = "untrained"  # the student before any training: what every method has to exceed
+STARTING = "starting weights"  # what a report calls that, where the student starts from a file
 LR = "lr"
 
 

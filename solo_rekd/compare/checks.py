@@ -4,6 +4,7 @@ import dataclasses
 from argparse import Namespace
 from typing import Any
 
+from solo_rekd import lengths
 from solo_rekd.backbones import refuse_unknown
 from solo_rekd.checkpoints.preprocessing import read_preprocessing
 from solo_rekd.compare.arms import about, parse_arms
@@ -15,9 +16,10 @@ from solo_rekd.compare.jobs import (
     student_job,
     teacher_job,
 )
-from solo_rekd.compare.plan import Plan, Run, default_queue_size
-from solo_rekd.config import AUTO, SIGHT, parse_colours
+from solo_rekd.compare.plan import Plan, Run
+from solo_rekd.config import SIGHT, parse_colours
 from solo_rekd.hosts.jobs import Host
+from solo_rekd.lengths import AUTO, Training
 from solo_rekd.teachers.sight import Sight
 from solo_rekd.utils.errors import refuse
 
@@ -40,7 +42,7 @@ def make_plan(options: Namespace, extra: tuple[str, ...], images: Images, host: 
         raise refuse(
             "batch_size", options.batch_size, f"at most {len(images.train)}, the training images"
         )
-    checkpoint = options.teacher_checkpoint
+    checkpoint, start = options.teacher_checkpoint, options.student_checkpoint
     settings = {
         name: value
         for name, value in vars(options).items()
@@ -52,21 +54,57 @@ def make_plan(options: Namespace, extra: tuple[str, ...], images: Images, host: 
             "data": str(options.data),
             "arms": parse_arms(options.methods),
             "teacher_checkpoint": str(checkpoint.resolve()) if checkpoint else None,
+            "student_checkpoint": str(start.resolve()) if start else None,
             "teacher_epochs": options.teacher_epochs or options.epochs,
             "crop_size": options.crop_size or default_crop_size(images.train[0]),
             "mean": tuple(options.mean),
             "teacher_mean": parse_colours(str(options.teacher_mean)),
             "teacher_std": parse_colours(str(options.teacher_std)),
             "std": tuple(options.std),
-            "queue_size": options.queue_size
-            or default_queue_size(len(images.train), options.batch_size),
+            "queue_size": queue_size(options, len(images.train)),
             "extra": extra,
             "host": host.name,
             "images": fingerprint(images, options.data),
         }
     )
+    plan = settle_student(plan)
     refuse_settings(plan, host)
     return plan
+
+
+def queue_size(options: Namespace, images: int) -> int:
+    """The keys of every arm's queue: as asked for, or by the number of training images.
+
+    Args:
+        options: of the command line.
+        images: for training, not fewer than a batch.
+    """
+    if options.queue_size != AUTO:
+        return options.queue_size
+    batch = options.batch_size
+    length = lengths.queue_size(Training(images, batch, images // batch, options.epochs))
+    # the host's MoCo v2+ asks for whole batches
+    return lengths.whole_batches(length, batch)
+
+
+def settle_student(plan: Plan) -> Plan:
+    """Loads the weights that the student starts from once; notes their stem, digest and format.
+
+    Raises:
+        UserError: the file cannot be read, or does not hold every weight of the student.
+    """
+    from solo_rekd.backbones import build_backbone
+    from solo_rekd.checkpoints.student import STARTED, choose_stem, load_student
+
+    path = plan.student_checkpoint
+    if path is None:
+        return plan
+    stem = choose_stem(path, plan.student, plan.stem)
+    student = build_backbone(plan.student, plan.crop_size, stem, "student")
+    source = load_student(path, plan.student, student, key=STARTED)
+    return dataclasses.replace(
+        plan, stem=stem, student_sha256=source.sha256, student_format=source.format
+    )
 
 
 def settle_teachers(plan: Plan) -> Plan:

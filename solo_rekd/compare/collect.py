@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from solo_rekd.compare.arms import STARTING, UNTRAINED, Arm
 from solo_rekd.compare.plan import TEACHER_FOLDER, Plan
 from solo_rekd.utils.files import read_json, read_json_lines
 from solo_rekd.utils.versions import versions
@@ -34,7 +35,7 @@ def collect(
     if reason := failed.get(TEACHER_FOLDER):
         failures.append(describe_failure("teacher", 0, TEACHER_FOLDER, reason))
     for run in plan.runs:
-        name, seed, folder = run.arm.name, run.seed, run.folder
+        name, seed, folder = label(run.arm, plan), run.seed, run.folder
         if finished := read_run(out, folder):
             runs.append({"arm": name, "seed": seed} | finished)
         elif reason := failed.get(folder):
@@ -46,7 +47,8 @@ def collect(
         "title": plan.title,
         **context,
         "arms": [
-            {"name": arm.name, "method": arm.method, "settings": arm.settings} for arm in plan.arms
+            {"name": label(arm, plan), "method": arm.method, "settings": arm.settings}
+            for arm in plan.arms
         ],
         "seeds": list(range(plan.seeds)),
         "runs": runs,
@@ -54,6 +56,11 @@ def collect(
         "failed": failures,
         "unfinished": unfinished,
     }
+
+
+def label(arm: Arm, plan: Plan) -> str:
+    """What the report calls an arm: as it was written, but for a file that nothing has trained."""
+    return STARTING if arm.method == UNTRAINED and plan.student_checkpoint else arm.name
 
 
 def describe_failure(arm: str, seed: int, folder: str, reason: str) -> dict[str, Any]:

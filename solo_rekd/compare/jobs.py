@@ -10,7 +10,7 @@ from solo_rekd.backbones import settle_stem
 from solo_rekd.checkpoints.preprocessing import Preprocessing
 from solo_rekd.compare.arms import LR, UNTRAINED, Arm, about, refuse_arm
 from solo_rekd.compare.plan import Plan, Run
-from solo_rekd.config import SIGHT, DistillationConfig, RekdConfig, from_settings
+from solo_rekd.config import SIGHT, DistillationConfig, from_settings
 from solo_rekd.hosts import names
 from solo_rekd.hosts.jobs import (
     Host,
@@ -56,7 +56,7 @@ QUEUE = "queue_size"
 # what the comparison sets itself, by the fields of a job and by either host's name
 RESERVED_FIELDS = (
     *(names.NETWORK | names.IMAGES | names.JOB).values(),
-    *(names.PRETRAINING[field] for field in ("method", "seed")),
+    *(names.PRETRAINING[field] for field in ("method", "seed", "student_checkpoint")),
     *(names.OPTIMIZER["weight_decay"], names.VIEW["size"]),
     *(names.HOST[name] for name in ("name", "save_checkpoint", "checkpoint_dir", "auto_resume")),
 )
@@ -94,11 +94,11 @@ def teacher_job(plan: Plan, methods: Methods) -> Pretraining:
 def student_job(
     plan: Plan, run: Run, teacher_checkpoint: str | None, methods: Methods
 ) -> Pretraining:
-    """The pretraining of the student.
+    """The pretraining of the student, from the comparison's starting weights where there are any.
 
     Args:
         plan: the comparison.
-        run: which of its runs.
+        run: which of its runs; of starting weights without training none is asked for.
         teacher_checkpoint: file of the comparison's frozen teacher, if the arm shares that.
         methods: of the host, see `Host.methods`.
     """
@@ -110,6 +110,7 @@ def student_job(
         job = override(_with(job, _of_host_method(plan, "mocov2plus", methods)), extra)
         return dataclasses.replace(job, optimizer=STANDSTILL, host={**job.host, "name": UNTRAINED})
     job = _shared(plan, network, arm.method, plan.epochs, run.seed, arm.lr or plan.lr)
+    job = dataclasses.replace(job, student_checkpoint=plan.student_checkpoint)
     if arm.distils:
         settings = HEAD | MOMENTUM | _distillation(plan, arm, teacher_checkpoint)
     else:
@@ -291,7 +292,4 @@ def _distillation(plan: Plan, arm: Arm, teacher_checkpoint: str | None) -> dict[
         settings |= {name: value for name, value in sight.items() if value != SIGHT[name]}
     if arm.shares_teacher:
         settings["teacher_checkpoint"] = teacher_checkpoint
-    elif arm.method == "rekd" and own is None:
-        # a short run would end before the teacher's relations count
-        settings["teacher_warmup_epochs"] = min(RekdConfig.teacher_warmup_epochs, plan.epochs // 4)
     return settings

@@ -7,11 +7,11 @@ from typing import Any
 
 from solo_rekd.compare.arms import UNTRAINED
 from solo_rekd.compare.launch.choose import LAUNCHERS, PROCESSES, read_parameter
-from solo_rekd.compare.plan import QUEUE_SIZE
-from solo_rekd.config import AUTO, CONFIGS, STEMS, parse_side
+from solo_rekd.config import CONFIGS, STEMS, STUDENT_CHECKPOINT, parse_side
 from solo_rekd.hosts import HOST_HELP
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
 from solo_rekd.images.data_sets import MEAN, SMALL_IMAGE, STD
+from solo_rekd.lengths import AUTO
 from solo_rekd.utils.errors import OneLineParser, at_least
 
 DESCRIPTION = """\
@@ -22,8 +22,8 @@ The same command again goes on where it was stopped, and keeps what is finished;
 and seeds. Flags of the host after a bare -- go to every pretraining: -- --precision 16
 """
 ARMS = f"""\
-Arms: {UNTRAINED}, the student without any training; a method of ours,
-{", ".join(CONFIGS)},
+Arms: {UNTRAINED}, the student without any training, with --student_checkpoint that file's network;
+a method of ours, {", ".join(CONFIGS)},
 or of the host, such as mocov2plus, simclr, byol, barlow_twins, dino, simsiam, nnclr, vicreg;
 or a method with settings of its own (lr for a batch of 256, and those of solo-rekd pretrain
 --method NAME --help):
@@ -37,6 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options; a default of None is one that depends on the images or other options."""
     count, number = at_least(int, 1), at_least(float, 0)
     whole: dict[str, Any] = {"type": count, "metavar": "N"}
+
+    def count_or_auto(text: str) -> str | int:
+        return AUTO if text == AUTO else count(text)
+
+    count_or_auto.__name__ = "whole number or auto"
     real: dict[str, Any] = {"type": number, "metavar": "X"}
     parser.usage = "solo-rekd compare --data DIR --out DIR [options] [-- flags of the host]"
     parser.description, parser.epilog = DESCRIPTION, ARMS
@@ -100,6 +105,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="side to which the teacher's views are resized [px]; native: that which the file was "
         "trained at. Default: auto, none",
     )
+    add(
+        "--student_checkpoint",
+        type=Path,
+        metavar="FILE",
+        help=f"{STUDENT_CHECKPOINT}. Default: random weights",
+    )
     add("--teacher_epochs", **whole, help="of its training. Default: --epochs")
 
     add = group("comparison")
@@ -120,8 +131,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--weight_decay", **real, default=1e-4, help="Default: %(default)s")
     add(
         "--queue_size",
-        **whole,
-        help=f"[keys] Default: {QUEUE_SIZE}, but at most half of the training images",
+        type=count_or_auto,
+        metavar="N",
+        default=AUTO,
+        help="[keys] Default: auto, by the number of training images, in whole batches",
     )
 
     add = group("evaluation")

@@ -10,12 +10,11 @@ from typing import Any
 from urllib.parse import quote
 
 from solo_rekd.compare.arms import Arm, parse_arm
-from solo_rekd.config import AUTO, DistillationConfig
+from solo_rekd.config import AUTO
 from solo_rekd.utils.errors import UserError
 
-QUEUE_SIZE = DistillationConfig.queue_size  # keys
 # all else decides what is in the folder
-MAY_CHANGE = ("arms", "arm_sha256", "seeds", "num_workers", "title")
+MAY_CHANGE = ("arms", "arm_sha256", "seeds", "num_workers", "title", "student_format")
 LONGEST_NAME = 200  # bytes; file systems take 255
 TEACHER_FOLDER = "runs/teacher/seed-0"
 
@@ -58,6 +57,10 @@ class Plan:
         teacher_std: the same.
         teacher_size: side to which the teacher's views are resized, in px, `auto` or `native`.
         arm_sha256: by name of an arm with a teacher's file of its own, of that file: likewise.
+        student_checkpoint: absolute path of the weights that every arm's student starts from; None:
+            they are drawn by the seed.
+        student_sha256: of that file, which may not change along the way.
+        student_format: that it is in.
     """
 
     title: str
@@ -93,6 +96,9 @@ class Plan:
     teacher_std: str | tuple[float, ...] = AUTO
     teacher_size: str | int = AUTO
     arm_sha256: Mapping[str, str] = field(default_factory=dict)
+    student_checkpoint: str | None = None
+    student_sha256: str | None = None
+    student_format: str | None = None
 
     @property
     def distils(self) -> bool:
@@ -143,16 +149,6 @@ class Run:
             digest = hashlib.sha256(name.encode()).hexdigest()[:12]
             name = f"{name[: LONGEST_NAME - 13]}-{digest}"
         return f"runs/{name}/seed-{self.seed}"
-
-
-def default_queue_size(images: int, batch_size: int) -> int:
-    """The queue of MoCo v2, or one that half of a small data set fills.
-
-    Args:
-        images: number of training images.
-        batch_size: the queue is a multiple of it, which the host's MoCo v2+ asks for.
-    """
-    return max(1, min(QUEUE_SIZE, images // 2) // batch_size) * batch_size
 
 
 def check_same(plan: Plan, path: Path) -> Plan:

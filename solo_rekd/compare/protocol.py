@@ -3,6 +3,7 @@
 import dataclasses
 import shlex
 
+from solo_rekd.compare.arms import STARTING
 from solo_rekd.compare.images import Images
 from solo_rekd.compare.jobs import (
     AUGMENTATION,
@@ -29,6 +30,7 @@ def describe_protocol(plan: Plan, images: Images) -> dict[str, str | int]:
         "validation images": len(images.val),
         "classes": len(images.classes),
         "student": f"{plan.student}, stem {plan.stem}",
+        **_start(plan),
         **_teacher(plan),
         "epochs": plan.epochs,
         "batch size": plan.batch_size,
@@ -44,6 +46,13 @@ def describe_protocol(plan: Plan, images: Images) -> dict[str, str | int]:
         "mean, std": f"{plan.mean}, {plan.std}",
         "flags of the host": shlex.join(plan.extra) or "none",
     }
+
+
+def _start(plan: Plan) -> dict[str, str | int]:
+    if plan.student_checkpoint is None or plan.student_sha256 is None:
+        return {}
+    digest = plan.student_sha256[:12]
+    return {STARTING: f"{plan.student_checkpoint}, {plan.student_format}, sha256 {digest}"}
 
 
 def _teacher(plan: Plan) -> dict[str, str | int]:

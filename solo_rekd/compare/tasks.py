@@ -4,6 +4,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+from solo_rekd.compare.arms import UNTRAINED
 from solo_rekd.compare.jobs import TEACHER_SEED, linear_job, student_job, teacher_job
 from solo_rekd.compare.plan import TEACHER_FOLDER, Plan, Run
 from solo_rekd.compare.schedule import RESULT, Task
@@ -39,6 +40,7 @@ def list_tasks(plan: Plan, host: Host, out: Path, decoded: Path | None) -> list[
             "linear": to_json(linear),
             "knn": {"k": plan.knn_k, "temperature": plan.knn_temperature},
             "teacher_sha256": digest,
+            "student_sha256": None if of_teacher else plan.student_sha256,
             "pixels": str(decoded) if decoded else None,
         }
 
@@ -48,6 +50,8 @@ def list_tasks(plan: Plan, host: Host, out: Path, decoded: Path | None) -> list[
         return describe(job, given, plan.teacher_sha256, TEACHER_SEED, of_teacher=True)
 
     def of_student(run: Run) -> dict[str, Any]:
+        if run.arm.method == UNTRAINED and plan.student_checkpoint is not None:
+            return describe(None, plan.student_checkpoint, None, run.seed)
         checkpoint, digest = plan.teacher_checkpoint, plan.arm_sha256.get(run.arm.name)
         if run.arm.shares_teacher:
             digest = teacher_digest(plan, out)

@@ -101,11 +101,12 @@ def work(folder: Path) -> None:
     Args:
         folder: holds `job.json`: `host`, the folder of its package; `pretrain`, a job or null;
             `checkpoint`, what to evaluate where nothing is pretrained; `teacher_sha256`, of the
-            given or shared teacher's file, or null; `linear`, a job without a checkpoint; `knn`,
+            given or shared teacher's file, or null; `student_sha256`, of the file that the student
+            starts from, or null; `linear`, a job without a checkpoint; `knn`,
             k and temperature; `pixels`, decoded images or null.
 
     Raises:
-        UserError: a setting of the job is wrong, the teacher is another file, or the run began with
+        UserError: a setting of the job is wrong, a given file is another, or the run began with
             other settings.
     """
     stored = json.loads((folder / "job.json").read_text())
@@ -121,7 +122,11 @@ def work(folder: Path) -> None:
         "done": 0,
     }
     progress = StageProgress(folder / "progress.json", weights)
-    refuse_other_teacher(stored["teacher_sha256"], job, stored["checkpoint"])
+    teacher = student = stored["checkpoint"]
+    if job:
+        teacher, student = job.settings.get("teacher_checkpoint"), job.student_checkpoint
+    refuse_replaced(stored["teacher_sha256"], teacher)
+    refuse_replaced(stored.get("student_sha256"), student)
     resumes = newest_whole((folder / "pretrain").glob(CHECKPOINTS)) is not None
     conditions = begin(
         folder,
@@ -151,22 +156,18 @@ def work(folder: Path) -> None:
     write_json(folder / "result.json", result)
 
 
-def refuse_other_teacher(
-    expected: str | None, job: Pretraining | None, checkpoint: str | None
-) -> None:
-    """Refuses a teacher's file that was replaced after the comparison began.
+def refuse_replaced(expected: str | None, path: str | None) -> None:
+    """Refuses a file that was replaced after the comparison began.
 
     Args:
         expected: SHA-256 of the file when the comparison began; None: there is no such file.
-        job: the pretraining, whose settings name the file.
-        checkpoint: the file, where nothing is pretrained.
+        path: the file.
 
     Raises:
         UserError: it was, or it is gone.
     """
     if expected is None:
         return
-    path = (job.settings.get("teacher_checkpoint") if job else None) or checkpoint
     if path is None or read_checkpoint(path)[1] != expected:
         raise UserError(f"{path} is another file than when its comparison began: put that back")
 

@@ -126,6 +126,7 @@ class Pretraining:
         batch_size: images per step and process.
         epochs: passes over the images.
         classifier_lr: learning rate of the online classifier, absolute.
+        student_checkpoint: a file of weights from which the student starts; None: it is drawn.
         seed: of everything random.
         settings: of the method, by name.
         host: what only the host knows, by the names in `hosts/names.py` or by its own.
@@ -139,6 +140,7 @@ class Pretraining:
     batch_size: int
     epochs: int
     classifier_lr: float | None = None
+    student_checkpoint: str | None = None
     seed: int = DEFAULT_SEED
     settings: Mapping[str, Any] = field(default_factory=dict)
     host: Mapping[str, Any] = field(default_factory=dict)

@@ -39,6 +39,7 @@ JOB = {
 PRETRAINING = {
     "method": Name("method", "method"),
     "classifier_lr": Name("classifier_lr", "optimizer.classifier_lr"),
+    "student_checkpoint": Name("student_checkpoint", "student_checkpoint"),
     "seed": Name("seed", "seed"),
 }
 VIEW = {  # the current host's keys are those of one entry of `augmentations`

@@ -7,6 +7,8 @@ CUSTOM = "custom"  # an image folder of one's own
 FOLDERS = (CUSTOM, "imagenet", "imagenet100")  # data sets that are there already, as folders
 # px: both hosts evaluate these data sets at one size, whatever is asked for
 FIXED_SIDES = {"cifar10": 32, "cifar100": 32, "stl10": 96, "imagenet": 224, "imagenet100": 224}
+# training images, for methods that need no labels
+NUMBERS = {"cifar10": 50_000, "cifar100": 50_000, "stl10": 105_000}
 NAMES = (*FIXED_SIDES, CUSTOM)
 
 SMALL_IMAGE = 64  # px: inputs up to this side get the small stem

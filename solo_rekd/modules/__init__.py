@@ -1,1 +1,1 @@
-"""The parts of an objective that keep a state: the queue of keys and the bank of prototypes."""
+"""The parts of an objective that keep a state: queue of keys, bank of prototypes, momentum twin."""

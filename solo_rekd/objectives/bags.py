@@ -1,9 +1,11 @@
 """Bags: the training images most alike to each training image, as a frozen teacher sees them.
 
 They are found by an exact kNN over the teacher's features of the images without augmentation;
-`bag_cache.py` keeps them for the next run with the same data and the same teacher.
+`teacher_cache.py` keeps them for the next run with the same data and the same teacher.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -11,7 +13,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
 
+from solo_rekd.objectives import teacher_cache
+from solo_rekd.objectives.teacher_cache import Put, Table, Wanted
 from solo_rekd.teachers import FrozenTeacher
+from solo_rekd.utils.errors import refuse
 from solo_rekd.utils.progress import bar
 
 QUERIES, ENTRIES = 16384, 4096  # similarities at a time: 256 MiB
@@ -30,10 +35,55 @@ class Bags(NamedTuple):
     embeddings: Tensor
 
 
+def find_bags(
+    teacher: FrozenTeacher,
+    stem: str,
+    images: DataLoader,
+    size: int,
+    folder: Path,
+    device: torch.device,
+) -> Bags:
+    """Reads the bags of a training set from the cache, or finds them: see `teacher_cache.find`.
+
+    Args:
+        teacher: moved to `device` already.
+        stem: the setting `teacher_stem`.
+        images: gives the training set in its order, without augmentation, in batches of
+            (places, images, anything); its data set lists the images (`fingerprint`).
+        size: k, images in a bag.
+        folder: of the cache.
+        device: where to compute, and where the bags go.
+
+    Raises:
+        UserError: there are too few images for a bag, or they cannot be told from others.
+    """
+    number = len(images.dataset)  # type: ignore[arg-type]
+    if size >= number:
+        raise refuse("bag_size", size, f"at most {number - 1}, for there are {number} images")
+
+    def compute(put: Put) -> None:
+        bags, places = compute_bags(teacher, images, size, device), torch.arange(number)
+        put("members", places, bags.members)
+        put("embeddings", places, bags.embeddings)
+
+    def fits(tensors: Mapping[str, Tensor]) -> bool:
+        members = tensors["members"]
+        return 0 <= int(members.min()) <= int(members.max()) < number
+
+    tables = {
+        "members": Table((number, size), torch.int32),
+        "embeddings": Table((number, teacher.embedding_dim), torch.float32),
+    }
+    wanted = Wanted(f"bags of {size}", {"bag_size": str(size)}, tables, compute, fits)
+    found = teacher_cache.find(wanted, teacher, stem, images.dataset, folder)
+    # a copy: every step reads them at random, and they go to the device as a whole
+    return Bags(found["members"].long().to(device), found["embeddings"].clone().to(device))
+
+
 def compute_bags(
     teacher: FrozenTeacher, images: DataLoader, size: int, device: torch.device
 ) -> Bags:
-    """Finds the bags: see `bag_cache.find_bags`."""
+    """Finds the bags, on the CPU."""
     features, embeddings = embed_images(teacher, images, device)
     return Bags(nearest_others(features, size, device), embeddings)
 

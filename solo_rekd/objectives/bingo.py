@@ -16,11 +16,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from solo_rekd.config import BingoConfig
+from solo_rekd.lengths import Training
 from solo_rekd.losses import bag_contrast_loss
 from solo_rekd.modules.queue import random_keys
-from solo_rekd.objectives.bag_cache import cache_folder, find_bags
-from solo_rekd.objectives.bags import Bags
+from solo_rekd.objectives.bags import Bags, find_bags
 from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
+from solo_rekd.objectives.teacher_cache import cache_folder
 from solo_rekd.teachers import FrozenTeacher
 
 
@@ -34,19 +35,21 @@ class BINGO(DistillationObjective):
 
     def __init__(self, config: BingoConfig, run: HostRun) -> None:
         super().__init__(config, run)
+        config = self.config
         width = config.proj_output_dim
         self.queues = self.view_queues(teacher=random_keys(config.queue_size, width))
 
     def before_training(
-        self, training_images: Callable[[], DataLoader], images_per_epoch: int
+        self, training_images: Callable[..., DataLoader], training: Training
     ) -> None:
         """Finds the bags, or reads them from the cache."""
+        super().before_training(training_images, training)
         self.bags = find_bags(
             self.teacher,
             self.config.teacher_stem,
             training_images(),
             size=self.config.bag_size,
-            folder=cache_folder(self.config.bag_cache),
+            folder=cache_folder(self.config.teacher_cache),
             device=self.queues[0]["teacher"].device,
         )
 

@@ -25,6 +25,7 @@ class CompRess(DistillationObjective):
 
     def __init__(self, config: CompressConfig, run: HostRun) -> None:
         super().__init__(config, run)
+        config = self.config
         teacher_dim = self.teacher.num_features
         fields = {"teacher": random_keys(config.queue_size, teacher_dim)}
         if config.variant == "1q":

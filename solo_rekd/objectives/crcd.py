@@ -31,6 +31,7 @@ class CRCD(DistillationObjective):
 
     def __init__(self, config: CrcdConfig, run: HostRun) -> None:
         super().__init__(config, run)
+        config = self.config
         width = config.proj_output_dim
         size = config.queue_size
         self.queues = self.view_queues(

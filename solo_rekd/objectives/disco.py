@@ -21,6 +21,7 @@ class DisCo(DistillationObjective):
 
     def __init__(self, config: DiscoConfig, run: HostRun) -> None:
         super().__init__(config, run)
+        config = self.config
         width = config.proj_output_dim
         self.queues = self.view_queues(student=random_keys(config.queue_size, width))
 

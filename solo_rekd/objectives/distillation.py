@@ -1,5 +1,6 @@
 """What every objective has: the student's head, a teacher, and the teacher's own training."""
 
+import logging
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -9,11 +10,19 @@ from torch.nn.functional import cross_entropy, normalize
 from torch.utils.data import DataLoader
 
 from solo_rekd.checkpoints import two_layer_projector
-from solo_rekd.config import DistillationConfig
+from solo_rekd.config import IMAGE, DistillationConfig
+from solo_rekd.lengths import AUTO, SHARE, Training
 from solo_rekd.losses import symmetric_info_nce_loss
 from solo_rekd.modules.queue import KeyQueue, gather, random_keys
+from solo_rekd.objectives.taught_images import TaughtImages, find_taught
+from solo_rekd.objectives.teacher_cache import cache_folder
 from solo_rekd.teachers import OnlineTeacher, build_teacher
 from solo_rekd.utils.precision import finite
+from solo_rekd.utils.processes import is_first
+
+_log = logging.getLogger("solo_rekd")
+
+VIEWS_SEED = 0  # of the views of `teacher_image_views`: runs of all seeds share them
 
 
 class HostRun(NamedTuple):
@@ -83,6 +92,7 @@ class DistillationObjective(nn.Module):
         momentum_projector: its momentum twin.
         teacher: online or frozen.
         queues: one a view, made by the subclass; none where nothing is contrasted with a queue.
+        taught_images: what a frozen teacher says of each image, with `teacher_view=image`.
         needs_labels: what cannot do without labels; empty: nothing.
     """
 
@@ -91,10 +101,12 @@ class DistillationObjective(nn.Module):
     momentum_projector: nn.Module
     queues: "list[KeyQueue]"
     needs_labels: str = ""
+    # no buffer: DDP would broadcast it at every step, and every checkpoint hold it
+    taught_images: TaughtImages
 
     def __init__(self, config: DistillationConfig, run: HostRun) -> None:
         super().__init__()
-        self.config = config
+        self.config = config = config.settled(run.max_epochs)
         self.run = run
         widths = (run.features_dim, config.proj_hidden_dim, config.proj_output_dim)
         self.projector = two_layer_projector(*widths)
@@ -132,18 +144,42 @@ class DistillationObjective(nn.Module):
         return pairs
 
     def before_training(
-        self, training_images: Callable[[], DataLoader], images_per_epoch: int
+        self, training_images: Callable[..., DataLoader], training: Training
     ) -> None:
-        """Lets an objective see the whole training set once, before a run's first step: a no-op.
+        """Lets an objective see the whole training set once, before a run's first step.
 
-        A run that goes on from a checkpoint comes here too.
+        A resumed run comes here too.
 
         Args:
             training_images: makes a loader of the images in the order of `Batch.indexes`, without
-                augmentation, in batches of (indexes, images, labels). Raises a UserError where the
-                host's loader does not tell which image is which.
-            images_per_epoch: of all processes, those that the batches leave out not counted.
+                augmentation, in batches of (indexes, images, labels); with `views=k` and `seed`,
+                in k augmented views each, which the seed decides, of shape (B, k, 3, H, W). Raises
+                a UserError where the host's loader does not tell which image is which.
+            training: how long it is; its images are those of one epoch's batches.
         """
+        self.report_queue(training)
+        if self.config.teacher_view == IMAGE:
+            views = self.config.teacher_image_views
+            self.taught_images = find_taught(
+                self.teacher,  # type: ignore[arg-type]
+                self.config.teacher_stem,
+                training_images(views=views, seed=VIEWS_SEED) if views > 1 else training_images(),
+                views,
+                VIEWS_SEED,
+                cache_folder(self.config.teacher_cache),
+            )
+
+    def report_queue(self, training: Training) -> None:
+        """Warns of a queue that most of the training does not see filled."""
+        size, keys = self.config.queue_size, self.config.KEYS_PER_IMAGE * training.seen
+        # the first step fills a shorter one
+        if not is_first() or size <= max(keys // SHARE, training.batch):
+            return
+        when = "never" if size > keys else f"only after {size / keys:.0%} of it"
+        _log.warning(
+            "queue_size=%d is filled %s: the training sees %d images; give at most %d, or %s",
+            *(size, when, training.seen, max(keys // SHARE, 1), AUTO),
+        )
 
     def query(self, batch: Batch) -> list[Tensor]:
         """The student's unit query of each view, shape (B, d)."""
@@ -183,11 +219,12 @@ class DistillationObjective(nn.Module):
     def teach(self, batch: Batch) -> tuple[Taught, dict[str, Tensor], dict[str, Tensor]]:
         """Runs the teacher on both views; an online one also gets its InfoNCE.
 
-        An online teacher's queries of a view are contrasted with the field `teacher` of the
-        other's queue.
+        With `teacher_view=image` a frozen one does not run: what it said of each image stands for
+        both views. An online teacher's queries of a view are contrasted with the field `teacher`
+        of the other's queue.
 
         Args:
-            batch: images and labels are read.
+            batch: images, labels and indexes are read.
 
         Returns:
             What the teacher says, its losses, and its metrics.
@@ -203,6 +240,9 @@ class DistillationObjective(nn.Module):
             losses["teacher_nce_loss"] = symmetric_info_nce_loss(
                 queries, keys, entries, temperature
             )
+        elif self.config.teacher_view == IMAGE:
+            of_image = self.taught_images.look_up(batch.indexes, self.teacher.dtype)
+            asked = said = [of_image] * len(batch.images)
         else:
             asked = said = [self.teacher(view) for view in batch.images]
         features = finite(torch.cat([features for features, _ in asked]).detach())

@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
 
 from solo_rekd.config import RekdConfig
+from solo_rekd.lengths import Training
 from solo_rekd.losses import relation_contrast_loss, symmetric_info_nce_loss
 from solo_rekd.losses.contrast import count_members
 from solo_rekd.modules.prototypes import PrototypeBank, soft_assign
@@ -32,6 +33,7 @@ class ReKD(DistillationObjective):
 
     def __init__(self, config: RekdConfig, run: HostRun) -> None:
         super().__init__(config, run)
+        config = self.config
         teacher_dim = self.teacher.embedding_dim
         size = config.queue_size
         # One queue a view: the keys of view 2 meet the queries of view 1.
@@ -52,15 +54,16 @@ class ReKD(DistillationObjective):
         )
 
     def before_training(
-        self, training_images: Callable[[], DataLoader], images_per_epoch: int
+        self, training_images: Callable[..., DataLoader], training: Training
     ) -> None:
         """Warns of a run that ends before its relation counts."""
-        filling = self.config.queue_size // max(1, images_per_epoch)
+        super().before_training(training_images, training)
+        filling = self.config.queue_size // max(1, training.batch * training.steps)
         idle = max(self.warmup_epochs, filling)
         if idle >= self.run.max_epochs:
             _log.warning(
                 "the relation will not count in this run of rekd: it has %d epochs, and queues and "
-                "teacher are ready after %d (queue_size, teacher_warmup_epochs)",
+                "teacher are ready after %d (queue_size, teacher_warmup_epochs: less, or auto)",
                 self.run.max_epochs,
                 idle,
             )
@@ -88,7 +91,7 @@ class ReKD(DistillationObjective):
             loss = loss + (1 - share) * losses["nce_loss"]
         if share > 0:
             shares = self.soft_relatives(images)
-            teacher_keys = taught if self.config.teacher_view == "same" else taught[::-1]
+            teacher_keys = taught[::-1] if self.config.teacher_view == "other" else taught
             losses["relation_loss"] = (
                 self.relation_loss(
                     queries[0], keys[1], teacher_keys[0], ids, shares, self.queues[1]

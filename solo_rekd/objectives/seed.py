@@ -22,6 +22,7 @@ class SEED(DistillationObjective):
 
     def __init__(self, config: SeedConfig, run: HostRun) -> None:
         super().__init__(config, run)
+        config = self.config
         width = config.proj_output_dim
         self.queues = self.view_queues(teacher=random_keys(config.queue_size, width))
 

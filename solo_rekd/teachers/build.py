@@ -47,8 +47,8 @@ def build_teacher(
         return OnlineTeacher(backbone, _new_projector(backbone, config), identity, views)
     asked = None if config.teacher_size == NATIVE else size
     loaded = load_networks(path, name, asked, config.teacher_stem)
-    sight = settle_sight(config, loaded.preprocessing, student, loaded.img_size)
-    log_sight(config, sight, loaded.preprocessing, loaded.stem)
+    sight = settle_sight(config, loaded.facts.preprocessing, student, loaded.img_size)
+    log_sight(config, sight, loaded.facts.preprocessing, loaded.stem)
     identity = make_identity(mode, name, path, loaded.sha256, stem=loaded.stem, **sight.record())
     views = views_between(student, sight)
     if mode == "frozen":

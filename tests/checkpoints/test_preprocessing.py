@@ -24,7 +24,11 @@ CURRENT = {
     "augmentations": [{"crop_size": 32}],
     "data": {"dataset": "custom"},
 }
-PLAIN = FORMATS[-1].name
+PLAIN = "torchvision, timm"
+OPEN = (  # to any data set
+    *(CLASSIC_HOST, CURRENT_HOST, "BYOL of PyTorch-BYOL", "BYOL of byol-pytorch", "SupContrast"),
+    *("SimCLR of PyTorch-SimCLR", "a network under a prefix"),
+)
 VIT = "timm:vit_tiny_patch16_224"
 
 
@@ -115,8 +119,7 @@ def test_the_metadata_of_safetensors(tmp_path: Path) -> None:
 @pytest.mark.parametrize("format", [entry.name for entry in FORMATS])
 def test_the_format(format: str, tmp_path: Path) -> None:
     found = seen(tmp_path / "t.pth", "resnet18", format, {"state_dict": weights()})
-    open_to_all = format in (CLASSIC_HOST, CURRENT_HOST)
-    assert found == ((None, None, None) if open_to_all else (*IMAGENET, 224))
+    assert found == ((None, None, None) if format in OPEN else (*IMAGENET, 224))
     # a ResNet of a 3x3 stem saw small images, whoever trained it
     small = {"state_dict": weights(stem="small")}
     assert seen(tmp_path / "t.pth", "resnet18", format, small) == (None, None, None)

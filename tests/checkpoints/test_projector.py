@@ -22,10 +22,33 @@ def test_layers_weights_and_activations():
     torch.testing.assert_close(projector.eval()(x), source.eval()(x))
 
 
-def test_dino_has_gelu_and_no_prototypes():
-    head = {"mlp.0.weight": torch.randn(5, 6), "mlp.2.weight": torch.randn(4, 5)}
-    projector = build_projector(head | {"last_layer.weight_v": torch.randn(100, 4)})
-    assert isinstance(projector[1], nn.GELU) and projector(torch.ones(1, 6)).shape == (1, 4)
+@pytest.mark.parametrize(
+    ("activation", "layer"), [("gelu", nn.GELU), ("relu", nn.ReLU), (None, nn.ReLU)]
+)
+def test_the_activation_is_the_format_s_or_a_guess(activation, layer, caplog):
+    head = {"0.weight": torch.randn(5, 6), "2.weight": torch.randn(4, 5)}
+    projector = build_projector(head, activation)
+    assert isinstance(projector[1], layer) and projector(torch.ones(1, 6)).shape == (1, 4)
+    assert ("no key tells the activation" in caplog.text) == (activation is None)
+
+
+def test_no_activation_no_guess(caplog):
+    assert build_projector({"weight": torch.randn(5, 6)}) is not None and not caplog.text
+
+
+def test_openmmlab_s_neck_has_a_relu_before_every_layer_but_the_first():
+    head = {f"fc{i}.weight": torch.randn(6, 6) for i in range(3)}
+    head |= {
+        f"bn{i}.{key}": torch.ones(6) for i in (0, 2) for key in ("running_mean", "running_var")
+    }
+    kinds = [type(layer) for layer in build_projector(head, "relu")]
+    fc, bn, relu = nn.Linear, nn.BatchNorm1d, nn.ReLU
+    assert kinds == [fc, bn, relu, fc, relu, fc, bn]
+
+
+def test_vissl_s_heads_follow_one_another():
+    head = {"0.clf.0.weight": torch.randn(5, 6), "1.clf.0.weight": torch.randn(4, 5)}
+    assert [type(one) for one in build_projector(head)] == [nn.Linear, nn.ReLU, nn.Linear]
 
 
 def test_an_early_batchnorm_without_its_counter():

@@ -1,9 +1,9 @@
 import argparse
+import gzip
 import hashlib
 import io
 import os
 import pickle
-import warnings
 import zipfile
 from pathlib import Path
 
@@ -12,7 +12,9 @@ import torch
 from safetensors.torch import save, save_file
 from torch import nn
 
-from solo_rekd.checkpoints import read_checkpoint
+from solo_rekd.checkpoints import read, read_checkpoint
+from solo_rekd.checkpoints.pickled.inert import Inert
+from solo_rekd.checkpoints.read import is_safetensors, read_complete, read_file
 from solo_rekd.utils.errors import UserError
 
 WEIGHTS = {"conv1.weight": torch.arange(600.0)}
@@ -75,6 +77,8 @@ def test_truncated(tmp_path, share, legacy):
         (b"hello world this is text", "is not a checkpoint"),
         (b"<!DOCTYPE html>", "is not a checkpoint"),
         (pickle.dumps({"a": 1}, protocol=2), "is not a checkpoint"),
+        (gzip.compress(saved()), "unpack it first"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
     ],
 )
 def test_not_a_checkpoint(tmp_path, content, words):
@@ -107,11 +111,14 @@ def test_nothing_in_the_file_is_run(tmp_path, how):
         path.write_bytes(pickle.dumps(payload, protocol=how))
     else:
         torch.save(payload, path, _use_new_zipfile_serialization=how == "zip")
-    message = refusal(path)
-    assert not marker.exists()
     if how in ("zip", "legacy"):
-        assert "mkdir" in message and "would run on loading" in message
-        assert "re-save its state_dict as .safetensors" in message
+        held = read_file(path)
+        assert torch.equal(held.content["state_dict"]["conv1.weight"], WEIGHTS["conv1.weight"])
+        assert held.inert == (f"{os.mkdir.__module__}.mkdir",) and held.kind == how
+        assert isinstance(held.content["extra"], Inert)
+    else:
+        assert "is not a checkpoint" in refusal(path)
+    assert not marker.exists()
     pickle.loads(pickle.dumps(Malicious(marker)))  # the payload does work where it is let
     assert marker.exists()
 
@@ -136,42 +143,63 @@ def test_what_is_not_the_files_fault_is_not_reported_as_damage(
     def fail(*args: object, **kwargs: object) -> None:
         raise kind("not the file's fault")
 
-    monkeypatch.setattr(torch, "load", fail)
+    monkeypatch.setattr(read, "read_archive", fail)
     with pytest.raises(kind, match="not the file's fault"):
         read_checkpoint(path)
 
 
-def test_a_torch_that_is_too_old_is_not_reported_as_damage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch.save({"a": torch.zeros(1)}, path := tmp_path / "whole.pth")
-    monkeypatch.delattr(torch.serialization, "safe_globals")
-    with pytest.raises(AttributeError, match="safe_globals"):
-        read_checkpoint(path)
-
-
-def test_damage_that_makes_torch_miss_an_attribute_is_damage(tmp_path: Path) -> None:
+def test_a_storage_of_no_type_of_storage_is_damage(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1)}, path := tmp_path / "whole.pth")
     with zipfile.ZipFile(path) as whole, zipfile.ZipFile(tmp_path / "odd.pth", "w") as odd:
         for name in whole.namelist():
-            # a storage of no type of storage
             content = whole.read(name).replace(b"torch\nFloatStorage", b"collections\nOrderedDict")
             odd.writestr(name, content)
-    with pytest.raises(UserError, match="is truncated or damaged") as caught:
-        read_checkpoint(tmp_path / "odd.pth")
-    assert isinstance(caught.value.__cause__, AttributeError)
+    assert "is truncated or damaged" in refusal(tmp_path / "odd.pth")
 
 
-def test_what_torch_says_of_a_file_reaches_the_user(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch.save({"a": torch.zeros(1)}, path := tmp_path / "whole.pth")
-    load = torch.load
+def test_no_run_resumes_from_placeholders(tmp_path: Path) -> None:
+    torch.save({"state_dict": WEIGHTS, "extra": tmp_path}, path := tmp_path / "t.ckpt")
+    assert read_file(path).inert == ("pathlib.PosixPath",)
+    with pytest.raises(UserError, match=r"pathlib\.PosixPath"):
+        read_complete(path)
+    torch.save({"state_dict": WEIGHTS}, path)
+    assert read_complete(path).keys() == {"state_dict"}
 
-    def load_and_warn(*args: object, **kwargs: object) -> object:
-        warnings.warn("odd", UserWarning, stacklevel=1)
-        return load(*args, **kwargs)
 
-    monkeypatch.setattr(torch, "load", load_and_warn)
-    with pytest.warns(UserWarning, match="odd"):
-        read_checkpoint(path)
+def test_a_file_is_known_by_its_content_whatever_its_name(tmp_path: Path) -> None:
+    save_file(WEIGHTS, path := tmp_path / "weights.bin", {"encoder": "a"})
+    held = read_file(path)
+    assert held.kind == "safetensors" and held.metadata == {"encoder": "a"} and not held.inert
+    assert is_safetensors(path)
+    (tmp_path / "t.safetensors").write_bytes(saved())
+    held = read_file(tmp_path / "t.safetensors")
+    assert held.kind == "zip" and "state_dict" in held.content
+    assert not is_safetensors(tmp_path / "t.safetensors") and not is_safetensors(tmp_path)
+
+
+def test_a_link_to_a_file_is_the_file(tmp_path: Path) -> None:
+    (tmp_path / "t.pth").write_bytes(saved())
+    (tmp_path / "link").symlink_to("t.pth")
+    assert read_file(tmp_path / "link").sha256 == read_file(tmp_path / "t.pth").sha256
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
+def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    (path := tmp_path / "t.pth").write_bytes(saved())
+    path.chmod(0)
+    assert "Permission denied" in refusal(path)
+
+
+def test_checksums_find_damage_where_torch_wrote_them(tmp_path: Path) -> None:
+    (path := tmp_path / "t.pth").write_bytes(saved())
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"state_dict": WEIGHTS}, without := tmp_path / "without.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert torch.equal(
+        read_file(without).content["state_dict"]["conv1.weight"], torch.arange(600.0)
+    )
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(torch.arange(600.0).numpy().tobytes()) + 99] ^= 1
+    assert "damaged" in refusal(path, bytes(damaged))

@@ -159,7 +159,7 @@ def test_a_linear_evaluation_has_its_rate_as_it_is() -> None:
         ("--mean 123 116 103", "mean=123.0 is not allowed"),
         ("--checkpoint_frequency 0", "checkpoint_frequency=0 is not allowed"),
         ("--own_weight", "--own_weight"),
-        ("--queue_size many", "--queue_size: invalid int value"),
+        ("--queue_size many", "--queue_size: invalid whole number or auto"),
         ("--crop_size 64 32 --hue 0.1 0.2 0.3", "crop_size=.* expected one value, or 3"),
         ("--stem big", "--stem: invalid choice"),
         ("--enable_progress_bar 7", "neither True nor False"),

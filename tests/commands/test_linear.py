@@ -31,7 +31,9 @@ def test_the_checkpoint_names_its_network(stand_in: Any, online: dict[str, Any])
 
 @pytest.mark.parametrize("stem", ["small", "imagenet"])
 def test_the_weights_of_a_resnet_tell_its_stem(stem: str, stand_in: Any, tmp_path: Path) -> None:
-    torch.save(build_backbone("resnet18", 32, stem).state_dict(), path := tmp_path / "weights.pth")
+    state = build_backbone("resnet18", 32, stem).state_dict()
+    state = {f"backbone.{key}": value for key, value in state.items()}
+    torch.save(state | {"classifier.weight": torch.ones(2)}, path := tmp_path / "weights.pth")
     command("linear", *judged(path), "--encoder", "resnet18", "--crop_size", "32")
     assert stand_in.asked[0][0].network == Network("resnet18", stem)
     with pytest.raises(UserError, match="--encoder is missing"):

@@ -23,11 +23,19 @@ def parsed(options: list[str]) -> Namespace:
 
 def test_the_images_fill_in_what_is_not_said(parsed, data, names_only):
     images = find_images(data, "train", "val")
-    parsed.queue_size = None
+    parsed.queue_size = "auto"
     plan = checks.make_plan(parsed, ("--lars",), images, names_only)
-    assert (plan.crop_size, plan.queue_size, plan.teacher_epochs) == (32, 24, 1)
+    assert (plan.crop_size, plan.queue_size, plan.teacher_epochs) == (32, 8, 1)
     assert (plan.data, plan.extra) == (str(data), ("--lars",))
     assert [arm.name for arm in plan.arms] == ["simclr", "disco"]
+
+
+def test_a_queue_by_the_images_is_whole_batches(parsed):
+    parsed.queue_size, parsed.batch_size, parsed.epochs = "auto", 100, 100
+    assert checks.queue_size(parsed, 50_000) == 8_100
+    assert checks.queue_size(parsed, 120) == 100
+    parsed.queue_size = 300
+    assert checks.queue_size(parsed, 50_000) == 300
 
 
 def test_what_is_said_is_kept(parsed, data, tmp_path, names_only):

@@ -72,7 +72,10 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path):
     ("changes", "message"),
     [
         ("--methods rekt", "methods='rekt' is not allowed"),
-        ("--methods rekd", "rekd: num_prototypes=100 is not allowed: expected at most queue_size"),
+        (
+            "--methods rekd+num_prototypes=100",
+            "rekd+num_prototypes=100: num_prot",
+        ),
         ("--student resnet19", "student='resnet19' is not allowed"),
         ("--teacher resnet19", "teacher='resnet19' is not allowed"),
         ("--batch_size 64", "batch_size=64 is not allowed: expected at most 48, the training im"),

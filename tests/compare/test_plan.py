@@ -3,7 +3,7 @@ import json
 import pytest
 
 from solo_rekd.compare.arms import parse_arm
-from solo_rekd.compare.plan import Plan, Run, check_same, default_queue_size
+from solo_rekd.compare.plan import Plan, Run, check_same
 from solo_rekd.utils.errors import UserError
 
 
@@ -43,20 +43,6 @@ def test_folders_of_long_arms_are_short_and_differ():
 def test_which_plan_needs_a_teacher(arms, distils, frozen, plan):
     made = plan(arms=arms)
     assert (made.distils, made.has_frozen_teacher) == (distils, frozen)
-
-
-@pytest.mark.parametrize(
-    ("images", "batch", "size"),
-    [
-        (50_000, 256, 24_832),  # 25,000 = 97 * 256 + 168
-        (1_281_167, 256, 65_536),
-        (1_281_167, 100, 65_500),
-        (100, 64, 64),
-        (256, 256, 256),
-    ],
-)
-def test_a_queue_is_whole_batches_of_half_the_images(images, batch, size):
-    assert default_queue_size(images, batch) == size
 
 
 def write(plan, path):

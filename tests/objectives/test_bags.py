@@ -20,9 +20,9 @@ from torch.nn.functional import normalize
 from torchvision import transforms
 from torchvision.datasets import CIFAR10, ImageFolder
 
-from solo_rekd.objectives import bag_cache, bags
-from solo_rekd.objectives.bag_cache import cache_folder, describe
+from solo_rekd.objectives import bags, teacher_cache
 from solo_rekd.objectives.bags import Bags, embed_images, nearest_others
+from solo_rekd.objectives.teacher_cache import cache_folder
 from solo_rekd.utils.errors import UserError
 
 CPU = torch.device("cpu")
@@ -80,6 +80,10 @@ def make(root: Path, pixels: np.ndarray) -> Make:
     return build
 
 
+def describe(teacher: Any, stem: str, dataset: Any, size: int) -> dict[str, str]:
+    return teacher_cache.describe(teacher, stem, dataset, {"bag_size": str(size)})
+
+
 def brute_force(dataset: Any, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Sorts the similarities of every pair of images, one after the other."""
     features, embeddings = make_teacher()(torch.stack([image for _, image, _ in dataset]))
@@ -97,13 +101,13 @@ def brute_force(dataset: Any, size: int) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one with every computing of bags."""
-    calls, compute = [], bag_cache.compute_bags
+    calls, compute = [], bags.compute_bags
 
     def count(*args: Any) -> Bags:
         calls.append(1)
         return compute(*args)
 
-    monkeypatch.setattr(bag_cache, "compute_bags", count)
+    monkeypatch.setattr(bags, "compute_bags", count)
     return calls
 
 
@@ -282,13 +286,13 @@ def test_another_precision_or_version_has_other_bags(
     first = describe(make_teacher(), "auto", dataset, 3)
     assert describe(make_teacher().bfloat16(), "auto", dataset, 3) != first
     assert first["device"] == "cpu"
-    monkeypatch.setattr(bag_cache, "versions", lambda names: dict.fromkeys(names, "0.1"))
+    monkeypatch.setattr(teacher_cache, "versions", lambda names: dict.fromkeys(names, "0.1"))
     assert describe(make_teacher(), "auto", dataset, 3) != first
 
 
 def test_an_h5_file_has_no_bags(root: Path) -> None:
     dataset = SimpleNamespace(h5_path=str(root / "images.h5"), transform=None)
-    with pytest.raises(UserError, match=r"^bags are found in image folders, CIFAR and STL-10"):
+    with pytest.raises(UserError, match=r"^bags and teacher_view=image need an image folder"):
         describe(make_teacher(), "auto", dataset, 3)
 
 
@@ -343,35 +347,38 @@ def test_a_damaged_file_is_made_again_and_said(
     assert len(computed) == 2  # the new file is whole
 
 
+@pytest.mark.parametrize("step", ["posix_fallocate", "write", "fsync", "replace"])
 def test_writing_is_whole_or_nothing(
+    step: str,
     make: Make,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     computed: list[int],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    whole = bag_cache.save_file
+    def full_disk(*args: Any) -> None:
+        raise OSError(28, "no space left")
 
-    def full_disk(tensors: Any, path: Path, metadata: Any) -> None:
-        Path(path).write_bytes(b"begun")
-        raise OSError("no space left")
-
-    monkeypatch.setattr(bag_cache, "save_file", full_disk)
-    found = find(make("classes"), tmp_path / "cache")
-    assert found.members.shape == (NUMBER, 3)
+    with monkeypatch.context() as patch:
+        if step == "write":
+            patch.setattr(teacher_cache.Rows, "_write", full_disk)
+        else:
+            patch.setattr(teacher_cache.os, step, full_disk)
+        found = find(make("classes"), tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
-    assert "the bags are not kept for the next run, see bag_cache: no space left" in caplog.text
+    assert "bags of 3 are not kept for the next run, see teacher_cache: no space" in caplog.text
+    assert len(computed) == 1
+    torch.testing.assert_close(found, find(make("classes"), tmp_path / "cache"), rtol=0, atol=0)
 
     # nobody ever sees a file under its name that is not whole
-    def watched(tensors: Any, path: Path, metadata: Any) -> None:
-        assert list((tmp_path / "cache").glob("*.safetensors")) == []
-        whole(tensors, path, metadata=metadata)
+    def watched(*args: Any) -> None:
+        assert list((tmp_path / "other").glob("*.safetensors")) == []
 
-    monkeypatch.setattr(bag_cache, "save_file", watched)
-    find(make("classes"), tmp_path / "cache")
-    find(make("classes"), tmp_path / "cache")
-    assert len(computed) == 2
-    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".safetensors"]
+    monkeypatch.setattr(teacher_cache.os, "fsync", watched)
+    find(make("classes"), tmp_path / "other")
+    find(make("classes"), tmp_path / "other")
+    assert len(computed) == 3
+    assert [path.suffix for path in (tmp_path / "other").iterdir()] == [".safetensors"]
 
 
 def test_a_folder_that_cannot_be_is_no_obstacle(
@@ -380,7 +387,7 @@ def test_a_folder_that_cannot_be_is_no_obstacle(
     (tmp_path / "file").write_text("")
     found = find(make("classes"), tmp_path / "file" / "cache")
     assert found.members.shape == (NUMBER, 3)
-    assert "see bag_cache" in caplog.text
+    assert "see teacher_cache" in caplog.text
 
 
 def test_too_few_images_are_refused(make: Make, tmp_path: Path) -> None:
@@ -391,10 +398,10 @@ def test_too_few_images_are_refused(make: Make, tmp_path: Path) -> None:
 def test_the_cache_is_where_the_user_keeps_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/a")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert cache_folder(None) == Path("/home/a/.cache/solo-rekd/bags")
+    assert cache_folder(None) == Path("/home/a/.cache/solo-rekd/teachers")
     assert cache_folder("~/bags") == Path("/home/a/bags")
     monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
-    assert cache_folder(None) == Path("/caches/solo-rekd/bags")
+    assert cache_folder(None) == Path("/caches/solo-rekd/teachers")
 
 
 @pytest.mark.slow

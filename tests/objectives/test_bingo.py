@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from torch.utils.data import DataLoader, TensorDataset
 
 from solo_rekd.config import BingoConfig
+from solo_rekd.lengths import Training
 from solo_rekd.modules.queue import KeyQueue
 from solo_rekd.objectives import BINGO
 from solo_rekd.objectives.bags import Bags
@@ -193,13 +194,15 @@ def test_finds_its_bags_before_training(monkeypatch, tmp_path):
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "default"))
     for given in (None, str(tmp_path / "given")):
-        settings = {"teacher_checkpoint": "a.pt", "bag_size": BAG, "bag_cache": given}
+        settings = {"teacher_checkpoint": "a.pt", "bag_size": BAG, "teacher_cache": given}
         objective = build(BINGO, monkeypatch, "frozen", **settings).float()
-        objective.before_training(lambda: DataLoader(Images(IMAGES), batch_size=6), IMAGES)
+        objective.before_training(
+            lambda: DataLoader(Images(IMAGES), batch_size=6), Training(IMAGES, 6, 1, 1)
+        )
         assert objective.bags.members.shape == (IMAGES, BAG)
         assert objective.bags.embeddings.shape == (IMAGES, DIM)
     folders = sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("*.safe*"))
-    assert folders == ["default/solo-rekd/bags", "given"]
+    assert folders == ["default/solo-rekd/teachers", "given"]
 
 
 def test_the_teachers_dictionary_needs_its_width(monkeypatch):

@@ -11,6 +11,7 @@ from tiny_objective import (
     rows_of,
 )
 
+from solo_rekd.lengths import Training
 from solo_rekd.modules.queue import KeyQueue
 from solo_rekd.objectives import CRCD, SEED, Batch, CompRess, DisCo, ReKD
 
@@ -76,7 +77,27 @@ def test_the_training_set_is_not_looked_at_beforehand(make, mode):
     def never():
         raise AssertionError("a loader of the training images was asked for")
 
-    make(mode).before_training(never, images_per_epoch=6)
+    make(mode).before_training(never, Training(6, 6, 1, 20))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "said"),
+    [
+        (QUEUE * 10 // 6, "never"),  # of which an objective's keys take twice as many
+        (QUEUE * 10, None),
+    ],
+)
+def test_a_queue_that_is_filled_late_is_reported(epochs, said, make, mode, caplog):
+    objective = make(mode)
+    keys = objective.config.KEYS_PER_IMAGE
+    for batch in (1, QUEUE):  # which the first step fills
+        caplog.clear()
+        objective.before_training(lambda: None, Training(batch, batch, 1, epochs // keys))
+        reported = f"queue_size={QUEUE} is filled" in caplog.text
+        assert reported == (said is not None and batch == 1)
+    caplog.clear()
+    objective.before_training(lambda: None, Training(1, 1, 1, 2))
+    assert f"queue_size={QUEUE} is filled never: the training sees 2 images" in caplog.text
 
 
 def test_permuting_the_batch_changes_nothing(make, mode):

@@ -11,6 +11,7 @@ from tiny_objective import (
 from torch import nn
 from torch.nn.functional import normalize
 
+from solo_rekd.lengths import Training
 from solo_rekd.modules.queue import KeyQueue
 from solo_rekd.objectives import ReKD
 from solo_rekd.objectives.rekd import random_groups, relation_metrics
@@ -135,7 +136,8 @@ def test_a_run_that_ends_before_its_relation_counts_is_told(
     for epochs in (idle, idle + 1):
         objective.run = objective.run._replace(max_epochs=epochs)
         caplog.clear()
-        objective.before_training(lambda: None, images_per_epoch)
+        training = Training(images_per_epoch, images_per_epoch, 1, epochs)
+        objective.before_training(lambda: None, training)
         assert (f"it has {idle} epochs" in caplog.text) == (epochs == idle)
 
 

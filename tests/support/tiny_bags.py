@@ -11,9 +11,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from solo_rekd.objectives import bag_cache
-from solo_rekd.objectives.bag_cache import find_bags
-from solo_rekd.objectives.bags import Bags
+from solo_rekd.objectives import bags
+from solo_rekd.objectives.bags import Bags, find_bags
+from solo_rekd.objectives.taught_images import TaughtImages, find_taught
 from solo_rekd.teachers import FrozenTeacher
 from solo_rekd.teachers.teacher import make_identity
 from solo_rekd.utils.errors import UserError
@@ -70,6 +70,19 @@ def find(
     return find_bags(teacher or make_teacher(), stem, loader(dataset), size, folder, device)
 
 
+def find_said(
+    dataset: Any,
+    folder: Path,
+    views: int = 0,
+    teacher: FrozenTeacher | None = None,
+    stem: str = "auto",
+    **settings: Any,
+) -> TaughtImages:
+    """Finds on the CPU what a teacher says of the images."""
+    images = loader(dataset, **settings)
+    return find_taught(teacher or make_teacher(), stem, images, views, 0, folder)
+
+
 def join_group(rank: int, store: Path) -> None:
     """Makes this process one of two."""
     torch.set_num_threads(1)
@@ -87,13 +100,13 @@ def find_in_process(
 ) -> None:
     """Finds the bags of a flat folder in one of two processes, the second perhaps in reverse."""
     join_group(rank, store)
-    calls, compute = [], bag_cache.compute_bags
+    calls, compute = [], bags.compute_bags
 
     def count(*args: Any) -> Bags:
         calls.append(1)
         return compute(*args)
 
-    bag_cache.compute_bags = count
+    bags.compute_bags = count
     dataset = Flat(flat, transforms.ToTensor())
     dataset.images.sort(reverse=reverse and rank == 1)
     found = find(dataset, folders[rank])
@@ -110,3 +123,22 @@ def fail_in_process(rank: int, failing: int, kind: str, store: Path, out: Path) 
                 raise UserError("a=1") if kind == "user" else ValueError("bug")
     except Exception as error:
         (out / f"{rank}.txt").write_text(f"{type(error).__name__}: {error}")
+
+
+def find_said_in_process(rank: int, flat: Path, folder: Path, store: Path, out: Path) -> None:
+    """Finds what a teacher says of a flat folder in one of two processes."""
+    join_group(rank, store)
+    teacher, calls = make_teacher(), []
+    forward = teacher.forward
+
+    def count(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        calls.append(1)
+        return forward(images)
+
+    teacher.forward = count  # type: ignore[method-assign]
+    dataset = Flat(flat, transforms.ToTensor())
+    dataset.images.sort()
+    said = find_said(dataset, folder, teacher=teacher)
+    found = {"embeddings": said.embeddings.clone(), "calls": len(calls)}
+    torch.save(found, out / f"{rank}.pt")
+    torch.distributed.destroy_process_group()

@@ -189,7 +189,11 @@ def test_build_online_from_a_checkpoint(source, images, tmp_path, projector):
         state["module.encoder_q.fc.weight"] = weight
     torch.save({"state_dict": state}, path := tmp_path / "t.pth")
     config = DistillationConfig(
-        teacher="resnet18", teacher_checkpoint=str(path), proj_hidden_dim=20, proj_output_dim=10
+        teacher="resnet18",
+        teacher_checkpoint=str(path),
+        teacher_stem="small",
+        proj_hidden_dim=20,
+        proj_output_dim=10,
     )
     teacher = build_teacher(config, 32).eval()
     assert isinstance(teacher, OnlineTeacher) and teacher.identity["checkpoint"] == str(path)
@@ -204,7 +208,10 @@ def test_build_online_from_a_checkpoint(source, images, tmp_path, projector):
 def test_build_frozen_keeps_its_weights_out_of_the_checkpoint(source, tmp_path):
     torch.save(source.state_dict(), path := tmp_path / "t.pth")
     config = DistillationConfig(
-        teacher="resnet18", teacher_mode="frozen", teacher_checkpoint=str(path)
+        teacher="resnet18",
+        teacher_mode="frozen",
+        teacher_checkpoint=str(path),
+        teacher_stem="small",
     )
     teacher = build_teacher(config, 32)
     assert isinstance(teacher, FrozenTeacher) and teacher.state_dict() == {}

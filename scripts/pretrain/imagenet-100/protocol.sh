@@ -1,6 +1,6 @@
 # What every method of a comparison shares on ImageNet-100: data, student, augmentation, optimiser,
-# epochs. The values are MoCo v2's (arXiv 2003.04297), but for the warm-up and the momentum,
-# the host's. DALI on 2 GPUs.
+# epochs. The values are MoCo v2's (arXiv 2003.04297), but for the warm-up, which is the host's.
+# DALI on 2 GPUs.
 # Usage: bash METHOD.sh DATA STUDENT [FLAGS ...], DATA holding train/ and val/; a student:
 # mobilenet_v3_large (solo-rekd list has more). Flags given last win.
 set -euo pipefail
@@ -16,5 +16,5 @@ SHARED=(
     --gpus 0,1 --accelerator gpu --strategy ddp --sync_batchnorm --precision 16
     --save_checkpoint
 )
-MOMENTUM=(--base_tau_momentum 0.99 --final_tau_momentum 0.999)
+MOMENTUM=(--base_tau_momentum 0.999 --final_tau_momentum 0.999)
 HEAD=(--proj_hidden_dim 2048 --proj_output_dim 128 --temperature 0.2) # rekd's defaults too

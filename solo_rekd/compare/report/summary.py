@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from solo_rekd.compare.arms import UNTRAINED
+from solo_rekd.compare.arms import STARTING, UNTRAINED
 from solo_rekd.objectives import OBJECTIVES
 
 MISSING = "\N{EN DASH}"
@@ -95,7 +95,12 @@ class Arm:
     @property
     def competes(self) -> bool:
         """Whether it is no bound: a student without training, or one with labels."""
-        return self.name != UNTRAINED and not self.supervised
+        return not self.untrained and not self.supervised
+
+    @property
+    def untrained(self) -> bool:
+        """Whether it is the student before any training."""
+        return self.name in (UNTRAINED, STARTING)
 
     def spread(self, path: str) -> Spread | None:
         """Summarises a figure, such as "knn.top1", over those runs that have it."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from solo_rekd.compare.arms import UNTRAINED
+from solo_rekd.compare.arms import STARTING
 from solo_rekd.compare.report.summary import (
     CONFIDENCE,
     Arm,
@@ -72,14 +72,17 @@ def verdict(comparison: dict[str, Any]) -> tuple[str, list[str]]:
 
 
 def floor(arms: list[Arm]) -> list[str]:
-    """Says what the untrained student reaches, and which arms are not clearly above it."""
-    untrained = next((arm for arm in arms if arm.name == UNTRAINED), None)
+    """Says what the student reaches without training, and which arms are not clearly above it."""
+    untrained = next((arm for arm in arms if arm.untrained), None)
     reached = untrained and untrained.spread(ACCURACY)
     if not untrained or not reached:
         return []
     below = [arm.name for arm in arms if arm.competes and not above(arm, untrained)]
-    told = f"The untrained student reaches {reached.text()} %"
-    return [f"{told}, and not clearly above it: {', '.join(below)}." if below else f"{told}."]
+    from_file = untrained.name == STARTING
+    told = f"The {STARTING if from_file else 'untrained student'} reach"
+    told += f"{'' if from_file else 'es'} {reached.text()} %"
+    above_it = f"not clearly above {'them' if from_file else 'it'}"
+    return [f"{told}, and {above_it}: {', '.join(below)}." if below else f"{told}."]
 
 
 def above(arm: Arm, other: Arm) -> bool:

@@ -16,10 +16,10 @@ from torch import nn
 from solo_rekd.checkpoints.formats import CLASSIC_HOST
 from solo_rekd.checkpoints.run_record import read_settings
 from solo_rekd.checkpoints.run_settings import read_student
-from solo_rekd.checkpoints.student import load_student
+from solo_rekd.checkpoints.student import STARTED, choose_stem, load_student
 from solo_rekd.hosts.classic import backbones, help
 from solo_rekd.hosts.classic.images import read_images
-from solo_rekd.hosts.classic.run import HOSTS_OWN, note_run
+from solo_rekd.hosts.classic.run import HOSTS_OWN, note_run, settle_lengths
 from solo_rekd.hosts.shared import changes
 from solo_rekd.hosts.shared.ownership import is_claimed
 from solo_rekd.images.data_sets import FIXED_SIDES, needs_size
@@ -121,6 +121,27 @@ def prepare_dali(args: Namespace) -> None:
         args.dali_device = "cpu"
 
 
+def prepare_student(args: Namespace) -> None:
+    """Gives the student the first layers of `--student_checkpoint`, and sees that it fits.
+
+    Args:
+        args: the parsed arguments of a pretraining, changed in place.
+
+    Raises:
+        UserError: the file cannot be read, or does not hold every weight of the encoder.
+    """
+    path, name = args.student_checkpoint, args.encoder
+    if path is None:
+        return
+    stem = choose_stem(path, name, args.stem)
+    backbones.choose_stem(args, stem)
+    kwargs = args.backbone_args
+    if backbones.is_ours(name):
+        kwargs = backbones.backbone_args(name, args.crop_size[0], stem)
+    encoder = backbones.DISPATCHED if backbones.is_ours(name) else name
+    load_student(path, name, backbones.build_encoder(encoder, kwargs), key=STARTED)
+
+
 def is_our_run(args: Namespace) -> bool:
     """Whether a run is ours: by its method or encoder, or as every run of this process is."""
     method = getattr(args, "method", None)  # a linear evaluation has none
@@ -151,6 +172,8 @@ def finish_pretrain(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
             prepare_dali(args)
             honour_crop_size(args)
             read_images(args)
+            settle_lengths(args)
+            prepare_student(args)
             note_run(args)
         return args
 

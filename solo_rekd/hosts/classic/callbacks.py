@@ -1,5 +1,6 @@
 """The callbacks that the plug-in has for trainers of the classic host's Lightning."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,6 +11,7 @@ from solo_rekd.hosts.shared.method import Distilled
 from solo_rekd.hosts.shared.online_knn import OnlineKnnHooks
 from solo_rekd.hosts.shared.ownership import is_claimed
 from solo_rekd.hosts.shared.refused import RemoveRefused
+from solo_rekd.hosts.shared.starting_weights import StartingWeightsHooks
 
 
 class OnlineKnn(OnlineKnnHooks, pl.Callback):
@@ -30,6 +32,20 @@ class RemoveRefusedRun(RemoveRefused, pl.Callback):
     """Removes what a refused run has written, in a trainer of this host."""
 
 
+class StartingWeights(StartingWeightsHooks, pl.Callback):
+    """The weights of `--student_checkpoint`, in a trainer of this host."""
+
+    network = "encoder"
+
+    def settings(self, module: Any) -> Mapping[str, Any]:
+        """The flags that the model's class does not name; a model of no method has none."""
+        return getattr(module, "extra_args", {})
+
+    def name(self, module: Any) -> str:
+        """The encoder's name: the host calls every one of ours by the dispatcher's."""
+        return str(module.backbone_args.get("plugin_encoder", module.encoder_name))
+
+
 def callbacks() -> list[pl.Callback]:
     """What the plug-in adds to the trainer of a run of ours."""
-    return [ClassicRun(), OnlineKnn(is_ours), RemoveRefusedRun()]
+    return [ClassicRun(), StartingWeights(), OnlineKnn(is_ours), RemoveRefusedRun()]

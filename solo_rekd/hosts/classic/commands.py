@@ -23,7 +23,7 @@ from solo.methods.linear import LinearModel
 from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 
-from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.checkpoints.read import read_complete
 from solo_rekd.hosts.classic import arguments, backbones
 from solo_rekd.hosts.classic.callbacks import LastAccuracy, OnlineKnn
 from solo_rekd.hosts.classic.help import own_flags, show_help
@@ -36,7 +36,7 @@ from solo_rekd.hosts.classic.loaders import (
     with_dali,
 )
 from solo_rekd.hosts.classic.progress import BatchCount, History, ShareDone, TotalProgress
-from solo_rekd.hosts.classic.run import ClassicRun, note_run
+from solo_rekd.hosts.classic.run import ClassicRun, note_run, settle_lengths
 from solo_rekd.hosts.shared.checks import (
     refuse_missing_gpu,
     refuse_no_training,
@@ -141,10 +141,14 @@ def refuse_mistakes(args: Namespace) -> None:
 
 
 def parse(
-    argv: list[str], host_parser: Callable[[], Namespace], limits: Limits = LIMITS
+    argv: list[str],
+    host_parser: Callable[[], Namespace],
+    limits: Limits = LIMITS,
+    *,
+    pretraining: bool = False,
 ) -> Namespace:
     """Parses the host's flags, numbers within `limits`, and ours that it lacks (`own_flags`)."""
-    own = own_flags()
+    own = own_flags(pretraining=pretraining)
     ours, rest = own.parse_known_args(argv)
     if {"-h", "--help"} & set(rest):
         print(own.format_help())  # the host's parser shows its own, and exits
@@ -161,6 +165,9 @@ def parse(
     trained = arguments.fill_in_training(args, argv)
     read_images(args)
     backbones.choose_stem(args, trained if ours.stem == "auto" else ours.stem)
+    if pretraining:
+        args.student_checkpoint = ours.student_checkpoint
+        arguments.prepare_student(args)
     arguments.honour_crop_size(args)
     return args
 
@@ -175,8 +182,9 @@ def parse_pretrain(argv: list[str]) -> Namespace:
     method, names = flag(argv, "method"), sorted(set(METHODS) - {"base", "linear"})
     if method not in names:
         raise refuse("method", method, names)
-    args = parse(argv, parse_host_pretrain)
+    args = parse(argv, parse_host_pretrain, pretraining=True)
     arguments.prepare_dali(args)
+    settle_lengths(args)
     note_run(args)
     return args
 
@@ -245,7 +253,7 @@ def resume_from(args: Namespace) -> str | None:
         path = AutoResumer(folder, max_hours=args.auto_resumer_max_hours).find_checkpoint(args)
     if path is None:
         return None
-    checkpoint, _ = read_checkpoint(path)
+    checkpoint = read_complete(path)
     refuse_other_method(checkpoint, args.method)
     return str(path)
 

@@ -8,7 +8,7 @@ from solo.methods import METHODS
 from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 
-from solo_rekd.config import STEMS
+from solo_rekd.config import STEMS, STUDENT_CHECKPOINT
 from solo_rekd.hosts.shared.ownership import has_our_run
 from solo_rekd.images.data_sets import SMALL_IMAGE
 from solo_rekd.objectives import OBJECTIVES
@@ -17,8 +17,12 @@ from solo_rekd.utils.errors import OneLineParser
 HOST_SEED = 5  # what the host's pretraining script fixes
 
 
-def own_flags() -> ArgumentParser:
-    """The flags that our commands have beside the host's."""
+def own_flags(*, pretraining: bool = True) -> ArgumentParser:
+    """The flags that our commands have beside the host's.
+
+    Args:
+        pretraining: whether a network is trained, which can start from a file's weights.
+    """
     parser = OneLineParser(add_help=False, allow_abbrev=False, usage=SUPPRESS)
     group = parser.add_argument_group("flags of solo-rekd beside the host's")
     group.add_argument(
@@ -36,6 +40,8 @@ def own_flags() -> ArgumentParser:
         "Default: %(default)s, for resnet18 and resnet50 the host's choice (small with CIFAR, "
         f"imagenet with --dataset custom), for ours small up to a --crop_size of {SMALL_IMAGE} px",
     )
+    if pretraining:
+        group.add_argument("--student_checkpoint", metavar="FILE", help=STUDENT_CHECKPOINT)
     return parser
 
 

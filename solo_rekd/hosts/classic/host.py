@@ -42,7 +42,7 @@ class ClassicHost:
 
     def methods(self) -> Mapping[str, Collection[str]]:
         """See `Host`."""
-        shared = _flags_of(BaseMethod)
+        shared = _flags_of(BaseMethod) | {"student_checkpoint"}
         trained = sorted(set(METHODS) - {"base", "linear"})
         return {name: sorted(_flags_of(METHODS[name]) - shared) for name in trained}
 

@@ -11,24 +11,27 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 
-from solo_rekd.checkpoints.run_record import KEY
+from solo_rekd.checkpoints.run_record import KEY, read_settings
 from solo_rekd.config import SIGHT
 from solo_rekd.hosts.classic import help
 from solo_rekd.hosts.classic.loaders import pretrain_images
 from solo_rekd.hosts.shared.changes import RUN
+from solo_rekd.hosts.shared.lengths import count_images, make_training, settle
 from solo_rekd.hosts.shared.resume import Rule, find_resumable
 from solo_rekd.hosts.shared.run_callback import RunCallback, WholeCheckpoints
-from solo_rekd.images.data_sets import FOLDERS
+from solo_rekd.images.data_sets import FOLDERS, NUMBERS
 from solo_rekd.images.fingerprint import fingerprint
+from solo_rekd.lengths import Training
+from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.files import sha256
 
 # what the host's own script does, without a flag for it
-HOSTS_OWN = {"seed": help.HOST_SEED, "stem": "auto"}
+HOSTS_OWN = {"seed": help.HOST_SEED, "stem": "auto", "student_checkpoint": None}
 # what decides nothing of a training: places, how it is watched and saved, and on which devices;
 # images and weights are compared by their content, the devices by their number
 IGNORED = tuple(
-    "data_dir train_dir val_dir num_workers bag_cache "
-    "teacher_checkpoint pretrained_feature_extractor "
+    "data_dir train_dir val_dir num_workers teacher_cache "
+    "teacher_checkpoint student_checkpoint pretrained_feature_extractor "
     "save_checkpoint checkpoint_dir checkpoint_frequency resume_from_checkpoint "
     "auto_resume auto_resumer_max_hours default_root_dir "
     "auto_umap auto_umap_dir auto_umap_frequency wandb offline logger enable_checkpointing "
@@ -40,7 +43,7 @@ IGNORED = tuple(
 )
 
 
-WEIGHTS = ("teacher_checkpoint", "pretrained_feature_extractor")
+WEIGHTS = ("teacher_checkpoint", "student_checkpoint", "pretrained_feature_extractor")
 RULE = Rule(IGNORED, HOSTS_OWN | SIGHT)
 
 
@@ -65,6 +68,49 @@ class ClassicRun(RunCallback, pl.Callback):
         """The parsed arguments by name, where the plug-in noted the run in them."""
         args = self.args or getattr(self.checkpointer(trainer), "args", None)
         return vars(args) if args is not None and KEY in vars(args) else None
+
+
+def settle_lengths(args: Namespace) -> None:
+    """Puts a number in the place of every `auto` of a method of ours, in the parsed arguments.
+
+    Raises:
+        UserError: a setting of the method is not allowed, or the images cannot be listed.
+    """
+    if args.method not in OBJECTIVES:
+        return
+    path = args.resume_from_checkpoint
+    numbers = settle(
+        OBJECTIVES[args.method].config_class,
+        vars(args),
+        args.max_epochs,
+        lambda: expected_training(args),
+        lambda: read_settings(Path(path)) if path else {},
+    )
+    vars(args).update(numbers)
+
+
+def expected_training(args: Namespace) -> Training:
+    """How long the training will be."""
+    if args.dataset in FOLDERS:
+        images = count_images(Path(args.data_dir) / args.train_dir, args.no_labels)
+    else:
+        images = NUMBERS[args.dataset]
+    return make_training(
+        images,
+        args.batch_size,
+        count_processes(args),
+        args.max_epochs,
+        args.limit_train_batches,
+        args.max_steps,
+        args.accumulate_grad_batches,
+    )
+
+
+def count_processes(args: Namespace) -> int:
+    """How many processes train together: by `--gpus` or `--devices`, on each of `--num_nodes`."""
+    devices = str(args.devices)
+    number = int(devices) if devices.isdecimal() else devices.count(",") + 1
+    return max(len(args.gpus), number) * args.num_nodes
 
 
 def note_run(args: Namespace) -> None:

@@ -1,5 +1,6 @@
 """The callbacks that the plug-in has for trainers of the current host's Lightning."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -13,6 +14,7 @@ from solo_rekd.hosts.shared.method import Distilled, refuse_empty_epoch
 from solo_rekd.hosts.shared.online_knn import OnlineKnnHooks
 from solo_rekd.hosts.shared.ownership import is_claimed
 from solo_rekd.hosts.shared.refused import RemoveRefused
+from solo_rekd.hosts.shared.starting_weights import StartingWeightsHooks
 
 
 class OnlineKnn(OnlineKnnHooks, pl.Callback):
@@ -59,6 +61,20 @@ def is_ours(model: Any) -> bool:
     )
 
 
+class StartingWeights(StartingWeightsHooks, pl.Callback):
+    """The weights of `student_checkpoint`, in a trainer of this host."""
+
+    network = "backbone"
+
+    def settings(self, module: Any) -> Mapping[str, Any]:
+        """The configuration of a pretraining; a linear evaluation starts from no such file."""
+        return {} if isinstance(module, LinearModel) else getattr(module, "cfg", {})
+
+    def name(self, module: Any) -> str:
+        """The backbone's name."""
+        return str(module.backbone_name)
+
+
 class RemoveRefusedRun(RemoveRefused, pl.Callback):
     """Removes what a refused run has written, in a trainer of this host."""
 
@@ -67,6 +83,7 @@ def callbacks() -> list[pl.Callback]:
     """What the plug-in adds to the trainer of a run of ours."""
     ours: list[pl.Callback] = [
         CurrentRun(),
+        StartingWeights(),
         OnlineKnn(is_ours),
         LinearAccuracy(),
         RemoveRefusedRun(),

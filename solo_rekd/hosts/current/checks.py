@@ -10,7 +10,7 @@ from solo.args import pretrain
 from solo.methods.base import BaseMethod
 from solo.utils.misc import omegaconf_select
 
-from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.checkpoints.read import read_complete
 from solo_rekd.hosts.current.backbones import is_ours
 from solo_rekd.hosts.shared.checks import (
     refuse_missing_gpu,
@@ -63,7 +63,7 @@ def refuse_augmentations(cfg: DictConfig) -> None:
 
 
 def is_our_run(cfg: Any) -> bool:
-    """Whether a run is ours: by its method, backbone, stem or pretraining, or as every run here is.
+    """Whether a run is ours: by its method, backbone or pretraining, a key of ours, or as all are.
 
     Args:
         cfg: its settings; None where there is no run, which is not ours.
@@ -72,12 +72,15 @@ def is_our_run(cfg: Any) -> bool:
         return False
     if is_claimed():
         return True
-    method, pretraining, backbone, stem = (
+    method, pretraining, backbone, *own = (
         select_name(cfg, key)
-        for key in ("method", "pretrain_method", "backbone.name", "backbone.kwargs.stem")
+        for key in (
+            *("method", "pretrain_method", "backbone.name"),
+            # the host knows neither of these
+            *("backbone.kwargs.stem", "student_checkpoint"),
+        )
     )
-    # no network of the host's takes a stem
-    return method in OBJECTIVES or pretraining in OBJECTIVES or is_ours(backbone) or stem != ""
+    return method in OBJECTIVES or pretraining in OBJECTIVES or is_ours(backbone) or any(own)
 
 
 def select_name(cfg: Any, key: str) -> str:
@@ -109,7 +112,7 @@ def refuse_mistakes(cfg: DictConfig, side: int) -> None:
     if fraction is not None and not (fraction == -1 or 0 < fraction < 1):
         raise refuse("data.fraction", fraction, "-1 for all images, or a share between 0 and 1")
     if cfg.get("resume_from_checkpoint") is not None:
-        read_checkpoint(cfg.resume_from_checkpoint)
+        read_complete(cfg.resume_from_checkpoint)
     name = cfg.backbone.name
     kwargs = omegaconf_select(cfg, "backbone.kwargs", {})
     method = cfg.get("method") or cfg.get("pretrain_method")

@@ -22,8 +22,8 @@ from solo.data import classification_dataloader, pretrain_dataloader
 from solo.methods import METHODS
 from torch.utils.data import DataLoader, Dataset
 
-from solo_rekd.checkpoints import read_checkpoint
 from solo_rekd.checkpoints.fit import load_backbone
+from solo_rekd.checkpoints.read import read_complete
 from solo_rekd.checkpoints.run_record import read_settings, settings_of
 from solo_rekd.hosts.current.checks import is_our_run
 from solo_rekd.hosts.current.evaluation import as_run, evaluate_at, read_run, trained_view
@@ -57,7 +57,7 @@ def load_whole(method: Any, path: str | Path, cfg: DictConfig, **host: Any) -> A
     Raises:
         UserError: the checkpoint cannot be read, or does not hold exactly the model's tensors.
     """
-    checkpoint, _ = read_checkpoint(path)
+    checkpoint = read_complete(path)
     try:
         refuse_other_method(checkpoint, cfg.method, "judge")
         model = method(cfg)

@@ -24,8 +24,11 @@ from solo.methods import METHODS
 from solo.methods.linear import LinearModel
 
 from solo_rekd.backbones import HOST_NAMES, settle_stem
-from solo_rekd.checkpoints.run_record import KEY, read_settings
+from solo_rekd.checkpoints.formats import CURRENT_HOST
+from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.checkpoints.run_record import KEY, read_settings, record_of, settings_of
 from solo_rekd.checkpoints.run_settings import CIFAR, read_student
+from solo_rekd.checkpoints.split import split_state_dict
 from solo_rekd.hosts.current import (
     backbones,
     method_settings,
@@ -54,6 +57,7 @@ from solo_rekd.utils.errors import UserError, nearest_first, refuse
 
 PRETRAIN, LINEAR = "main_pretrain.py", "main_linear.py"
 RECIPES = {PRETRAIN: "protocol", LINEAR: "linear"}
+READ_BY_SCRIPT = (".ckpt", ".pth", ".pt")
 # in a process of our commands: no logging of Hydra's, the bar is ours
 QUIET = ["hydra/job_logging=none", "hydra/hydra_logging=none"]
 
@@ -126,7 +130,8 @@ class MainHost:
     def linear(self, job: LinearEvaluation, folder: Path | None, progress: Progress) -> Accuracy:
         """Evaluates linearly, see `Host`."""
         pl.seed_everything(job.seed)  # the host's script sets none
-        trainer = self._run(job, folder, {}, progress).trainer
+        with readable(job) as of_host:
+            trainer = self._run(of_host, folder, {}, progress).trainer
         last = next(each for each in trainer.callbacks if isinstance(each, LinearAccuracy))
         top1, top5 = last.top()
         optimizer = job.optimizer
@@ -218,6 +223,40 @@ class MainHost:
             cfg = compose(recipe.stem, self._words(job))
         OmegaConf.set_struct(cfg, False)  # as the host's scripts do
         return cfg
+
+
+@contextmanager
+def readable(job: LinearEvaluation) -> Iterator[LinearEvaluation]:
+    """The job with a checkpoint that the host's script reads: its own, or a copy in that format.
+
+    A file that is of no known format stays, for the script's preparation says why it is refused.
+    """
+    content = _in_format(Path(job.checkpoint))
+    if content is None:
+        yield job
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = str(Path(folder) / "weights.ckpt")
+        torch.save(content, copy)
+        try:
+            yield replace(job, checkpoint=copy)
+        except UserError as error:
+            raise UserError(str(error).replace(copy, job.checkpoint)) from error
+
+
+def _in_format(path: Path) -> dict[str, Any] | None:
+    """What a file of another format holds, in the host's; None where the file can stay."""
+    try:
+        raw, _ = read_checkpoint(path)
+        split = split_state_dict(raw)
+    except UserError:
+        return None
+    if split.format == CURRENT_HOST and path.suffix in READ_BY_SCRIPT:
+        return None
+    state = {f"backbone.{name}": tensor for name, tensor in split.backbone.items()}
+    # the format's sign, of which the script reads nothing
+    state["classifier.weight"] = torch.zeros(1)
+    return {"state_dict": state, KEY: {**record_of(raw), "settings": settings_of(raw, path)}}
 
 
 def _read_settings(cfg: DictConfig) -> DictConfig:

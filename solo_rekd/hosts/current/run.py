@@ -16,17 +16,21 @@ from solo.utils.misc import omegaconf_select
 from solo_rekd.checkpoints.run_record import KEY, read_settings
 from solo_rekd.config import SIGHT
 from solo_rekd.hosts.shared.changes import RUN
+from solo_rekd.hosts.shared.lengths import count_images, make_training, settle
 from solo_rekd.hosts.shared.resume import Rule, find_resumable
 from solo_rekd.hosts.shared.run_callback import RunCallback, WholeCheckpoints
-from solo_rekd.images.data_sets import FOLDERS
+from solo_rekd.images.data_sets import FOLDERS, NUMBERS
 from solo_rekd.images.fingerprint import fingerprint
+from solo_rekd.lengths import Training
+from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.files import sha256
 
 # what decides nothing of a training: places, how it is watched and saved, and on which devices;
 # images and weights are compared by their content, the devices by their number
 IGNORED = tuple(
     "data.train_path data.val_path data.num_workers data.augmentations crop_size "
-    "method_kwargs.teacher_checkpoint method_kwargs.bag_cache pretrained_feature_extractor "
+    "method_kwargs.teacher_checkpoint method_kwargs.teacher_cache student_checkpoint "
+    "pretrained_feature_extractor "
     "checkpoint auto_resume resume_from_checkpoint auto_umap wandb wandb_run_id knn_eval "
     "default_root_dir enable_progress_bar enable_model_summary log_every_n_steps profiler "
     "debug_augmentations num_sanity_val_steps check_val_every_n_epoch val_check_interval "
@@ -34,7 +38,9 @@ IGNORED = tuple(
     "accelerator strategy devices num_nodes benchmark detect_anomaly inference_mode dali.device "
     "hydra".split()
 )
-WEIGHTS = ("method_kwargs.teacher_checkpoint", "pretrained_feature_extractor")
+WEIGHTS = tuple(
+    "method_kwargs.teacher_checkpoint student_checkpoint pretrained_feature_extractor".split()
+)
 RULE = Rule(IGNORED, {f"method_kwargs.{name}": value for name, value in SIGHT.items()})
 
 
@@ -60,6 +66,47 @@ class CurrentRun(RunCallback, pl.Callback):
 
 def _container(cfg: DictConfig) -> dict[str, Any]:
     return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+
+
+def settle_lengths(cfg: DictConfig) -> None:
+    """Puts a number in the place of every `auto` of a method of ours, in the configuration.
+
+    Raises:
+        UserError: a setting of the method is not allowed, or the images cannot be listed.
+    """
+    if cfg.method not in OBJECTIVES:
+        return
+    path = cfg.get("resume_from_checkpoint")
+    numbers = settle(
+        OBJECTIVES[cfg.method].config_class,
+        omegaconf_select(cfg, "method_kwargs", {}),
+        cfg.max_epochs,
+        lambda: expected_training(cfg),
+        lambda: read_settings(Path(path)).get("method_kwargs", {}) if path else {},
+    )
+    for name, number in numbers.items():
+        OmegaConf.update(cfg, f"method_kwargs.{name}", number)
+
+
+def expected_training(cfg: DictConfig) -> Training:
+    """How long the training will be."""
+    data = cfg.data
+    if data.dataset not in FOLDERS:
+        images = NUMBERS[data.dataset]
+    elif data.get("format") == "h5":
+        images = len(training_set(cfg))
+    else:
+        no_labels, fraction = data.get("no_labels") or False, data.get("fraction")
+        images = count_images(data.train_path, no_labels, fraction)
+    return make_training(
+        images,
+        cfg.optimizer.batch_size,
+        len(cfg.devices) * (cfg.get("num_nodes") or 1),
+        cfg.max_epochs,
+        cfg.get("limit_train_batches"),
+        cfg.get("max_steps"),
+        cfg.get("accumulate_grad_batches"),
+    )
 
 
 def note_run(cfg: DictConfig) -> None:

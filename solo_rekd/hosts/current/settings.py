@@ -21,7 +21,7 @@ from torch import nn
 from solo_rekd.backbones import build_backbone, refuse_unknown, settle_stem
 from solo_rekd.checkpoints.formats import CURRENT_HOST
 from solo_rekd.checkpoints.run_settings import CIFAR
-from solo_rekd.checkpoints.student import load_student
+from solo_rekd.checkpoints.student import STARTED, choose_stem, load_student
 from solo_rekd.hosts.current.backbones import is_ours
 from solo_rekd.hosts.current.checks import (
     refuse_augmentations,
@@ -37,7 +37,7 @@ from solo_rekd.hosts.current.evaluation import (
 )
 from solo_rekd.hosts.current.images import read_images
 from solo_rekd.hosts.current.machine import fit_devices
-from solo_rekd.hosts.current.run import note_run
+from solo_rekd.hosts.current.run import note_run, settle_lengths
 from solo_rekd.hosts.shared import patches
 from solo_rekd.hosts.shared.changes import ENTRIES, RUN, begin
 from solo_rekd.hosts.shared.limits import LIMITS
@@ -130,8 +130,33 @@ def prepare_pretrain(cfg: DictConfig) -> None:
     given = omegaconf_select(cfg, "data.augmentations", {})
     evaluate_at(cfg.data.dataset, given, trained_view(cfg))
     refuse_mistakes(cfg, view.crop_size)
+    if cfg.get(STARTED) is not None:
+        prepare_student(cfg, cfg[STARTED])
     read_images(pretrain, cfg.data)
+    settle_lengths(cfg)
     note_run(cfg)
+
+
+def prepare_student(cfg: DictConfig, path: str) -> None:
+    """Gives the student the first layers of the file that it starts from, and sees that it fits.
+
+    Raises:
+        UserError: the file cannot be read, or does not hold every weight of the backbone.
+    """
+    if not isinstance(path, str):
+        raise refuse(STARTED, path, "a file of weights")
+    name, dataset, key = cfg.backbone.name, cfg.data.dataset, "backbone.kwargs.stem"
+    stem = choose_stem(path, name, omegaconf_select(cfg, key, "auto"), key)
+    if name.startswith("resnet") and dataset in CIFAR:
+        if stem == "imagenet":
+            raise UserError(
+                f"{STARTED}={path!r}: its {name} has the first layers of ImageNet, and the host "
+                f"makes those small with data.dataset={dataset}: give data.dataset=custom and the "
+                "folders of the images"
+            )
+    elif stem != "auto":
+        OmegaConf.update(cfg, key, stem)
+    load_student(path, name, build_like_host(cfg, cfg.method), key=STARTED)
 
 
 def prepare_linear(cfg: DictConfig) -> None:
@@ -176,7 +201,8 @@ def prepare_probe(cfg: DictConfig, path: str | None) -> None:
             OmegaConf.update(cfg, "backbone.kwargs.stem", stem)
         OmegaConf.update(cfg, "backbone.kwargs.img_size", resize_to or trained or side)
     # the script loads without looking at what matched, for fine-tuning too
-    load_student(path, cfg.backbone.name, build_like_linear(cfg), only=CURRENT_HOST)
+    backbone = build_like_host(cfg, cfg.get("pretrain_method"))
+    load_student(path, cfg.backbone.name, backbone, only=CURRENT_HOST)
     refuse_mistakes(cfg, resize_to or side)
     note_run(cfg)
 
@@ -221,15 +247,15 @@ def refuse_numbers(cfg: DictConfig, names: Mapping[str, str]) -> None:
                 raise refuse(key, each, "a number")
 
 
-def build_like_linear(cfg: DictConfig) -> nn.Module:
-    """Builds the backbone that `main_linear.py` will build."""
+def build_like_host(cfg: DictConfig, method: str | None) -> nn.Module:
+    """Builds the backbone that the host's script will build, which some change for `method`."""
     name = cfg.backbone.name
     kwargs = omegaconf_select(cfg, "backbone.kwargs", {})
     if name.startswith("resnet"):
         # the host's ResNets are torchvision's, with a small stem for CIFAR
         stem = "small" if cfg.data.dataset in CIFAR else kwargs.get("stem", "auto")
         return build_backbone(name, kwargs.get("img_size", 224), stem)
-    return BaseMethod._BACKBONES[name](cfg.get("pretrain_method"), **kwargs)
+    return BaseMethod._BACKBONES[name](method, **kwargs)
 
 
 def apply() -> None:

@@ -12,8 +12,11 @@ from solo_rekd.checkpoints.run_record import KEY, record_of
 from solo_rekd.config import AUTO
 from solo_rekd.hosts.shared.changes import ENTRIES
 from solo_rekd.hosts.shared.checks import refuse_no_training
+from solo_rekd.hosts.shared.lengths import end_after
 from solo_rekd.hosts.shared.training_images import training_images
+from solo_rekd.lengths import Training
 from solo_rekd.modules.queue import KeyQueue
+from solo_rekd.modules.twin import switch_off_noise
 from solo_rekd.objectives import OBJECTIVES, Batch, DistillationObjective
 from solo_rekd.teachers.sight import Sight
 from solo_rekd.teachers.teacher import SEEN
@@ -43,6 +46,16 @@ class Distilled(_Host):
     def momentum_pairs(self) -> list[tuple[Any, Any]]:
         """The host's momentum pairs and the objective's."""
         return super().momentum_pairs + self.objective.momentum_pairs
+
+    def train(self, mode: bool = True) -> Any:
+        """Sets the mode, in which the momentum twins draw nothing at random."""
+        super().train(mode)
+        self._switch_off_noise()
+        return self
+
+    def _switch_off_noise(self) -> None:
+        for _, twin in self.momentum_pairs:
+            switch_off_noise(twin)
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
@@ -98,11 +111,13 @@ class Distilled(_Host):
     def on_train_start(self) -> None:
         """The host's step counter; and the objective may look at the training set."""
         super().on_train_start()
-        batches = self.trainer.num_training_batches * self.trainer.world_size
+        self._switch_off_noise()  # newer Lightnings leave the modes as they are built
+        batch, steps = self.batch_size * self.trainer.world_size, self.trainer.num_training_batches
+        training = Training(batch * steps, batch, steps, self.max_epochs)
+        accumulated = self.trainer.accumulate_grad_batches
+        training = end_after(training, self.trainer.max_steps, accumulated)
         # Lightning 1.9 has no loader before this hook
-        self.objective.before_training(
-            functools.partial(training_images, self), batches * self.batch_size
-        )
+        self.objective.before_training(functools.partial(training_images, self), training)
 
     def on_fit_end(self) -> None:
         """Refuses a training that was none: see `refuse_empty_epoch`."""

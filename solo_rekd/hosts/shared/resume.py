@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.checkpoints.read import read_complete
 from solo_rekd.checkpoints.run_record import KEY, plain, settings_of
 from solo_rekd.hosts.shared.saved import ENDING, newest_first
 from solo_rekd.utils.errors import UserError
@@ -15,6 +15,7 @@ from solo_rekd.utils.errors import UserError
 _log = logging.getLogger("solo_rekd")
 
 IMAGES = f"{KEY}.images"  # the fingerprint of the training images
+START = f"{KEY}.student_checkpoint"  # the SHA-256 of the file that the student started from
 # a learning rate that follows a cosine over all epochs keeps the length with which it began
 COSINES = ("warmup_cosine", "cosine")
 # they tell runs apart where one is looked for; one that is given may have another name
@@ -72,7 +73,8 @@ def differences(
 
     Returns:
         The values before and now, by name; what one side lacks is None there. What the plug-in
-        notes of a run is compared where both have it: an older checkpoint has less.
+        notes of a run is compared where both have it: an older checkpoint has less. A run without a
+        file that its student started from has no note of one.
     """
     before, after = flatten(plain(earlier)), flatten(plain(now))
     before = {name: rule.defaults[name] for name in rule.defaults if name in after} | before
@@ -81,7 +83,7 @@ def differences(
     return {
         name: (old, new)
         for name, (old, new) in found.items()
-        if old != new and not (name.startswith(f"{KEY}.") and None in (old, new))
+        if old != new and (name == START or not (name.startswith(f"{KEY}.") and None in (old, new)))
     }
 
 
@@ -102,7 +104,7 @@ def find_resumable(
     """
     for path in _candidates(folder, max_hours):
         try:
-            checkpoint, _ = read_checkpoint(path)
+            checkpoint = read_complete(path)
         except UserError as error:
             _log.warning("auto-resume passes over a file: %s", error)
             continue
@@ -152,11 +154,15 @@ def refuse_another_run(earlier: Mapping[str, Any], now: Mapping[str, Any], rule:
 
 def _say(found: Mapping[str, tuple[Any, Any]]) -> str:
     names = list(found)[:SHOWN]
-    told = [
-        "the training images are others"
-        if name == IMAGES
-        else f"{name}={found[name][1]!r} was {found[name][0]!r}"
-        for name in names
-    ]
+    told = [_say_one(name, *found[name]) for name in names]
     more = len(found) - len(names)
     return ", ".join(told) + (f" and {more} more" if more else "")
+
+
+def _say_one(name: str, old: Any, new: Any) -> str:
+    if name == IMAGES:
+        return "the training images are others"
+    if name == START:
+        before, now = (f"the file {digest[:12]}" if digest else "none" for digest in (old, new))
+        return f"student_checkpoint is {now} (by SHA-256), was {before}"
+    return f"{name}={new!r} was {old!r}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.checkpoints.read import read_complete
 from solo_rekd.checkpoints.run_record import KEY, make_record, record_of, settings_of
 from solo_rekd.hosts.shared.resume import Rule, refuse_another_run
 from solo_rekd.utils.files import replacing
@@ -37,7 +37,7 @@ class WholeCheckpoints(_Host):
         Raises:
             UserError: the file is missing, is no checkpoint, is truncated or holds pickled code.
         """
-        return read_checkpoint(path)[0]
+        return read_complete(path)
 
 
 class RunCallback(_Host):

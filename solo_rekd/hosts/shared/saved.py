@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.checkpoints.read import read_complete
 from solo_rekd.utils.errors import UserError
 
 _log = logging.getLogger("solo_rekd")
@@ -32,7 +32,7 @@ def newest_whole(paths: Iterable[Path]) -> Path | None:
     """
     for path in newest_first(paths):
         try:
-            read_checkpoint(path)
+            read_complete(path)
         except UserError as error:
             _log.warning("passed over: %s", error)
         else:

@@ -41,12 +41,12 @@ WITNESS = """
 import torch
 from solo_rekd import hosts
 from solo_rekd.cli import main
-from solo_rekd.objectives import bag_cache
+from solo_rekd.objectives import bags
 
 hosts.commands()
 from solo.methods import METHODS
 
-compute, computed = bag_cache.compute_bags, []
+compute, computed = bags.compute_bags, []
 
 def count(*args):
     computed.append(1)
@@ -57,7 +57,7 @@ def save(self):
     found["own_similarity"] = self.trainer.callback_metrics["train_own_similarity_epoch"]
     torch.save(found, f"rank{self.global_rank}.pt")
 
-bag_cache.compute_bags = count
+bags.compute_bags = count
 METHODS["bingo"].on_train_end = save
 main()
 """
@@ -70,7 +70,7 @@ def bingo(train: Train, frozen_teacher: dict[str, Any], tmp_path: Path) -> Bingo
     """A run of bingo that keeps its bags in `tmp_path / "bags"`."""
 
     def run(**changes: Any) -> dict[str, Any]:
-        settings = {"bag_size": 3, "bag_cache": tmp_path / "bags", "limit_val_batches": 0}
+        settings = {"bag_size": 3, "teacher_cache": tmp_path / "bags", "limit_val_batches": 0}
         return train("bingo", **frozen_teacher | settings | changes)
 
     return run
@@ -197,7 +197,7 @@ def test_two_processes_have_the_same_bags(
     host: ModuleType,
 ) -> None:
     settings = {"devices": 2, "strategy": "ddp", "limit_val_batches": 0, "checkpoint_dir": tmp_path}
-    settings |= {"bag_size": 3, "bag_cache": tmp_path / "bags", "save_checkpoint": True} | PLAIN
+    settings |= {"bag_size": 3, "teacher_cache": tmp_path / "bags", "save_checkpoint": True} | PLAIN
     argv = flags("pretrain", method="bingo", **frozen_teacher | settings)
     script = tmp_path / "witness.py"
     script.write_text(WITNESS)

@@ -69,7 +69,7 @@ def settings(teacher: Path, tmp_path: Path) -> dict[str, Any]:
         "method_kwargs.teacher": "resnet18",
         "method_kwargs.teacher_checkpoint": teacher,
         "method_kwargs.bag_size": 3,
-        "method_kwargs.bag_cache": tmp_path / "bags",
+        "method_kwargs.teacher_cache": tmp_path / "bags",
     }
 
 

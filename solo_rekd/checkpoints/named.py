@@ -1,0 +1,49 @@
+"""The architecture that a checkpoint, or the `config.json` beside it, names."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+
+from solo_rekd.utils.errors import UserError
+from solo_rekd.utils.files import read_json
+
+
+def named_architecture(path: Path, raw: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Finds the name of timm's that the source gave the network.
+
+    Args:
+        path: the file.
+        raw: what it holds.
+
+    Returns:
+        The name without its tag of weights, and where it stands; None where nothing names one.
+    """
+    config = read_json(path.parent / "config.json")
+    beside = config.get("architecture") if isinstance(config, dict) else None
+    for name, where in ((beside, "config.json beside it"), (raw.get("arch"), "its entry arch")):
+        if isinstance(name, str) and timm.is_model(name.partition(".")[0]):
+            return name.partition(".")[0], where
+    return None
+
+
+def refuse_another(path: Path, raw: Mapping[str, Any], name: str) -> None:
+    """Raises a UserError where the source names another architecture than `name`.
+
+    Two of timm's networks can have the same tensors and compute differently: `tf_efficientnet_b0`
+    pads as TensorFlow does.
+    """
+    named = named_architecture(path, raw)
+    if named is None:
+        return
+    architecture, where = named
+    if _family(architecture) != _family(name.removeprefix("timm:")):
+        raise UserError(
+            f"is of {architecture}, as {where} says, which has the tensors of {name} and computes "
+            f"otherwise: give timm:{architecture}"
+        )
+
+
+def _family(name: str) -> str:
+    return name.partition(".")[0].removesuffix("_qkvb")

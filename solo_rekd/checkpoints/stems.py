@@ -1,0 +1,104 @@
+"""The first layers of a network, as far as its checkpoint tells them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from solo_rekd.backbones import TIMM, settle_stem
+from solo_rekd.checkpoints.formats import CLASSIC_HOST, CURRENT_HOST
+from solo_rekd.checkpoints.split import SplitCheckpoint
+from solo_rekd.config import RESNET_STEMS, TEACHER_STEMS
+from solo_rekd.utils.errors import UserError, refuse
+
+# what a first convolution of a size can mean, by the side of its kernel
+_MEANINGS: dict[int | None, tuple[str, ...]] = {
+    3: ("small", *(name for name, (kernel, *_) in RESNET_STEMS.items() if kernel == 3)),
+    7: ("imagenet", *(name for name, (kernel, *_) in RESNET_STEMS.items() if kernel == 7)),
+}
+
+
+def describe_stem(stem: str) -> str:
+    """A stem in words: kernel, stride, padding and pooling of a ResNet's, or its name."""
+    kernel, stride, padding, pools = {
+        "small": (3, 1, 2, False),
+        "imagenet": (7, 2, 3, True),
+        **RESNET_STEMS,
+    }[stem]
+    pooling = "max-pooling" if pools else "no pooling"
+    return f"{kernel}x{kernel}, stride {stride}, padding {padding}, {pooling}"
+
+
+def stem_of_resnet(
+    split: SplitCheckpoint,
+    asked: str,
+    key: str,
+    trained: Mapping[str, Any] | None = None,
+    offered: tuple[str, ...] = TEACHER_STEMS,
+) -> tuple[str, str]:
+    """The stem of the ResNet in a checkpoint.
+
+    Its kernel is in the weights; stride, padding and pooling are in no key. A 7x7 convolution is
+    taken as everybody's, with stride 2 and pooling; a 3x3 one as the format has it.
+
+    Args:
+        split: the checkpoint.
+        asked: the stem that the user asks for, or `auto`.
+        key: what the user calls the stem.
+        trained: what the run's settings tell, see `read_student`.
+        offered: the stems that can be built; a host builds a student of `STEMS` only.
+
+    Returns:
+        A stem of `build_backbone`, and what is in doubt about it, empty where nothing is. Of
+        anything but a ResNet what was asked for.
+
+    Raises:
+        UserError: the checkpoint has another stem, or nothing tells which one it has.
+    """
+    conv = split.backbone.get("conv1.weight")
+    side = conv.shape[-1] if conv is not None and conv.ndim == 4 else None
+    meanings = [stem for stem in _MEANINGS.get(side, ()) if stem in offered]
+    if not meanings:
+        return asked, ""  # not a ResNet: the missing keys will say so
+    if asked != "auto":
+        if asked not in meanings:
+            allowed = f"{', '.join(meanings)} or auto"
+            raise refuse(key, asked, f"{allowed}: the checkpoint's first convolution has {side} px")
+        return asked, ""
+    if meanings[0] == "imagenet":
+        return "imagenet", ""
+    if trained:
+        noted = trained.get("stem")
+        return (noted if noted in meanings else "small"), ""
+    if split.stem is None:
+        choices = "; ".join(f"{name} ({describe_stem(name)})" for name in meanings)
+        raise UserError(
+            f"its first convolution is 3x3, and no key of this format tells the rest: give {key}, "
+            f"one of {choices}"
+        )
+    doubt = (
+        f"the first convolution is 3x3: it is taken as {describe_stem(split.stem)}, as solo-learn "
+        f"has it; where another program wrote the file, give {key}, one of {', '.join(meanings)}"
+    )
+    return split.stem, "" if split.sure else doubt
+
+
+def trained_stem(name: str, split: SplitCheckpoint, trained: Mapping[str, Any]) -> str:
+    """The stem with which the weights of a network that is no ResNet were trained.
+
+    Args:
+        name: a name of `build_backbone`.
+        split: the checkpoint.
+        trained: what the run's settings tell, see `read_student`.
+
+    Returns:
+        What the run that wrote the file tells, or an AlexNet's first convolution; `imagenet` of
+        any other file; `auto` where that is open: of solo-learn's older files, and of timm's
+        networks, which have one stem only.
+    """
+    if name.startswith(TIMM):
+        return "auto"
+    if trained.get("encoder") == name:
+        return settle_stem(name, trained["crop_size"], trained.get("stem", "auto"))
+    first = split.backbone.get("features.0.weight")
+    if name == "alexnet" and first is not None and first.ndim == 4:
+        return "small" if first.shape[-1] == 3 else "imagenet"
+    return "auto" if split.format in (CLASSIC_HOST, CURRENT_HOST) else "imagenet"

@@ -1,0 +1,85 @@
+"""Networks that timm has under one name and their sources build in another way."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from solo_rekd.checkpoints.formats import CLASSIC_HOST, CURRENT_HOST, DINO, HUGGING_FACE, MOCO_V3
+from solo_rekd.checkpoints.split import SplitCheckpoint
+
+_TWELVE_HEADS = (192, 384)  # widths at which timm's ViTs have fewer heads than MoCo v3's
+_METHODS = ("mocov3", "mae")  # of solo-learn, whose ViTs are MoCo v3's and MAE's own
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How to build a backbone so that it computes what the source's network did.
+
+    Attributes:
+        name: of the backbone, perhaps another than was asked for.
+        options: what timm's constructor is given besides.
+        pooling: what the features are, in words; empty: the backbone's own.
+        positions: how position embeddings are resized, see `resize_positions`; None: as timm does.
+        doubt: what nothing tells, empty: nothing is in doubt.
+    """
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    pooling: str = ""
+    positions: str | None = None
+    doubt: str = ""
+
+
+def variant_of(name: str, split: SplitCheckpoint, method: str | None = None) -> Variant:
+    """Chooses the variant of a timm model that a checkpoint needs.
+
+    Args:
+        name: of the backbone, as in `build_backbone`; other than timm's it stays as it is.
+        split: the checkpoint.
+        method: of solo-learn that trained it, where the run's settings tell.
+    """
+    tensors = split.backbone
+    if not name.startswith("timm:") or "patch_embed.proj.weight" not in tensors:
+        return Variant(name)
+    if "storage_tokens" in tensors:
+        return _dinov3(name, tensors)
+    options: dict[str, Any] = {}
+    pooling = doubt = ""
+    width = len(tensors["patch_embed.proj.weight"])
+    solo = split.format in (CLASSIC_HOST, CURRENT_HOST)
+    if "cls_token" not in tensors and "pos_embed" in tensors:
+        options |= {"class_token": False, "global_pool": "avg", "fc_norm": False}
+        pooling = "mean of the patches, since the file has no class token"
+    if width in _TWELVE_HEADS and (split.format == MOCO_V3 or (solo and method in _METHODS)):
+        options["num_heads"] = 12
+    elif width in _TWELVE_HEADS and solo and method is None:
+        doubt = (
+            f"nothing tells the method that trained this ViT of width {width}: timm's number of "
+            "heads is taken, while solo-learn's mocov3 and mae have 12; keep the run's args.json "
+            "beside the file"
+        )
+    is_hugging_face = split.format == HUGGING_FACE.name
+    if is_hugging_face and "blocks.0.ls1.gamma" not in tensors:
+        options["norm_layer"] = partial(nn.LayerNorm, eps=1e-12)  # of its ViT and ViT-MAE
+    return Variant(name, options, pooling, _positions(split), doubt)
+
+
+def _positions(split: SplitCheckpoint) -> str | None:
+    """How the source resizes position embeddings; DINOv2's models with registers do as timm."""
+    if {"register_tokens", "reg_token"} & split.backbone.keys():
+        return None
+    if split.format == HUGGING_FACE.name:
+        return "size"
+    is_dinov2 = {"mask_token", "blocks.0.ls1.gamma"} <= split.backbone.keys()
+    return "scale" if is_dinov2 or split.format == DINO else None
+
+
+def _dinov3(name: str, tensors: Mapping[str, Tensor]) -> Variant:
+    """DINOv3's features are its class token, and its files may have biases that timm's lack."""
+    bias = tensors.get("blocks.0.attn.qkv.bias")
+    if bias is not None and bias.any() and not name.endswith("_qkvb"):
+        name += "_qkvb"
+    return Variant(name, {"global_pool": "token"}, "class token, as DINOv3 has it")

@@ -1,0 +1,312 @@
+"""The cache of what a frozen teacher says of the training images: one file for all it depends on.
+
+Bags and embeddings are kept here. The tensors are written row by row as they are computed, so that
+a data set need not fit in memory, and are mapped into memory when they are read.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from solo_rekd.images.fingerprint import fingerprint
+from solo_rekd.teachers import FrozenTeacher
+from solo_rekd.utils.errors import UserError, refuse
+from solo_rekd.utils.files import UNFINISHED, user_cache
+from solo_rekd.utils.memory import available_memory
+from solo_rekd.utils.processes import first_process_first
+from solo_rekd.utils.versions import versions
+
+_log = logging.getLogger("solo_rekd")
+
+FORMAT = "3"  # of the cache: a change of what is found or kept makes the old files useless
+PACKAGES = ("torch", "torchvision", "timm", "pillow")  # that decide pixels and features
+ABANDONED = 3600  # seconds without a write, after which an unfinished file is nobody's
+CODES = {torch.float16: "F16", torch.float32: "F32", torch.int32: "I32"}  # of safetensors
+
+
+class Table(NamedTuple):
+    """What one tensor of a file is: its shape, a row for each image, and its type."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def bytes(self) -> int:
+        """Size of the content."""
+        return torch.Size(self.shape).numel() * self.dtype.itemsize
+
+
+Tables = Mapping[str, Table]
+Put = Callable[[str, Tensor, Tensor], None]
+
+
+class Wanted(NamedTuple):
+    """What is to be found in the cache.
+
+    Attributes:
+        name: of the content in messages, a plural.
+        depends_on: what it depends on beside the images and the teacher, by name.
+        tables: its tensors.
+        compute: computes them; it takes a function that is given the name of a tensor, the places
+            of some images, and their rows.
+        fits: says whether tensors of the right shapes can be the content.
+    """
+
+    name: str
+    depends_on: Mapping[str, str]
+    tables: Tables
+    compute: Callable[[Put], None]
+    fits: Callable[[Mapping[str, Tensor]], bool] = lambda tensors: True
+
+
+def find(
+    wanted: Wanted, teacher: FrozenTeacher, stem: str, dataset: Any, folder: Path
+) -> dict[str, Tensor]:
+    """Reads tensors from the cache, or computes them and writes them there.
+
+    With several processes the first one computes them and the others read its file; one that
+    cannot see that file, or has the images in another order, computes its own.
+
+    Args:
+        wanted: see `Wanted`.
+        teacher: that computes them.
+        stem: the setting `teacher_stem`, of which a checkpoint may say nothing.
+        dataset: lists the images, see `describe`.
+        folder: of the cache.
+
+    Returns:
+        The tensors by name, on the CPU: mapped from the file, which is read as far as it is used.
+
+    Raises:
+        UserError: the images cannot be told from others, or neither disk nor memory has room.
+    """
+    with first_process_first():  # which keeps the digests of the images for the others
+        key = describe(teacher, stem, dataset, wanted.depends_on)
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        path = folder / f"{digest[:32]}.safetensors"
+        tensors = read(path, key, wanted)
+        if tensors is None:
+            rows = Rows(path, key, wanted)
+            try:
+                wanted.compute(rows.put)
+                tensors = rows.finish()
+            finally:
+                rows.close()
+    return tensors
+
+
+def cache_folder(given: str | None) -> Path:
+    """The folder of the cache: the one given, or `solo-rekd` in the user's folder for caches."""
+    if given is not None:
+        return Path(given).expanduser()
+    return user_cache() / "teachers"
+
+
+def describe(
+    teacher: FrozenTeacher, stem: str, dataset: Any, depends_on: Mapping[str, str]
+) -> dict[str, str]:
+    """All that the content of a file depends on; the path of the teacher's file is not among it.
+
+    Args:
+        teacher: of which the whole identity counts.
+        stem: the setting `teacher_stem`.
+        dataset: an image folder, CIFAR or STL-10 with its `transform`, perhaps in the attribute
+            `dataset` of another one.
+        depends_on: what is particular to the content.
+
+    Raises:
+        UserError: the images cannot be told from others, or cannot be read.
+    """
+    listed = getattr(dataset, "dataset", dataset)
+    if hasattr(listed, "h5_path"):
+        raise UserError(
+            "bags and teacher_view=image need an image folder, CIFAR or STL-10: give the data as "
+            "one"
+        )
+    identity = {name: value for name, value in teacher.identity.items() if name != "checkpoint"}
+    return {
+        "format": FORMAT,
+        **depends_on,
+        "data": fingerprint(listed),
+        # a step without a description of its own is described by its place in memory
+        "transform": re.sub(r" at 0x[0-9a-f]+", "", repr(listed.transform)),
+        "teacher": json.dumps(identity, sort_keys=True, default=str),
+        "teacher_stem": stem,
+        "dtype": str(teacher.dtype),
+        "device": teacher.device.type,
+        **versions(PACKAGES),
+    }
+
+
+def read(path: Path, key: Mapping[str, str], wanted: Wanted) -> dict[str, Tensor] | None:
+    """Reads a file of the cache; None where there is none, or none that is whole.
+
+    Args:
+        path: the file.
+        key: see `describe`.
+        wanted: what it is to hold.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            whole = file.metadata() == key
+            tensors = {name: file.get_tensor(name) for name in wanted.tables}
+    except FileNotFoundError:
+        return None
+    except (OSError, SafetensorError) as error:
+        _log.warning("%s in %s cannot be read and are found again: %s", wanted.name, path, error)
+        return None
+    found = {name: Table(tuple(each.shape), each.dtype) for name, each in tensors.items()}
+    if not (whole and found == dict(wanted.tables) and wanted.fits(tensors)):
+        _log.warning("%s does not hold the %s: they are found again", path, wanted.name)
+        return None
+    number = len(next(iter(tensors.values())))
+    _log.info("%s among %d images from %s", wanted.name, number, path)
+    return tensors
+
+
+class Rows:
+    """Rows of tensors, written to a file of the cache or, where that fails, kept in memory.
+
+    Args:
+        path: the file, which is there once `finish` has returned, whole.
+        key: see `describe`.
+        wanted: what the file is to hold.
+
+    Attributes:
+        memory: the tensors, where the file could not be written.
+    """
+
+    def __init__(self, path: Path, key: Mapping[str, str], wanted: Wanted) -> None:
+        self.path, self.key, self.wanted = path, key, wanted
+        self.memory: dict[str, Tensor] | None = None
+        self._starts, header = _layout(wanted.tables, key)
+        self._unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
+        self._file: Any = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _drop_abandoned(path)
+            self._file = self._unfinished.open("w+b", buffering=0)
+            self._file.write(header)
+            size = len(header) + sum(table.bytes for table in wanted.tables.values())
+            if hasattr(os, "posix_fallocate"):  # a disk without room says so before the work
+                os.posix_fallocate(self._file.fileno(), 0, size)
+            else:
+                self._file.truncate(size)
+        except OSError as error:
+            self._turn_to_memory(error)
+
+    def put(self, name: str, places: Tensor, rows: Tensor) -> None:
+        """Takes the rows of some images.
+
+        Args:
+            name: of the tensor.
+            places: of the images in the training set, shape (B,).
+            rows: shape (B, ...), of any type.
+        """
+        rows = rows.to("cpu", self.wanted.tables[name].dtype)
+        if self.memory is None:
+            try:
+                self._write(name, places, rows)
+                return
+            except OSError as error:
+                self._turn_to_memory(error)
+        assert self.memory is not None
+        self.memory[name][places] = rows
+
+    def finish(self) -> dict[str, Tensor]:
+        """Puts the file in its place, and returns the tensors."""
+        if self.memory is None:
+            try:
+                os.fsync(self._file.fileno())
+                os.replace(self._unfinished, self.path)
+                with safe_open(self.path, "pt") as file:
+                    tensors = {name: file.get_tensor(name) for name in self.wanted.tables}
+                _log.info("%s kept in %s", self.wanted.name, self.path)
+                return tensors
+            except (OSError, SafetensorError) as error:
+                self._turn_to_memory(error)
+        assert self.memory is not None
+        return self.memory
+
+    def close(self) -> None:
+        """Removes what is unfinished."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self._unfinished.unlink(missing_ok=True)
+
+    def _write(self, name: str, places: Tensor, rows: Tensor) -> None:
+        size = rows[0].numel() * rows.element_size()
+        content = rows.contiguous().numpy().data.cast("B")
+        numbers = places.tolist()
+        whole = numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+        blocks = [(numbers[0], content)] if whole else []
+        if not whole:
+            blocks = [(n, content[i * size : (i + 1) * size]) for i, n in enumerate(numbers)]
+        for place, block in blocks:
+            self._file.seek(self._starts[name] + place * size)
+            while block:
+                block = block[self._file.write(block) :]
+
+    def _turn_to_memory(self, error: Exception) -> None:
+        tables = self.wanted.tables
+        needed, free = sum(table.bytes for table in tables.values()), available_memory()
+        reason = getattr(error, "strerror", None) or error
+        if free is not None and needed > free:
+            self.close()
+            allowed = (
+                f"a folder with {needed / 1e9:.1f} GB of room, for {self.path.parent} has none "
+                f"({reason}), nor has the memory"
+            )
+            raise refuse("teacher_cache", str(self.path.parent), allowed) from error
+        _log.warning(
+            "%s are not kept for the next run, see teacher_cache: %s", self.wanted.name, reason
+        )
+        memory = {name: torch.zeros(each.shape, dtype=each.dtype) for name, each in tables.items()}
+        if self._file is not None:
+            for name, tensor in memory.items():  # what was written already
+                self._file.seek(self._starts[name])
+                self._file.readinto(tensor.numpy().data.cast("B"))
+        self.memory = memory
+        self.close()
+
+
+def _layout(tables: Tables, key: Mapping[str, str]) -> tuple[dict[str, int], bytes]:
+    """Where each tensor begins in a safetensors file, and the file's header."""
+    # the widest numbers come first, so that each lies at a multiple of its size
+    order = sorted(tables, key=lambda name: -tables[name].dtype.itemsize)
+    header: dict[str, Any] = {"__metadata__": dict(key)}
+    ends, end = {}, 0
+    for name in order:
+        table, begin = tables[name], end
+        end += table.bytes
+        ends[name] = begin
+        offsets = [begin, end]
+        header[name] = {
+            "dtype": CODES[table.dtype], "shape": list(table.shape), "data_offsets": offsets,
+        }  # fmt: skip
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    whole = len(text).to_bytes(8, "little") + text
+    return {name: len(whole) + begin for name, begin in ends.items()}, whole
+
+
+def _drop_abandoned(path: Path) -> None:
+    """Removes what a killed process left of a file."""
+    for left in path.parent.glob(f"*{UNFINISHED}"):
+        try:
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                left.unlink()
+        except OSError:
+            continue

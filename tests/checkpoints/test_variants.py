@@ -1,0 +1,184 @@
+"""Networks whose source builds otherwise than timm: the features are the source's own."""
+
+import json
+
+import pytest
+import timm
+import torch
+from torch import nn
+from torch.nn.functional import interpolate
+
+from solo_rekd.checkpoints.load import load_networks
+from solo_rekd.checkpoints.split import SplitCheckpoint
+from solo_rekd.checkpoints.variants import variant_of
+from solo_rekd.utils.errors import UserError
+
+SMALL = dict(img_size=64, patch_size=16, depth=2, num_classes=0)
+NAME = "timm:vit_small_patch16_224"
+
+
+@pytest.fixture
+def two_blocks(monkeypatch):
+    """timm's models with two blocks in place of twelve, so that files and runs stay small."""
+    create = timm.create_model
+
+    def create_small(name, **kwargs):
+        return create(name, **({"depth": 2} | kwargs))
+
+    monkeypatch.setattr(timm, "create_model", create_small)
+
+
+@pytest.fixture(scope="module")
+def views():
+    return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(5))
+
+
+def vit(shake, **options):
+    torch.manual_seed(0)
+    return shake(timm.models.VisionTransformer(**({"embed_dim": 384} | SMALL | options)), seed=2)
+
+
+def save(state, path):
+    torch.save(state, path)
+    return path
+
+
+def check(loaded, net, views):
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.backbone.eval()(views), net(views), rtol=1e-5, atol=1e-5)
+
+
+def test_moco_v3_s_small_vit_has_twelve_heads(two_blocks, shake, views, tmp_path):
+    net = vit(shake, num_heads=12)
+    state = {f"module.base_encoder.{key}": value for key, value in net.state_dict().items()}
+    loaded = load_networks(save({"state_dict": state}, tmp_path / "t.pth"), NAME, 64)
+    check(loaded, net, views)
+
+
+@pytest.mark.parametrize(
+    ("method", "heads", "warns"), [("mocov3", 12, False), ("byol", 6, False), (None, 6, True)]
+)
+def test_solo_learn_s_method_decides_the_heads(
+    method, heads, warns, two_blocks, shake, views, tmp_path, caplog
+):
+    net = vit(shake, num_heads=heads)
+    state = {f"backbone.{key}": value for key, value in net.state_dict().items()}
+    state |= {"classifier.weight": torch.ones(10, 384), "projector.0.weight": torch.ones(8, 384)}
+    if method is not None:
+        (tmp_path / "args.json").write_text(json.dumps({"method": method}))
+    loaded = load_networks(save({"state_dict": state}, tmp_path / "t.ckpt"), NAME, 64)
+    check(loaded, net, views)
+    assert ("args.json" in caplog.text) == warns
+
+
+def test_hyper_parameters_tell_the_method_too(two_blocks, shake, views, tmp_path):
+    net = vit(shake, num_heads=12)
+    state = {f"backbone.{key}": value for key, value in net.state_dict().items()}
+    state |= {"classifier.weight": torch.ones(10, 384), "projector.0.weight": torch.ones(8, 384)}
+    raw = {"state_dict": state, "hyper_parameters": {"method": "mocov3"}}
+    check(load_networks(save(raw, tmp_path / "t.ckpt"), NAME, 64), net, views)
+
+
+def test_i_jepa_has_no_class_token_and_averages_its_patches(two_blocks, shake, views, tmp_path):
+    net = vit(shake, num_heads=6, class_token=False, global_pool="avg", fc_norm=False)
+    state = {f"module.{key}": value for key, value in net.state_dict().items()}
+    other = {key: torch.ones(()).expand(value.shape) for key, value in state.items()}
+    raw = {"encoder": other, "predictor": {}, "target_encoder": state, "epoch": 300}
+    loaded = load_networks(save(raw, tmp_path / "t.pth.tar"), NAME, 64)
+    check(loaded, net, views)
+    assert "mean of the patches" in loaded.facts.pooling
+
+
+DINOV2 = "timm:vit_small_patch14_dinov2"
+
+
+@pytest.mark.parametrize("side", [70, 112])
+def test_dinov2_in_chunks_of_blocks_at_its_own_size_and_another(side, two_blocks, shake, tmp_path):
+    options = dict(num_heads=6, init_values=1.0, patch_size=14)
+    held = vit(shake, img_size=70, **options)
+    net = vit(shake, img_size=side, **options)
+    state = held.state_dict()
+    net.load_state_dict(state | {"pos_embed": resized_as_dino(state["pos_embed"], side // 14)})
+    chunks = {"blocks.0.": "blocks.0.0.", "blocks.1.": "blocks.1.1."}
+    state = {
+        next(
+            (new + key.removeprefix(old) for old, new in chunks.items() if key.startswith(old)), key
+        ): v
+        for key, v in state.items()
+    } | {"mask_token": torch.zeros(1, 384)}
+    raw = {"teacher": {f"backbone.{key}": value for key, value in state.items()}}
+    loaded = load_networks(save(raw, tmp_path / "t.pth"), DINOV2, side)
+    check(loaded, net, torch.randn(2, 3, side, side))
+
+
+def resized_as_dino(positions, side):
+    """The rule of DINO's code, from its formula: bicubic by (side + 0.1) / old side."""
+    old = int((positions.shape[1] - 1) ** 0.5)
+    if old == side:
+        return positions
+    maps = positions[:, 1:].reshape(1, old, old, -1).permute(0, 3, 1, 2)
+    maps = interpolate(maps, scale_factor=(side + 0.1) / old, mode="bicubic")
+    return torch.cat([positions[:, :1], maps.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
+
+
+@pytest.mark.parametrize("side", [32, 96, 160])
+def test_dino_resizes_positions_as_its_code_does(side, two_blocks, shake, tmp_path):
+    held, net = vit(shake, num_heads=6), vit(shake, num_heads=6, img_size=side)
+    state = held.state_dict()
+    raw = {"teacher": {f"backbone.{key}": value for key, value in state.items()}, "student": {}}
+    net.load_state_dict(state | {"pos_embed": resized_as_dino(state["pos_embed"], side // 16)})
+    loaded = load_networks(save(raw, tmp_path / "t.pth"), NAME, side)
+    check(loaded, net, torch.randn(2, 3, side, side))
+    assert loaded.facts.resized == ("pos_embed",) and "resized pos_embed" in loaded.facts.line()
+
+
+DINOV3 = "timm:vit_small_patch16_dinov3"
+
+
+def official_dinov3(net):
+    """The tensors of timm's network under the names of DINOv3's own code."""
+    state = {}
+    for key, value in net.state_dict().items():
+        if key.endswith("q_bias"):
+            name = key.replace("q_bias", "v_bias")
+            bias = torch.cat([value, torch.zeros_like(value), net.state_dict()[name]])
+            state[key.replace("q_bias", "qkv.bias")] = bias
+            state[key.replace("q_bias", "qkv.bias_mask")] = torch.ones_like(bias)
+        elif not key.endswith(("v_bias", "k_bias")):
+            key = key.replace("gamma_", "ls")
+            key = key + ".gamma" if ".ls" in key else key
+            state[key.replace("reg_token", "storage_tokens")] = value
+    return state | {"mask_token": torch.zeros(1, 384), "rope_embed.periods": torch.ones(16)}
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_dinov3_gives_its_class_token_and_keeps_its_biases(
+    biased, two_blocks, shake, views, tmp_path
+):
+    name = "vit_small_patch16_dinov3" + ("_qkvb" if biased else "")
+    net = shake(timm.create_model(name, num_classes=0, global_pool="token", img_size=64), seed=2)
+    loaded = load_networks(save(official_dinov3(net), tmp_path / "t.pth"), DINOV3, 64)
+    check(loaded, net, views)
+    assert loaded.facts.architecture == f"timm:{name}" and "class token" in loaded.facts.pooling
+
+
+@pytest.mark.parametrize("where", ["config", "arch"])
+def test_a_named_architecture_is_compared(where, shake, tmp_path):
+    net = timm.create_model("tf_efficientnet_b0", num_classes=0)
+    raw = {"state_dict": net.state_dict()} | (
+        {"arch": "tf_efficientnet_b0"} if where == "arch" else {}
+    )
+    path = save(raw, tmp_path / "t.pth")
+    if where == "config":
+        (tmp_path / "config.json").write_text(json.dumps({"architecture": "tf_efficientnet_b0"}))
+    with pytest.raises(UserError, match="give timm:tf_efficientnet_b0") as caught:
+        load_networks(path, "timm:efficientnet_b0", 64)
+    assert "\n" not in str(caught.value)
+    assert load_networks(path, "timm:tf_efficientnet_b0", 64).facts.matched == len(net.state_dict())
+
+
+def test_eps_of_hugging_face_s_layer_norm():
+    state = {"patch_embed.proj.weight": torch.ones(384, 3, 16, 16), "cls_token": torch.ones(1)}
+    variant = variant_of(NAME, SplitCheckpoint("Hugging Face transformers", state))
+    assert variant.options["norm_layer"](4).eps == 1e-12 and variant.positions == "size"
+    assert isinstance(variant.options["norm_layer"](4), nn.LayerNorm)
