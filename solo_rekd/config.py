@@ -19,7 +19,7 @@ from solo_rekd.utils.errors import UserError, nearest_first, refuse, refuse_beyo
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-NATIVE = "native"
+NATIVE = "native"  # a `teacher_size`
 STEMS = (AUTO, "small", "imagenet")  # kinds of first layers, see `build_backbone`
 # of a ResNet that others changed for small images: kernel, stride, padding, whether it pools
 RESNET_STEMS = {
@@ -135,7 +135,12 @@ class DistillationConfig:
         parse=whole_or_auto,
         bounds=(1, inf),
     )
-    teacher: str = _option("resnet50", "backbone of the teacher (`solo-rekd list`)", source=REKD)
+    teacher: str = _option(
+        "resnet50",
+        "backbone of the teacher (`solo-rekd list`), or what another library builds: huggingface, "
+        "onnx, or a module from Python",
+        source=REKD,
+    )
     teacher_mode: str = _option(
         "online",
         "online: jointly trained by its own InfoNCE; frozen: read from --teacher_checkpoint",
@@ -205,7 +210,9 @@ class DistillationConfig:
             bounds = option.metadata["bounds"]
             if bounds and isinstance(value, int | float):
                 refuse_beyond(option.name, value, *bounds)
-        if self.teacher_mode == "frozen" and self.teacher_checkpoint is None:
+        self._refuse_outside()
+        is_given = self.teacher == MODULE
+        if self.teacher_mode == "frozen" and self.teacher_checkpoint is None and not is_given:
             raise UserError(
                 "teacher_mode='frozen' needs teacher_checkpoint=PATH (or use teacher_mode=online)"
             )
@@ -213,6 +220,27 @@ class DistillationConfig:
             raise UserError(
                 "teacher_view='image' needs teacher_mode=frozen: an online teacher changes"
             )
+        for name in ("teacher_mean", "teacher_std"):
+            _refuse_colours(name, getattr(self, name))
+        if isinstance(self.teacher_size, str) and self.teacher_size not in (AUTO, NATIVE):
+            raise refuse("teacher_size", self.teacher_size, "auto, native, or a whole number of px")
+        if self.teacher_size == NATIVE and self.teacher_checkpoint is None:
+            raise refuse("teacher_size", NATIVE, "auto or a number without teacher_checkpoint=PATH")
+
+    def _refuse_outside(self) -> None:
+        """Refuses what a teacher that another library builds cannot be."""
+        given = self.teacher_checkpoint is not None
+        if self.teacher == MODULE and given:
+            raise refuse(
+                "teacher_checkpoint", self.teacher_checkpoint, f"none with teacher={MODULE}"
+            )
+        if self.teacher in (HUGGING_FACE, ONNX) and not given:
+            raise UserError(f"teacher={self.teacher!r} needs teacher_checkpoint=PATH")
+        if self.teacher == ONNX and self.teacher_mode != "frozen":
+            limit = "frozen with teacher=onnx, which has no gradients"
+            raise refuse("teacher_mode", self.teacher_mode, limit)
+        if self.teacher in (HUGGING_FACE, ONNX, MODULE) and self.teacher_stem != AUTO:
+            raise refuse("teacher_stem", self.teacher_stem, f"auto with teacher={self.teacher}")
 
     def settled(self, epochs: int, queue: int | None = None) -> "Self":
         """Returns the same settings with a number for every `auto`.
@@ -228,13 +256,6 @@ class DistillationConfig:
         if size is None:
             raise refuse("queue_size", AUTO, "a number of keys outside the hosts' own runs")
         return dataclasses.replace(self, queue_size=size)
-
-        for name in ("teacher_mean", "teacher_std"):
-            _refuse_colours(name, getattr(self, name))
-        if isinstance(self.teacher_size, str) and self.teacher_size not in (AUTO, NATIVE):
-            raise refuse("teacher_size", self.teacher_size, "auto, native, or a whole number of px")
-        if self.teacher_size == NATIVE and self.teacher_checkpoint is None:
-            raise refuse("teacher_size", NATIVE, "auto or a number without teacher_checkpoint=PATH")
 
     def refuse_width(self, width: int, unless: str = "") -> None:
         """Sees to it that student and teacher can be compared: their embeddings have one width.
@@ -455,7 +476,7 @@ class BingoConfig(DistillationConfig):
         if self.teacher_mode != "frozen":
             reason = "frozen: the bags are found once, so the teacher must not change"
             raise refuse("teacher_mode", self.teacher_mode, reason)
-        if self.teacher_checkpoint is None:
+        if self.teacher_checkpoint is None and self.teacher != MODULE:
             raise UserError("bingo needs teacher_checkpoint=PATH: its teacher is always frozen")
         super().__post_init__()
 

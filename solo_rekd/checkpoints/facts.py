@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from solo_rekd.checkpoints.preprocessing import Preprocessing
 from solo_rekd.checkpoints.projector import has_activation, widths
 
 _POOLING = {
@@ -35,10 +36,7 @@ class Facts:
         head: the projector in words, such as `Linear 64 to 16`; empty: there is none.
         activation: of the projector: `relu`, `gelu` or `none`.
         activation_known: whether the format tells it.
-        mean: of each colour of the images that it was trained on, in [0, 1]; None: nothing tells.
-        std: their deviation, likewise.
-        size: their side, in px, likewise.
-        source: what told mean and std.
+        preprocessing: what the network was trained to see, as far as anything tells.
         doubts: what nothing tells and was taken as usual, a sentence each.
     """
 
@@ -57,10 +55,7 @@ class Facts:
     head: str
     activation: str
     activation_known: bool
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
-    size: int | None
-    source: str | None
+    preprocessing: Preprocessing
     doubts: tuple[str, ...] = ()
 
     def line(self) -> str:

@@ -124,9 +124,9 @@ FORMATS: tuple[Format, ...] = (
         "MoCo v1/v2, DisCo",
         "state_dict with encoder_q.*; projector fc or classifier",
         (
-            Layout(
-                _RUN, "encoder_q.", ("encoder_q.fc.", "encoder_q.classifier.", "encoder_q.head.")
-            ),
+            # torchvision's MobileNet-V3 has features in `classifier.0`, and no `classifier.2`
+            Layout(_RUN, "encoder_q.", ("encoder_q.classifier.",), (("encoder_q.classifier.2.",),)),
+            Layout(_RUN, "encoder_q.", ("encoder_q.fc.", "encoder_q.head.")),
         ),
     ),
     Format(

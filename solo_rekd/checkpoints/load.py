@@ -69,7 +69,7 @@ def read_networks(
                 stem = "auto"
             doubts.append(doubt)
         elif stem == "auto":
-            stem = trained_stem(name, split.format, split.backbone, path, raw)
+            stem = trained_stem(name, split, read_student(path, raw))
         preprocessing = preprocessing_of(path, name, split.format, raw)
         img_size = img_size or preprocessing.size
         if img_size is None:
@@ -101,13 +101,10 @@ def read_networks(
         head=head,
         activation=activation,
         activation_known=known,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-        size=preprocessing.size,
-        source=preprocessing.source,
+        preprocessing=preprocessing,
         doubts=tuple(doubt for doubt in doubts if doubt),
     )
-    return Loaded(backbone, projector, img_size, preprocessing, facts)
+    return Loaded(backbone, projector, img_size, facts)
 
 
 def _weights(path: Path) -> Path:

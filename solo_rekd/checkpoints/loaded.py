@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from torch import nn
 
 from solo_rekd.checkpoints.facts import Facts
-from solo_rekd.checkpoints.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -16,14 +15,12 @@ class Loaded:
         backbone: images to pooled features.
         projector: features to embeddings, where the checkpoint has one.
         img_size: side of the square inputs for which the backbone is built, in px.
-        preprocessing: what the network was trained to see, as far as anything tells.
         facts: how the file was read.
     """
 
     backbone: nn.Module
     projector: nn.Sequential | None
     img_size: int
-    preprocessing: Preprocessing
     facts: Facts
 
     @property

@@ -26,7 +26,7 @@ Colours = tuple[float, ...]
 # words in the names of those formats whose own scripts normalise by ImageNet's numbers at 224 px
 IMAGENET_FORMATS = (
     *("MoCo", "DisCo", "SimSiam", "SwAV", "DINO", "Barlow", "VICReg", "iBOT", "I-JEPA", "MAE"),
-    *("SEED", "CompRess", "VISSL", "OpenMMLab", "mm", "lightly", "torchvision", "byol-pytorch"),
+    *("SEED", "CompRess", "VISSL", "OpenMMLab", "lightly", "torchvision", "byol-pytorch"),
 )
 # those whose scripts give the network images from 0 to 1
 UNIT_FORMATS = ("PyTorch-SimCLR", "PyTorch-BYOL")

@@ -1,14 +1,10 @@
 """The first layers of a network, as far as its checkpoint tells them."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from solo_rekd.backbones import TIMM, settle_stem
 from solo_rekd.checkpoints.formats import CLASSIC_HOST, CURRENT_HOST
-from solo_rekd.checkpoints.run_settings import read_student
 from solo_rekd.checkpoints.split import SplitCheckpoint
 from solo_rekd.config import RESNET_STEMS, TEACHER_STEMS
 from solo_rekd.utils.errors import UserError, refuse
@@ -86,17 +82,13 @@ def stem_of_resnet(
     return split.stem, "" if split.sure else doubt
 
 
-def trained_stem(
-    name: str, format: str, tensors: Mapping[str, Tensor], path: str | Path, raw: Mapping[str, Any]
-) -> str:
-    """The stem with which weights were trained, of a network that is no ResNet.
+def trained_stem(name: str, split: SplitCheckpoint, trained: Mapping[str, Any]) -> str:
+    """The stem with which the weights of a network that is no ResNet were trained.
 
     Args:
         name: a name of `build_backbone`.
-        format: name of the format that the file is in, of `FORMATS`.
-        tensors: of the backbone, by its own names.
-        path: the file.
-        raw: what the file holds, as `read_checkpoint` gives it.
+        split: the checkpoint.
+        trained: what the run's settings tell, see `read_student`.
 
     Returns:
         What the run that wrote the file tells, or an AlexNet's first convolution; `imagenet` of
@@ -105,9 +97,9 @@ def trained_stem(
     """
     if name.startswith(TIMM):
         return "auto"
-    run = read_student(Path(path), raw)
-    if run.get("encoder") == name:
-        return settle_stem(name, run["crop_size"], run.get("stem", "auto"))
-    if name == "alexnet" and _FIRST_OF_ALEXNET in tensors:
-        return "small" if tensors[_FIRST_OF_ALEXNET].shape[-1] == 3 else "imagenet"
-    return "auto" if format in (CLASSIC_HOST, CURRENT_HOST) else "imagenet"
+    if trained.get("encoder") == name:
+        return settle_stem(name, trained["crop_size"], trained.get("stem", "auto"))
+    first = split.backbone.get("features.0.weight")
+    if name == "alexnet" and first is not None and first.ndim == 4:
+        return "small" if first.shape[-1] == 3 else "imagenet"
+    return "auto" if split.format in (CLASSIC_HOST, CURRENT_HOST) else "imagenet"

@@ -78,7 +78,7 @@ def build_student(path: str | Path, name: str, img_size: int, stem: str = "auto"
     if name.startswith("resnet"):
         stem = _stem(path, raw, split, stem)
     elif stem == "auto":
-        stem = trained_stem(name, split.format, split.backbone, path, raw)
+        stem = trained_stem(name, split, read_student(Path(path), raw))
     backbone = build_backbone(name, img_size, stem, "encoder")
     _fill(path, split, name, backbone)
     return backbone

@@ -35,6 +35,8 @@ class HostRun(NamedTuple):
         max_epochs: length of the training.
         mean: of the images' channels before they were normalised, in [0, 1]; None: not known.
         std: their standard deviations, likewise.
+        teacher: the teacher where the settings have `teacher=module`: images (B, 3, H, W) to
+            features (B, F).
     """
 
     features_dim: int
@@ -43,6 +45,7 @@ class HostRun(NamedTuple):
     max_epochs: int
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    teacher: nn.Module | None = None
 
 
 class Batch(NamedTuple):
@@ -113,7 +116,7 @@ class DistillationObjective(nn.Module):
         self.momentum_projector = two_layer_projector(*widths)
         self.momentum_projector.load_state_dict(self.projector.state_dict())
         self.momentum_projector.requires_grad_(False)
-        self.teacher = build_teacher(config, run.img_size, run.mean, run.std)
+        self.teacher = build_teacher(config, run.img_size, run.mean, run.std, run.teacher)
         config.refuse_width(self.teacher.embedding_dim)
         # the host's probe learning rate suits features of unit variance, not those of any teacher
         self.teacher_classifier = nn.Sequential(

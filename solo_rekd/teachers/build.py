@@ -6,9 +6,10 @@ from solo_rekd.backbones import build_backbone, settle_stem
 from solo_rekd.checkpoints.load import load_networks
 from solo_rekd.checkpoints.preprocessing import Preprocessing
 from solo_rekd.checkpoints.projector import two_layer_projector
-from solo_rekd.config import AUTO, NATIVE, DistillationConfig
+from solo_rekd.config import AUTO, MODULE, NATIVE, DistillationConfig
+from solo_rekd.teachers.given import given_backbone
 from solo_rekd.teachers.sight import Sight, log_sight, settle_sight, views_between
-from solo_rekd.teachers.teacher import FrozenTeacher, OnlineTeacher, make_identity
+from solo_rekd.teachers.teacher import FrozenTeacher, Identity, OnlineTeacher, make_identity
 
 
 def build_teacher(
@@ -16,6 +17,7 @@ def build_teacher(
     img_size: int,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
+    module: nn.Module | None = None,
 ) -> OnlineTeacher | FrozenTeacher:
     """Builds the teacher that the settings ask for.
 
@@ -24,6 +26,7 @@ def build_teacher(
         img_size: side of the student's views, in px.
         mean: of each colour of the student's views, in [0, 1]; None: not known.
         std: of each colour of them, likewise.
+        module: the teacher where the settings have `teacher=module`.
 
     Returns:
         The teacher, which takes the student's views and makes its own of them. An online one
@@ -31,13 +34,18 @@ def build_teacher(
         Linear-ReLU-Linear, where that holds none.
 
     Raises:
-        UserError: the backbone is unknown, the checkpoint is refused, or the teacher is to see
-            other colours than the student, whose colours are not known.
+        UserError: the backbone is unknown, the checkpoint or the module is refused, or the teacher
+            is to see other colours than the student, whose colours are not known.
     """
     name, mode, path = config.teacher, config.teacher_mode, config.teacher_checkpoint
     student = Sight(img_size, mean, std)
     # that of the file is not known yet
     size = img_size if config.teacher_size in (AUTO, NATIVE) else int(config.teacher_size)
+    if name == MODULE or module is not None:
+        sight = settle_sight(config, Preprocessing(), student, size)
+        given, sha256 = given_backbone(module, name, size)
+        identity = make_identity(mode, name, type(module).__name__, sha256, **sight.record())
+        return _made(config, given, None, identity, views_between(student, sight))
     if path is None:
         sight = settle_sight(config, Preprocessing(), student, size)
         stem = settle_stem(name, size, config.teacher_stem)
@@ -47,14 +55,25 @@ def build_teacher(
         return OnlineTeacher(backbone, _new_projector(backbone, config), identity, views)
     asked = None if config.teacher_size == NATIVE else size
     loaded = load_networks(path, name, asked, config.teacher_stem)
-    sight = settle_sight(config, loaded.preprocessing, student, loaded.img_size)
-    log_sight(config, sight, loaded.preprocessing, loaded.stem)
+    sight = settle_sight(config, loaded.facts.preprocessing, student, loaded.img_size)
+    log_sight(config, sight, loaded.facts.preprocessing, loaded.stem)
     identity = make_identity(mode, name, path, loaded.sha256, stem=loaded.stem, **sight.record())
     views = views_between(student, sight)
-    if mode == "frozen":
-        return FrozenTeacher(loaded.backbone, loaded.projector, identity, views)
-    projector = loaded.projector or _new_projector(loaded.backbone, config)
-    return OnlineTeacher(loaded.backbone, projector, identity, views)
+    teacher = _made(config, loaded.backbone, loaded.projector, identity, views)
+    teacher.facts = loaded.facts.as_dict()
+    return teacher
+
+
+def _made(
+    config: DistillationConfig,
+    backbone: nn.Module,
+    projector: nn.Sequential | None,
+    identity: Identity,
+    views: nn.Module | None,
+) -> OnlineTeacher | FrozenTeacher:
+    if config.teacher_mode == "frozen":
+        return FrozenTeacher(backbone, projector, identity, views)
+    return OnlineTeacher(backbone, projector or _new_projector(backbone, config), identity, views)
 
 
 def _new_projector(backbone: nn.Module, config: DistillationConfig) -> nn.Sequential:

@@ -67,7 +67,10 @@ class OnlineTeacher(nn.Module):
         embedding_dim: d.
         num_features: width of the features.
         identity: as given.
+        facts: how its file was read, see `Facts`; None: it has none.
     """
+
+    facts: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -143,9 +146,11 @@ class FrozenTeacher(nn.Module):
         embedding_dim: d.
         num_features: width of the features.
         identity: as given.
+        facts: how its file was read, see `Facts`; None: it has none.
         pretrained: always.
     """
 
+    facts: dict[str, Any] | None = None
     pretrained = True
 
     def __init__(
@@ -165,14 +170,20 @@ class FrozenTeacher(nn.Module):
         self.identity = identity or make_identity("frozen")
 
     @property
+    def _first(self) -> Tensor:
+        """A tensor that follows the networks; a network of another kind may have none."""
+        backbone = self._networks[0]
+        return next((*backbone.parameters(), *backbone.buffers(), torch.empty(0)).__iter__())
+
+    @property
     def dtype(self) -> torch.dtype:
         """Of its weights, and so of the images that it takes."""
-        return next(self._networks[0].parameters()).dtype
+        return self._first.dtype
 
     @property
     def device(self) -> torch.device:
         """Where its weights are."""
-        return next(self._networks[0].parameters()).device
+        return self._first.device
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -119,6 +119,12 @@ def moco(net, head):
     return run(state)
 
 
+def disco(net, head):
+    """A student whose classifier is replaced by the projector, beside its teacher."""
+    state = under("module.encoder_q.", net | under("classifier.", head))
+    return run(state | under("module.teacher_encoder_q.", other(net)))
+
+
 def moco_v3(net, head):
     query = net | under("fc.", head)
     twins = under("module.momentum_encoder.", other(query)) | under("module.predictor.", PREDICTOR)
@@ -462,6 +468,7 @@ CASES = {
     "moco_v2": (MOCO, moco, mlp),
     "moco_v2_without_ddp": (MOCO, without_module(moco), mlp),
     "moco_v2_compiled": (MOCO, deep(moco, "_orig_mod."), mlp),
+    "disco": (MOCO, disco, mlp),
     "moco_v3": ("MoCo v3", moco_v3, mlp_bn_out),
     "moco_v3_vit": ("MoCo v3", moco_v3_vit, mlp3_bn),
     "moco_v3_without_ddp": ("MoCo v3", without_module(moco_v3), mlp_bn_out),

@@ -25,7 +25,9 @@ CURRENT = {
     "augmentations": [{"crop_size": 32}],
     "data": {"dataset": "custom"},
 }
-PLAIN = FORMATS[-1].name
+PLAIN = "torchvision, timm"
+UNIT = ("BYOL of PyTorch-BYOL", "SimCLR of PyTorch-SimCLR")  # their images are not normalised
+OPEN = (CLASSIC_HOST, CURRENT_HOST, "SupContrast")  # to any data set
 VIT = "timm:vit_tiny_patch16_224"
 
 
@@ -113,10 +115,6 @@ def test_the_metadata_of_safetensors(tmp_path: Path) -> None:
     assert seen(path, "resnet18", PLAIN, weights()) == ((0.1,) * 3, (0.2,) * 3, 48)
 
 
-UNIT = [entry.name for entry in FORMATS if entry.name.endswith(("PyTorch-SimCLR", "PyTorch-BYOL"))]
-OPEN = (CLASSIC_HOST, CURRENT_HOST, "SupContrast", *UNIT)
-
-
 @pytest.mark.parametrize("format", UNIT)
 def test_a_format_that_does_not_normalise(format: str, tmp_path: Path) -> None:
     found = seen(tmp_path / "t.pth", "resnet18", format, {"state_dict": weights()})
@@ -135,8 +133,7 @@ def test_supcontrast_s_argument_tells(dataset: str, red: float, tmp_path: Path) 
 @pytest.mark.parametrize("format", [e.name for e in FORMATS if e.name not in UNIT])
 def test_the_format(format: str, tmp_path: Path) -> None:
     found = seen(tmp_path / "t.pth", "resnet18", format, {"state_dict": weights()})
-    open_to_all = format in OPEN
-    assert found == ((None, None, None) if open_to_all else (*IMAGENET, 224))
+    assert found == ((None, None, None) if format in OPEN else (*IMAGENET, 224))
     # a ResNet of a 3x3 stem saw small images, whoever trained it
     small = {"state_dict": weights(stem="small")}
     assert seen(tmp_path / "t.pth", "resnet18", format, small) == (None, None, None)

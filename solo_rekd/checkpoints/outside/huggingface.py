@@ -98,12 +98,9 @@ def read_folder(path: Path, img_size: int | None) -> Loaded:
         head="",
         activation="none",
         activation_known=True,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-        size=preprocessing.size,
-        source=preprocessing.source,
+        preprocessing=preprocessing,
     )
-    return Loaded(backbone, None, size, preprocessing, facts)
+    return Loaded(backbone, None, size, facts)
 
 
 def _side(config: dict[str, Any]) -> int | None:

@@ -96,12 +96,9 @@ def read_program(path: Path, img_size: int | None) -> Loaded:
         head="",
         activation="none",
         activation_known=True,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-        size=preprocessing.size,
-        source=preprocessing.source,
+        preprocessing=preprocessing,
     )
-    return Loaded(backbone, None, size, preprocessing, facts)
+    return Loaded(backbone, None, size, facts)
 
 
 def _preprocessing(noted: dict[str, str], session: Any) -> Preprocessing:

@@ -6,6 +6,7 @@ from typing import Any
 
 from solo.methods.base import BaseMomentumMethod
 from solo.utils.pretrain_dataloader import prepare_transform
+from torch import nn
 from torch.utils.data import DataLoader
 
 from solo_rekd.config import STUDENT_CHECKPOINT, add_flags, from_settings
@@ -18,15 +19,15 @@ from solo_rekd.utils.errors import refuse
 class ClassicMethod(Distilled, BaseMomentumMethod):
     """The classic host's momentum method with one of our objectives."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, teacher_module: nn.Module | None = None, **kwargs: Any) -> None:
+        """Builds the method; `teacher_module` is a network for `teacher="module"`."""
         config = from_settings(self.objective_class.config_class, kwargs)
         super().__init__(**kwargs)
         if self.num_large_crops != 2 or self.multicrop:
             raise refuse("num_crops_per_aug", kwargs["num_crops_per_aug"], "2 crops of one size")
         img_size = kwargs["crop_size"][0]
-        run = HostRun(
-            self.features_dim, self.num_classes, img_size, self.max_epochs, *view_colours(kwargs)
-        )
+        sizes = (self.features_dim, self.num_classes, img_size, self.max_epochs)
+        run = HostRun(*sizes, *view_colours(kwargs))._replace(teacher=teacher_module)
         self.objective = self.objective_class(config, run)
 
     def loader_without_dali(self) -> DataLoader:

@@ -12,7 +12,7 @@ from solo.data.pretrain_dataloader import (
 )
 from solo.methods.base import BaseMomentumMethod
 from solo.utils.misc import omegaconf_select
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
 
@@ -28,12 +28,14 @@ from solo_rekd.objectives import HostRun
 class CurrentMethod(Distilled, BaseMomentumMethod):
     """The current host's momentum method with one of our objectives."""
 
-    def __init__(self, cfg: DictConfig) -> None:
+    def __init__(self, cfg: DictConfig, teacher: nn.Module | None = None) -> None:
+        """Builds the method; `teacher` is a network for `method_kwargs.teacher=module`."""
         super().__init__(cfg)
         config = from_settings(self.objective_class.config_class, cfg.method_kwargs)
         img_size = omegaconf_select(cfg, "augmentations[0].crop_size", 224)
         colours = colours_of(build_transform_pipeline(cfg.data.dataset, cfg.augmentations[0]))
-        run = HostRun(self.features_dim, self.num_classes, img_size, self.max_epochs, *colours)
+        sizes = (self.features_dim, self.num_classes, img_size, self.max_epochs)
+        run = HostRun(*sizes, *colours)._replace(teacher=teacher)
         self.objective = self.objective_class(config, run)
 
     def on_train_batch_end(self, *args: Any) -> None:

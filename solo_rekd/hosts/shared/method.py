@@ -128,6 +128,7 @@ class Distilled(_Host):
         checkpoint[KEY] = record_of(checkpoint) | {
             "method": self.name,
             "teacher": self.objective.teacher.identity,
+            "teacher_facts": self.objective.teacher.facts,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
