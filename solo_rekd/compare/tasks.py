@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from solo_rekd.compare.arms import UNTRAINED
+from solo_rekd.compare.collect import label
 from solo_rekd.compare.jobs import TEACHER_SEED, linear_job, student_job, teacher_job
 from solo_rekd.compare.plan import TEACHER_FOLDER, Plan, Run
 from solo_rekd.compare.schedule import RESULT, Task
@@ -66,7 +67,7 @@ def list_tasks(plan: Plan, host: Host, out: Path, decoded: Path | None) -> list[
         waits = run.arm.shares_teacher and plan.teacher_checkpoint is None
         after = teacher if waits else None
         job = functools.partial(of_student, run)
-        tasks.append(Task(run.arm.name, run.seed, out / run.folder, job, after))
+        tasks.append(Task(label(run.arm, plan), run.seed, out / run.folder, job, after))
     return tasks
 
 

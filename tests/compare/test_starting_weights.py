@@ -42,6 +42,7 @@ def test_every_student_starts_from_the_file(options, data, names_only, weights, 
     assert (plan.stem, plan.student_sha256) == ("small", sha256(weights))
     assert plan.student_format == "torchvision, timm"
     teacher, untrained, *others = list_tasks(plan, names_only, tmp_path, None)
+    assert untrained.arm == STARTING and untrained.folder.parent.name == "untrained"
     job = untrained.job()
     assert (job["pretrain"], job["checkpoint"]) == (None, str(weights))
     assert job["student_sha256"] == plan.student_sha256
