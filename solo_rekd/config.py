@@ -6,6 +6,7 @@ values of a run are checked by the dataclass itself, so a wrong one never reache
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
@@ -18,7 +19,8 @@ from solo_rekd.utils.errors import UserError, nearest_first, refuse, refuse_beyo
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-STEMS = ("auto", "small", "imagenet")  # kinds of first layers, see `build_backbone`
+NATIVE = "native"
+STEMS = (AUTO, "small", "imagenet")  # kinds of first layers, see `build_backbone`
 # of a ResNet that others changed for small images: kernel, stride, padding, whether it pools
 RESNET_STEMS = {
     "3x3": (3, 1, 1, False),
@@ -28,6 +30,8 @@ RESNET_STEMS = {
     "7x7-nopool": (7, 2, 3, False),
 }
 TEACHER_STEMS = (*STEMS, *RESNET_STEMS)
+# how a teacher sees images, where nothing else is asked for
+SIGHT = {"teacher_mean": AUTO, "teacher_std": AUTO, "teacher_size": AUTO}
 IMAGE = "image"  # a `teacher_view`
 
 STUDENT_CHECKPOINT = (  # a setting of every pretraining, whatever its method
@@ -54,6 +58,7 @@ def _option(
     parse: Any = None,
     choices: tuple[str, ...] | None = None,
     bounds: tuple[float, float] | None = None,
+    nargs: str | None = None,
 ) -> Any:
     """A dataclass field whose metadata holds what a flag needs."""
     metadata = {
@@ -63,6 +68,7 @@ def _option(
         "parse": parse or type(default),
         "choices": choices,
         "bounds": bounds,
+        "nargs": nargs,
     }
     return field(default=default, metadata=metadata)
 
@@ -81,6 +87,24 @@ def whole_or_auto(text: str) -> str | int:
 
 
 whole_or_auto.__name__ = "whole number or auto"  # which argparse names
+
+
+def parse_colours(text: str) -> str | tuple[float, ...]:
+    """Reads a number per colour, or one for all three; the configuration judges any other text."""
+    words = re.sub(r"[\[\](),/'\"]", " ", text).split()
+    try:
+        numbers = tuple(map(float, words))
+    except ValueError:
+        return " ".join(words)
+    return numbers * 3 if len(numbers) == 1 else numbers
+
+
+def parse_side(text: str) -> str | int:
+    """Reads `teacher_size`: a whole number, or a word, which the configuration judges."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
 
 
 @dataclass(frozen=True)
@@ -121,8 +145,9 @@ class DistillationConfig:
     )
     teacher_stem: str = _option(
         "auto",
-        "first layers of the teacher: auto is small for inputs of 64 px or less, or as a ResNet's "
-        "checkpoint has them; of a ResNet also its first convolution with what no key shows of it",
+        "first layers of the teacher: auto is as its checkpoint was trained, or for a teacher from "
+        "scratch small for inputs of 64 px or less; of a ResNet also its first convolution with "
+        "what no key shows of it",
         choices=TEACHER_STEMS,
     )
     teacher_view: str = _option(
@@ -144,6 +169,24 @@ class DistillationConfig:
         "next run with this teacher and data; None: solo-rekd/teachers in $XDG_CACHE_HOME or "
         "~/.cache",
         parse=str,
+    )
+    teacher_mean: str | tuple[float, ...] = _option(
+        AUTO,
+        "means in [0, 1], of the three colours or one for all, that the teacher's images are "
+        "normalised by; auto: those that its checkpoint was trained with, else the student's",
+        parse=parse_colours,
+        nargs="+",
+    )
+    teacher_std: str | tuple[float, ...] = _option(
+        AUTO, "their standard deviations, likewise", parse=parse_colours, nargs="+"
+    )
+    teacher_size: str | int = _option(
+        AUTO,
+        "side to which the teacher's views are resized; auto: that of the student's views; "
+        "native: that which the checkpoint was trained at",
+        unit="px",
+        parse=parse_side,
+        bounds=(1, inf),
     )
     teacher_temperature: float = _option(
         0.2, "temperature of the online teacher's InfoNCE", source=MOCO_V2, bounds=(1e-4, inf)
@@ -183,6 +226,13 @@ class DistillationConfig:
         if size is None:
             raise refuse("queue_size", AUTO, "a number of keys outside the hosts' own runs")
         return dataclasses.replace(self, queue_size=size)
+
+        for name in ("teacher_mean", "teacher_std"):
+            _refuse_colours(name, getattr(self, name))
+        if isinstance(self.teacher_size, str) and self.teacher_size not in (AUTO, NATIVE):
+            raise refuse("teacher_size", self.teacher_size, "auto, native, or a whole number of px")
+        if self.teacher_size == NATIVE and self.teacher_checkpoint is None:
+            raise refuse("teacher_size", NATIVE, "auto or a number without teacher_checkpoint=PATH")
 
     def refuse_width(self, width: int, unless: str = "") -> None:
         """Sees to it that student and teacher can be compared: their embeddings have one width.
@@ -432,7 +482,9 @@ def add_flags(
         unit = f" [{meta['unit']}]" if meta["unit"] else ""
         (shared_group if option.name in shared else own_group).add_argument(
             f"--{option.name}",
-            type=meta["parse"],
+            # the words of a setting that takes several are read together, by `from_settings`
+            type=str if meta["nargs"] else meta["parse"],
+            nargs=meta["nargs"],
             default=option.default,
             choices=meta["choices"],
             help=f"{meta['help']}{unit}. Default: %(default)s ({meta['source']}).",
@@ -463,6 +515,14 @@ def refuse_unknown(config: type[DistillationConfig], settings: Mapping[str, Any]
     for name, value in settings.items():
         if name not in names:
             raise refuse(f"method_kwargs.{name}", value, nearest_first(name, names))
+
+
+def _refuse_colours(name: str, value: str | tuple[float, ...]) -> None:
+    """Raises a UserError for anything but `auto` or three numbers, of deviations none of them 0."""
+    lowest = 1e-4 if name == "teacher_std" else 0
+    known = not isinstance(value, str) and len(value) == 3
+    if value != AUTO and not (known and all(lowest <= number <= 1 for number in value)):  # type: ignore[operator]
+        raise refuse(name, value, f"auto, or three numbers from {lowest:g} to 1")
 
 
 def _of_type(option: dataclasses.Field, value: Any) -> Any:

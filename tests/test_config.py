@@ -67,10 +67,16 @@ def test_every_setting_says_what_it_is(option: Any) -> None:
         ("dictionary", "teacher", "teacher"),
         ("own_weight", "0.25", 0.25),
         ("own_weight", "uniform", "uniform"),
+        ("teacher_mean", "0.1 0.2 0.3", (0.1, 0.2, 0.3)),
+        ("teacher_mean", "0.5", (0.5, 0.5, 0.5)),
+        ("teacher_std", "auto", "auto"),
+        ("teacher_size", "128", 128),
+        ("teacher_size", "auto", "auto"),
     ],
 )
 def test_flags_are_read(name: str, text: str, value: Any) -> None:
-    assert getattr(from_settings(RekdConfig, vars(parse(f"--{name}", text))), name) == value
+    given = vars(parse(f"--{name}", *text.split()))
+    assert getattr(from_settings(RekdConfig, given), name) == value
 
 
 @pytest.mark.parametrize("flag", ["--dictionary=none", "--queue_size=1.5"])
@@ -98,6 +104,14 @@ def test_flags_of_another_kind_are_refused(flag: str, capsys: pytest.CaptureFixt
         ("dictionary", "none"),
         ("teacher_mode", "thawed"),
         ("teacher_stem", "big"),
+        ("teacher_size", 0),
+        ("teacher_size", "big"),
+        ("teacher_size", "native"),  # of no checkpoint
+        ("teacher_mean", "grey"),
+        ("teacher_mean", (0.5, 0.5)),
+        ("teacher_mean", (0.5, 0.5, 127.5)),
+        ("teacher_std", (0.5, 0.5, 0.0)),
+        ("teacher_std", (0.5, 0.5, float("nan"))),
     ],
 )
 def test_values_out_of_range_are_refused(name: str, value: Any) -> None:
@@ -185,10 +199,18 @@ def test_settings_of_others_are_ignored() -> None:
         ("own_weight", "uniform", "uniform"),
         ("own_weight", 1, 1.0),
         ("teacher_checkpoint", None, None),
+        ("teacher_mean", [0.5, 0.5, 1], (0.5, 0.5, 1.0)),
+        ("teacher_mean", "0.5,0.5,1", (0.5, 0.5, 1.0)),
+        ("teacher_mean", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        ("teacher_mean", ("0.5", "0.5", "0.5"), (0.5, 0.5, 0.5)),
+        ("teacher_mean", "0.5/0.5/0.5", (0.5, 0.5, 0.5)),  # for an arm, which has no comma
+        ("teacher_size", 128, 128),
+        ("teacher_size", "native", "native"),
     ],
 )
 def test_values_from_a_file_are_read_as_flags_are(name, value, expected):
-    found = getattr(from_settings(RekdConfig, {name: value}), name)
+    weights = {} if name == "teacher_checkpoint" else {"teacher_checkpoint": "a.pt"}
+    found = getattr(from_settings(RekdConfig, {name: value} | weights), name)
     assert found == expected
     assert type(found) is type(expected)
 

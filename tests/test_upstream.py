@@ -34,6 +34,7 @@ needs_checkout = pytest.mark.skipif(
 # What the plug-in has beyond the upstream method, and the upstream method beyond the plug-in.
 ONLY_HERE = {
     *("teacher_mode", "teacher_checkpoint", "teacher_stem"),
+    *("teacher_mean", "teacher_std", "teacher_size"),
     *("relation", "assignment_temperature", "teacher_view"),  # controls, and variants without gain
     *("teacher_image_views", "teacher_cache"),
 }

@@ -24,6 +24,7 @@ class Facts:
         sha256: of the file, in hexadecimal.
         format: name of the format it is in.
         naming: the library whose parameter names were translated; None: none were.
+        inert: functions and classes that the file refers to, none of which was called.
         architecture: the backbone that took the weights.
         num_features: width of its pooled features.
         matched: number of tensors that the backbone took.
@@ -34,6 +35,10 @@ class Facts:
         head: the projector in words, such as `Linear 64 to 16`; empty: there is none.
         activation: of the projector: `relu`, `gelu` or `none`.
         activation_known: whether the format tells it.
+        mean: of each colour of the images that it was trained on, in [0, 1]; None: nothing tells.
+        std: their deviation, likewise.
+        size: their side, in px, likewise.
+        source: what told mean and std.
         doubts: what nothing tells and was taken as usual, a sentence each.
     """
 
@@ -41,6 +46,7 @@ class Facts:
     sha256: str
     format: str
     naming: str | None
+    inert: tuple[str, ...]
     architecture: str
     num_features: int
     matched: int
@@ -51,6 +57,10 @@ class Facts:
     head: str
     activation: str
     activation_known: bool
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    size: int | None
+    source: str | None
     doubts: tuple[str, ...] = ()
 
     def line(self) -> str:

@@ -1,23 +1,23 @@
 """A backbone and its projector from a checkpoint: all of it, or a refusal."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
-from solo_rekd.backbones import build_backbone, refuse_unknown, settle_stem
+from solo_rekd.backbones import TIMM, build_backbone, refuse_unknown, settle_stem
 from solo_rekd.checkpoints.facts import Facts, describe_head, describe_pooling
 from solo_rekd.checkpoints.fit import load_backbone
 from solo_rekd.checkpoints.named import refuse_another
+from solo_rekd.checkpoints.preprocessing import Preprocessing, preprocessing_of
 from solo_rekd.checkpoints.projector import build_projector, widths
-from solo_rekd.checkpoints.read import read_checkpoint
-from solo_rekd.checkpoints.run_settings import method_of, student_of
+from solo_rekd.checkpoints.read import read_file
+from solo_rekd.checkpoints.run_settings import method_of, read_student
 from solo_rekd.checkpoints.split import split_state_dict
-from solo_rekd.checkpoints.stems import stem_of_resnet
+from solo_rekd.checkpoints.stems import stem_of_resnet, trained_stem
 from solo_rekd.checkpoints.variants import variant_of
 from solo_rekd.utils.errors import UserError
 
@@ -31,11 +31,15 @@ class Loaded:
     Attributes:
         backbone: images to pooled features.
         projector: features to embeddings, where the checkpoint has one.
+        img_size: side of the square inputs for which the backbone is built, in px.
+        preprocessing: what the network was trained to see, as far as anything tells.
         facts: how the file was read.
     """
 
     backbone: nn.Module
     projector: nn.Sequential | None
+    img_size: int
+    preprocessing: Preprocessing
     facts: Facts
 
     @property
@@ -50,67 +54,52 @@ class Loaded:
 
 
 def load_networks(
-    path: str | Path, name: str, img_size: int, stem: str = "auto", role: str = "teacher"
+    path: str | Path, name: str, img_size: int | None, stem: str = "auto", role: str = "teacher"
 ) -> Loaded:
     """Builds the backbone `name` and the checkpoint's projector, with the checkpoint's weights.
 
     Args:
         path: a checkpoint in one of `FORMATS`.
         name: a name of `build_backbone`.
-        img_size: side of the square inputs, in px.
-        stem: as in `build_backbone`; a ResNet's is read from the checkpoint, whatever the input.
+        img_size: side of the square inputs, in px; None: that which the file was trained at.
+        stem: as in `build_backbone`, `auto` being that with which the weights were trained,
+            whatever the input (`trained_stem`); a ResNet's is read from its first convolution.
         role: what the messages call the network.
 
     Returns:
-        The networks and how the file was read.
+        The networks, and what is known of them.
 
     Raises:
-        UserError: the file cannot be read, does not hold every tensor of that backbone, or shows
-            that it is of another one.
+        UserError: the file cannot be read, does not hold every tensor of that backbone, shows that
+            it is of another one, or does not tell its size where that is asked for.
     """
-    raw, digest = read_checkpoint(path)
-    loaded = load_content(raw, digest, Path(path), name, img_size, stem, role)
+    loaded = read_networks(Path(path), name, img_size, stem, role)
     _log.info("%s %s from %s", role, loaded.facts.architecture, loaded.facts.line())
     for doubt in loaded.facts.doubts:
         _log.warning("%s_checkpoint=%r: %s", role, str(path), doubt)
     return loaded
 
 
-def load_content(
-    raw: Mapping[str, Any],
-    sha256: str,
-    path: Path,
-    name: str,
-    img_size: int,
-    stem: str = "auto",
-    role: str = "teacher",
+def read_networks(
+    path: Path, name: str, img_size: int | None, stem: str = "auto", role: str = "teacher"
 ) -> Loaded:
-    """Does the same with a file that has been read.
-
-    Args:
-        raw: what the file holds.
-        sha256: of the file.
-        path: of the file, beside which others may describe it.
-        name: see `load_networks`, as the rest.
-        img_size: in px.
-        stem: of the backbone.
-        role: of the network.
-
-    Returns:
-        The networks and how the file was read; nothing is logged of it.
-
-    Raises:
-        UserError: see `load_networks`.
-    """
+    """Does the same and logs nothing of how the file was read, see `load_networks`."""
     refuse_unknown(role, name)
-    doubts = []
+    read = read_file(path)
+    raw, doubts = read.content, []
     with _about(path, role):
         split = split_state_dict(raw)
-        if name.removeprefix("timm:").startswith("resnet"):
-            stem, doubt = stem_of_resnet(split, stem, f"{role}_stem", student_of(raw, path))
-            if name.startswith("timm:") and stem == "imagenet":
+        if name.removeprefix(TIMM).startswith("resnet"):
+            stem, doubt = stem_of_resnet(split, stem, f"{role}_stem", read_student(path, raw))
+            if name.startswith(TIMM) and stem == "imagenet":
                 stem = "auto"
             doubts.append(doubt)
+        elif stem == "auto":
+            stem = trained_stem(name, split.format, split.backbone, path, raw)
+        preprocessing = preprocessing_of(path, name, split.format, raw)
+        img_size = img_size or preprocessing.size
+        if img_size is None:
+            raise UserError(f"nothing tells the size it was trained at: give {role}_size=N, in px")
     variant = variant_of(name, split, method_of(raw, path))
     doubts.append(variant.doubt)
     backbone = build_backbone(variant.name, img_size, stem, role, variant.options)
@@ -124,9 +113,10 @@ def load_content(
     head, activation, known = describe_head(projector, split.activation)
     facts = Facts(
         path=str(path),
-        sha256=sha256,
+        sha256=read.sha256,
         format=split.format,
         naming=split.naming,
+        inert=read.inert,
         architecture=variant.name,
         num_features=int(backbone.num_features),  # type: ignore[arg-type]
         matched=fitted.matched,
@@ -137,9 +127,13 @@ def load_content(
         head=head,
         activation=activation,
         activation_known=known,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        size=preprocessing.size,
+        source=preprocessing.source,
         doubts=tuple(doubt for doubt in doubts if doubt),
     )
-    return Loaded(backbone, projector, facts)
+    return Loaded(backbone, projector, img_size, preprocessing, facts)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +12,35 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from solo_rekd.backbones import HOST_NAMES
 from solo_rekd.checkpoints.read import is_safetensors
 from solo_rekd.checkpoints.run_record import read_settings, settings_of
-from solo_rekd.images.data_sets import FOLDERS
+from solo_rekd.images.data_sets import COLOURS, FOLDERS, Colours
 
 CIFAR = ("cifar10", "cifar100")  # for which the main branch builds its ResNets small
+# what the main branch pretrains with; the other host has the numbers of its evaluation
+CURRENT_COLOURS: dict[str, tuple[Colours, Colours]] = {
+    "cifar10": (COLOURS["cifar10"][0], (0.2470, 0.2435, 0.2616)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "stl10": COLOURS["stl10"],
+}
 
 
-def read_student(checkpoint: Path) -> dict[str, Any]:
+def read_student(checkpoint: Path, content: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Reads how the student of a checkpoint was trained, without importing a host.
 
     Args:
         checkpoint: of either host, or a file of `solo-rekd export`.
+        content: what the file holds, where it has been read already.
 
     Returns:
         encoder; crop_size in px; stem; mean and std in [0, 1] a colour: as far as the checkpoint
         or, of an older one, `args.json` beside it tells.
     """
-    if is_safetensors(checkpoint):
-        return student_of({}, checkpoint)
-    return _student(read_settings(checkpoint))
-
-
-def student_of(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Reads the same of a checkpoint that has been read: `content` is what it holds."""
-    if is_safetensors(path):
-        try:
-            return _exported(path)
-        except (KeyError, TypeError, ValueError):
-            return {}  # of another program
-    return _student(settings_of(content, path))
+    try:
+        if is_safetensors(checkpoint):
+            return _exported(checkpoint)
+        run = _settings(checkpoint, content)
+        return _classic(run) if "encoder" in run else _current(_resolved(run))
+    except (KeyError, IndexError, TypeError, ValueError):
+        return {}  # of another program
 
 
 def method_of(content: Mapping[str, Any], path: Path) -> str | None:
@@ -51,11 +52,28 @@ def method_of(content: Mapping[str, Any], path: Path) -> str | None:
     return str(method) if method else None
 
 
-def _student(run: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return _classic(run) if "encoder" in run else _current(_resolved(run))
-    except (KeyError, IndexError, TypeError, ValueError):
-        return {}  # of another program
+def read_colours(
+    checkpoint: Path, content: Mapping[str, Any] | None = None
+) -> tuple[Sequence[float], Sequence[float]] | None:
+    """The mean and the deviation in [0, 1] a colour of a training, a host's fixed ones included.
+
+    Args:
+        checkpoint: as in `read_student`.
+        content: as in `read_student`.
+    """
+    student = read_student(checkpoint, content)
+    if "mean" in student and "std" in student:
+        return student["mean"], student["std"]
+    if not student or is_safetensors(checkpoint):
+        return None
+    run = _settings(checkpoint, content)
+    if "encoder" in run:
+        return COLOURS.get(run["dataset"])
+    return CURRENT_COLOURS.get(_resolved(run)["data"]["dataset"])
+
+
+def _settings(checkpoint: Path, content: Mapping[str, Any] | None) -> dict[str, Any]:
+    return read_settings(checkpoint) if content is None else settings_of(content, checkpoint)
 
 
 def _exported(path: Path) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Loads a pretrained student, to evaluate it or to train it further, and says what matched."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -11,7 +12,7 @@ from solo_rekd.checkpoints.fit import load_backbone
 from solo_rekd.checkpoints.read import read_file
 from solo_rekd.checkpoints.run_settings import read_student
 from solo_rekd.checkpoints.split import SplitCheckpoint, split_state_dict
-from solo_rekd.checkpoints.stems import stem_of_resnet
+from solo_rekd.checkpoints.stems import stem_of_resnet, trained_stem
 from solo_rekd.config import STEMS
 from solo_rekd.utils.errors import UserError
 
@@ -56,7 +57,7 @@ def load_student(
         UserError: the checkpoint cannot be read, is of another format than `only`, or a weight is
             missing or of another shape.
     """
-    split, digest = _split(path, only, key)
+    _, split, digest = _split(path, only, key)
     _fill(path, split, name, backbone, key, translate=only is None)
     return Source(split.format, digest)
 
@@ -68,14 +69,16 @@ def build_student(path: str | Path, name: str, img_size: int, stem: str = "auto"
         path: a checkpoint, as in `load_student`.
         name: a name of `build_backbone`.
         img_size: side of the square inputs, in px.
-        stem: as in `build_backbone`; a ResNet's is read from the checkpoint, whatever the input.
+        stem: as in `load_networks`.
 
     Raises:
         UserError: see `load_student` and `build_backbone`.
     """
-    split, _ = _split(path)
+    raw, split, _ = _split(path)
     if name.startswith("resnet"):
-        stem = _stem(path, split, stem)
+        stem = _stem(path, raw, split, stem)
+    elif stem == "auto":
+        stem = trained_stem(name, split.format, split.backbone, path, raw)
     backbone = build_backbone(name, img_size, stem, "encoder")
     _fill(path, split, name, backbone)
     return backbone
@@ -99,8 +102,8 @@ def choose_stem(path: str | Path, name: str, asked: str, key: str = "stem") -> s
             asks for.
     """
     if name.startswith("resnet"):
-        split, _ = _split(path, key=STARTED)
-        return _stem(path, split, asked, key, STARTED)
+        raw, split, _ = _split(path, key=STARTED)
+        return _stem(path, raw, split, asked, key, STARTED)
     if asked != "auto" or name.startswith(TIMM) or not is_known(name):
         return asked  # timm's models and the host's have one stem only
     trained = read_student(Path(path))
@@ -121,14 +124,20 @@ def read_stem(path: str | Path, name: str) -> str:
     """
     if not name.startswith("resnet"):
         return "auto"
-    return _stem(path, _split(path)[0], "auto")
+    raw, split, _ = _split(path)
+    return _stem(path, raw, split, "auto")
 
 
 def _stem(
-    path: str | Path, split: SplitCheckpoint, asked: str, key: str = "stem", about: str = EVALUATED
+    path: str | Path,
+    raw: Mapping[str, Any],
+    split: SplitCheckpoint,
+    asked: str,
+    key: str = "stem",
+    about: str = EVALUATED,
 ) -> str:
     try:
-        stem, doubt = stem_of_resnet(split, asked, key, read_student(Path(path)), STEMS)
+        stem, doubt = stem_of_resnet(split, asked, key, read_student(Path(path), raw), STEMS)
     except UserError as error:
         raise _about(path, error, about) from error
     if doubt:
@@ -138,8 +147,8 @@ def _stem(
 
 def _split(
     path: str | Path, only: str | None = None, key: str = EVALUATED
-) -> tuple[SplitCheckpoint, str]:
-    """Reads a checkpoint; returns its tensors and the SHA-256 of the file."""
+) -> tuple[Mapping[str, Any], SplitCheckpoint, str]:
+    """Reads a checkpoint; returns its content, its tensors and the SHA-256 of the file."""
     try:
         read = read_file(path)
         split = split_state_dict(read.content)
@@ -150,11 +159,12 @@ def _split(
         raise _about(path, UserError(refusal), key)
     if only is not None and not read.is_plain:
         held = f"refers to {read.inert[0]}" if read.inert else f"is of {read.kind}"
-        refusal = f"the file {held}, which torch.load in the host's script does not read: give it "
-        raise _about(
-            path, UserError(f"{refusal}to solo-rekd linear, or save its weights alone"), key
+        refusal = (
+            f"the file {held}, which torch.load in the host's script does not read: give it to "
+            "solo-rekd linear, or save its weights alone"
         )
-    return split, read.sha256
+        raise _about(path, UserError(refusal), key)
+    return read.content, split, read.sha256
 
 
 def _fill(

@@ -57,6 +57,12 @@ def add_images(parser: argparse.ArgumentParser, *, judged: bool) -> None:
             metavar="N",
             help=f"side of the images [px]. Default: {default}",
         )
+        add(
+            "--resize_to",
+            type=int,
+            metavar="N",
+            help="side to which they are resized then [px], as a teacher_size does. Default: none",
+        )
 
 
 def add_network(parser: argparse.ArgumentParser, *, judged: bool) -> None:

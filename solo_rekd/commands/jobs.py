@@ -145,7 +145,8 @@ def _images(args: Namespace, size: int | None, *, judged: bool) -> Images:
         size=size,
         dataset=args.dataset,
         labelled=not getattr(args, "no_labels", False),
-        **given(args, {"mean": "mean", "std": "std", "workers": "num_workers"}),
+        **given(args, {name: name for name in ("mean", "std", "resize_to")}),
+        **given(args, {"workers": "num_workers"}),
     )
 
 

@@ -65,6 +65,7 @@ def judge(args: argparse.Namespace) -> "Judgement":
         mean=None if args.mean is None else tuple(args.mean),
         std=None if args.std is None else tuple(args.std),
         dataset=args.dataset,
+        resize_to=args.resize_to,
         workers=min(WORKERS, cores()) if args.num_workers is None else args.num_workers,
     )
     return judge_features(

@@ -2,15 +2,25 @@
 
 import dataclasses
 from argparse import Namespace
+from typing import Any
 
 from solo_rekd import lengths
 from solo_rekd.backbones import refuse_unknown
+from solo_rekd.checkpoints.preprocessing import read_preprocessing
 from solo_rekd.compare.arms import about, parse_arms
 from solo_rekd.compare.images import Images, default_crop_size, fingerprint
-from solo_rekd.compare.jobs import read_config, refuse_settings, student_job, teacher_job
+from solo_rekd.compare.jobs import (
+    read_config,
+    refuse_settings,
+    sight_of_teacher,
+    student_job,
+    teacher_job,
+)
 from solo_rekd.compare.plan import Plan, Run
+from solo_rekd.config import SIGHT, parse_colours
 from solo_rekd.hosts.jobs import Host
 from solo_rekd.lengths import AUTO, Training
+from solo_rekd.teachers.sight import Sight
 from solo_rekd.utils.errors import refuse
 
 
@@ -48,6 +58,8 @@ def make_plan(options: Namespace, extra: tuple[str, ...], images: Images, host: 
             "teacher_epochs": options.teacher_epochs or options.epochs,
             "crop_size": options.crop_size or default_crop_size(images.train[0]),
             "mean": tuple(options.mean),
+            "teacher_mean": parse_colours(str(options.teacher_mean)),
+            "teacher_std": parse_colours(str(options.teacher_std)),
             "std": tuple(options.std),
             "queue_size": queue_size(options, len(images.train)),
             "extra": extra,
@@ -96,7 +108,9 @@ def settle_student(plan: Plan) -> Plan:
 
 
 def settle_teachers(plan: Plan) -> Plan:
-    """Loads every checkpoint of a teacher once, and notes the given one's stem and all digests.
+    """Loads every checkpoint of a teacher once, and notes what they tell.
+
+    That is of the given one its stem and how it sees, and the digests of all.
 
     Raises:
         UserError: a checkpoint does not hold the teacher, or an arm cannot learn from it.
@@ -107,15 +121,18 @@ def settle_teachers(plan: Plan) -> Plan:
     given = None
     if plan.teacher_checkpoint is not None:
         path, name = plan.teacher_checkpoint, plan.teacher
-        loaded = load_networks(path, name, plan.crop_size, plan.teacher_stem)
+        sight = sight_of_teacher(plan, read_preprocessing(path, name))
+        loaded = load_networks(path, name, sight.size, plan.teacher_stem)
         given = FrozenTeacher(loaded.backbone, loaded.projector)
-        plan = dataclasses.replace(plan, teacher_stem=loaded.stem, teacher_sha256=loaded.sha256)
+        plan = dataclasses.replace(
+            plan, teacher_stem=loaded.stem, teacher_sha256=loaded.sha256, **own_sight(plan, sight)
+        )
     digests = {}
     for arm in plan.arms:
         if "teacher_checkpoint" in arm.settings:
             config = read_config(plan, arm, plan.teacher_checkpoint)
             with about(arm):
-                own = build_teacher(config, plan.crop_size)
+                own = build_teacher(config, plan.crop_size, plan.mean, plan.std)
                 config.refuse_width(own.embedding_dim)
             digests[arm.name] = str(own.identity["sha256"])
         elif given is not None and arm.shares_teacher:
@@ -123,6 +140,13 @@ def settle_teachers(plan: Plan) -> Plan:
             with about(arm):
                 config.refuse_width(given.embedding_dim)
     return dataclasses.replace(plan, arm_sha256=digests)
+
+
+def own_sight(plan: Plan, sight: Sight) -> dict[str, Any]:
+    """The plan's settings of how its teacher sees, `auto` being as the student does."""
+    students = {"teacher_mean": plan.mean, "teacher_std": plan.std, "teacher_size": plan.crop_size}
+    seen = {"teacher_mean": sight.mean, "teacher_std": sight.std, "teacher_size": sight.size}
+    return {name: AUTO if seen[name] == students[name] else seen[name] for name in SIGHT}
 
 
 def refuse_jobs(plan: Plan, host: Host) -> None:

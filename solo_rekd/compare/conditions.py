@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from solo_rekd.checkpoints.run_record import plain
+from solo_rekd.config import SIGHT
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import read_json, write_json
 
@@ -48,7 +49,8 @@ def begin(
                 "remove that folder, or give another --out"
             )
         for name in sorted(kept.keys() | conditions["settings"].keys()):
-            now, before = kept.get(name), conditions["settings"].get(name)
+            began = {name: SIGHT.get(name.rpartition(".")[2])} | conditions["settings"]
+            now, before = kept.get(name), began[name]
             if now != before:
                 raise UserError(
                     f"{name}={now!r} differs from {before!r}, with which {folder} began: remove "

@@ -6,9 +6,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from solo_rekd.backbones import settle_stem
+from solo_rekd.checkpoints.preprocessing import Preprocessing
 from solo_rekd.compare.arms import LR, UNTRAINED, Arm, about, refuse_arm
 from solo_rekd.compare.plan import Plan, Run
-from solo_rekd.config import DistillationConfig, from_settings
+from solo_rekd.config import SIGHT, DistillationConfig, from_settings
 from solo_rekd.hosts import names
 from solo_rekd.hosts.jobs import (
     Host,
@@ -23,6 +25,7 @@ from solo_rekd.hosts.rates import BATCH
 from solo_rekd.hosts.words import override, read_words
 from solo_rekd.images.data_sets import SMALL_IMAGE
 from solo_rekd.objectives import OBJECTIVES
+from solo_rekd.teachers.sight import Sight, settle_sight, settle_size
 from solo_rekd.utils.errors import UserError, refuse
 
 AUGMENTATION = View(
@@ -63,6 +66,7 @@ RESERVED = (
     *"data.train_path data.val_path data.no_labels resume_from_checkpoint".split(),
     *"queue_size proj_hidden_dim proj_output_dim".split(),
     *"teacher_mode teacher_checkpoint teacher_stem".split(),
+    *SIGHT,
     *"devices gpus num_nodes strategy".split(),  # a run is one process
 )
 TEACHER_SEED = 0
@@ -129,7 +133,7 @@ def linear_job(
     return LinearEvaluation(
         checkpoint=checkpoint,
         network=judged_network(plan, of_teacher=of_teacher),
-        images=images_of(plan),
+        images=images_of_teacher(plan) if of_teacher else images_of(plan),
         optimizer=Optimizer("sgd", plan.linear_lr, weight_decay=0.0, schedule="cosine"),
         batch_size=plan.batch_size,
         epochs=plan.linear_epochs,
@@ -141,7 +145,8 @@ def linear_job(
 def judged_network(plan: Plan, *, of_teacher: bool = False) -> Network:
     """The network that is judged; `of_teacher` as in `linear_job`."""
     if of_teacher:
-        return Network(plan.teacher, plan.teacher_stem)
+        # that of the training, whatever the size of its images now
+        return Network(plan.teacher, settle_stem(plan.teacher, plan.crop_size, plan.teacher_stem))
     return Network(plan.student, plan.stem)
 
 
@@ -215,6 +220,29 @@ def images_of(plan: Plan) -> Images:
     )
 
 
+def images_of_teacher(plan: Plan) -> Images:
+    """What the frozen teacher is judged by: the same images, seen as it sees them in the arms."""
+    sight, images = sight_of_teacher(plan), images_of(plan)
+    resize_to = None if sight.size == plan.crop_size else sight.size
+    return dataclasses.replace(images, mean=sight.mean, std=sight.std, resize_to=resize_to)
+
+
+def sight_of_teacher(plan: Plan, known: Preprocessing | None = None) -> Sight:
+    """How the comparison's frozen teacher sees the images.
+
+    Args:
+        plan: the comparison.
+        known: what the teacher's file tells; None: the plan has been settled by it.
+
+    Raises:
+        UserError: the file does not tell the size that is asked for.
+    """
+    given = {name: getattr(plan, name) for name in ("teacher", "teacher_checkpoint", *SIGHT)}
+    config = DistillationConfig(**given)
+    student, known = Sight(plan.crop_size, plan.mean, plan.std), known or Preprocessing()
+    return settle_sight(config, known, student, settle_size(config, known, student))
+
+
 def _shared(
     plan: Plan, network: Network, method: str, epochs: int, seed: int, lr: float
 ) -> Pretraining:
@@ -259,6 +287,9 @@ def _distillation(plan: Plan, arm: Arm, teacher_checkpoint: str | None) -> dict[
     if own is not None and str(Path(own).resolve()) != plan.teacher_checkpoint:
         return settings  # of another file, whose stem need not be the plan's
     settings["teacher_stem"] = plan.teacher_stem
+    if arm.shares_teacher or own is not None:  # not of an online teacher from scratch
+        sight = {name: getattr(plan, name) for name in SIGHT}
+        settings |= {name: value for name, value in sight.items() if value != SIGHT[name]}
     if arm.shares_teacher:
         settings["teacher_checkpoint"] = teacher_checkpoint
     return settings

@@ -16,6 +16,7 @@ from solo_rekd.compare.checks import make_plan, refuse_jobs, settle_teachers
 from solo_rekd.compare.collect import collect, cpu_model, describe_machine, describe_versions
 from solo_rekd.compare.conditions import differences
 from solo_rekd.compare.images import Images, find_images, fingerprint
+from solo_rekd.compare.jobs import judged_network, sight_of_teacher
 from solo_rekd.compare.launch.choose import (
     default_jobs,
     describe_launcher,
@@ -166,16 +167,17 @@ def measure_networks(plan: Plan, path: Path) -> dict[str, Any]:
         path: the file of the figures.
     """
     known = read_json(path) or {}
-    sides = {"student": (plan.student, plan.stem)}
+    sides = {"student": (plan.student, plan.stem, plan.crop_size)}
     if plan.distils:
-        sides["teacher"] = (plan.teacher, plan.teacher_stem)
+        network = judged_network(plan, of_teacher=True)
+        sides["teacher"] = (network.name, network.stem, sight_of_teacher(plan).size)
     networks: dict[str, Any] = {"teacher": None}
-    for side, (name, stem) in sides.items():
-        key = {"name": name, "stem": stem, "crop_size": plan.crop_size}
+    for side, (name, stem, size) in sides.items():
+        key = {"name": name, "stem": stem, "crop_size": size}
         key |= {"protocol": LATENCY_PROTOCOL, "CPU": cpu_model(), **describe_versions({})}
         earlier = known.get(side) or {}
         if earlier.get("of") != key:
-            earlier = measure(name, plan.crop_size, stem) | {"of": key}
+            earlier = measure(name, size, stem) | {"of": key, "input_size": size}
         networks[side] = earlier
     networks |= {"latency_protocol": LATENCY_PROTOCOL, "input_size": plan.crop_size}
     write_json(path, networks)

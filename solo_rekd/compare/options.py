@@ -7,11 +7,10 @@ from typing import Any
 
 from solo_rekd.compare.arms import UNTRAINED
 from solo_rekd.compare.launch.choose import LAUNCHERS, PROCESSES, read_parameter
-from solo_rekd.config import CONFIGS, STEMS, STUDENT_CHECKPOINT
+from solo_rekd.config import AUTO, CONFIGS, STEMS, STUDENT_CHECKPOINT, parse_side
 from solo_rekd.hosts import HOST_HELP
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
 from solo_rekd.images.data_sets import MEAN, SMALL_IMAGE, STD
-from solo_rekd.lengths import AUTO
 from solo_rekd.utils.errors import OneLineParser, at_least
 
 DESCRIPTION = """\
@@ -92,6 +91,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="weights of the frozen teacher, any format of solo-rekd list. Default: it is trained",
+    )
+    sees = {"nargs": "+", "metavar": "X", "default": AUTO}
+    told = "Default: auto, what the file was trained with"
+    add("--teacher_mean", **sees, help=f"mean by which the teacher's images are normalised. {told}")
+    add("--teacher_std", **sees, help=f"their deviation. {told}")
+    add(
+        "--teacher_size",
+        type=parse_side,
+        default=AUTO,
+        metavar="N",
+        help="side to which the teacher's views are resized [px]; native: that which the file was "
+        "trained at. Default: auto, none",
     )
     add(
         "--student_checkpoint",

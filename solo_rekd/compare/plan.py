@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from solo_rekd.compare.arms import Arm, parse_arm
+from solo_rekd.config import AUTO
 from solo_rekd.utils.errors import UserError
 
 # all else decides what is in the folder
@@ -52,6 +53,9 @@ class Plan:
         host: the solo-learn that trains, `classic` or `main`.
         images: how many there are, and a digest of their names and content.
         teacher_sha256: of the given teacher's file, which may not change along the way.
+        teacher_mean: how the teacher's images are normalised: of each colour, in [0, 1], or `auto`.
+        teacher_std: the same.
+        teacher_size: side to which the teacher's views are resized, in px, `auto` or `native`.
         arm_sha256: by name of an arm with a teacher's file of its own, of that file: likewise.
         student_checkpoint: absolute path of the weights that every arm's student starts from; None:
             they are drawn by the seed.
@@ -88,6 +92,9 @@ class Plan:
     host: str
     images: str
     teacher_sha256: str | None = None
+    teacher_mean: str | tuple[float, ...] = AUTO
+    teacher_std: str | tuple[float, ...] = AUTO
+    teacher_size: str | int = AUTO
     arm_sha256: Mapping[str, str] = field(default_factory=dict)
     student_checkpoint: str | None = None
     student_sha256: str | None = None

@@ -5,7 +5,14 @@ import shlex
 
 from solo_rekd.compare.arms import STARTING
 from solo_rekd.compare.images import Images
-from solo_rekd.compare.jobs import AUGMENTATION, HEAD, INFO_NCE, blur, warmup_epochs
+from solo_rekd.compare.jobs import (
+    AUGMENTATION,
+    HEAD,
+    INFO_NCE,
+    blur,
+    sight_of_teacher,
+    warmup_epochs,
+)
 from solo_rekd.compare.plan import Plan
 
 
@@ -59,4 +66,5 @@ def _teacher(plan: Plan) -> dict[str, str | int]:
     if plan.has_frozen_teacher:
         trained = f"trained by mocov2plus on the same images, {plan.teacher_epochs} epochs"
         told["frozen teacher"] = plan.teacher_checkpoint or trained
+        told["frozen teacher sees"] = str(sight_of_teacher(plan))
     return told

@@ -23,6 +23,7 @@ def knn_command(job: LinearEvaluation, votes: Mapping[str, Any]) -> str:
         "dataset": images.dataset,
         **folders(images),
         "crop_size": images.size,
+        "resize_to": images.resize_to,
         "mean": images.mean,
         "std": images.std,
         "batch_size": job.batch_size,

@@ -37,6 +37,10 @@ class JudgedImages(Protocol):
         """Of each colour, in [0, 1]."""
 
     @property
+    def resize_to(self) -> int | None:
+        """Side to which what has that size is resized for the network, in px; None: it stays."""
+
+    @property
     def workers(self) -> int | None:
         """Processes that load images."""
 

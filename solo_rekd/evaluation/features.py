@@ -87,16 +87,19 @@ def judge_features(
             cannot be judged by.
     """
     seen = as_trained(Path(checkpoint), network.name, network.stem, images)
-    sets = evaluation_sets(images.dataset, images.train, images.val, seen.size, seen.mean, seen.std)
+    folders, colours = (images.train, images.val), (seen.mean, seen.std)
+    sets = evaluation_sets(images.dataset, *folders, seen.size, *colours, images.resize_to)
+    side = images.resize_to or seen.size
     if is_known(network.name):
-        backbone = build_student(checkpoint, network.name, seen.size, seen.stem)
+        backbone = build_student(checkpoint, network.name, side, seen.stem)
     else:
-        backbone = _of_host(checkpoint, network, images.dataset, seen.size, host_backbone)
+        backbone = _of_host(checkpoint, network, images.dataset, side, host_backbone)
     splits = extract_features(backbone, sets, batch_size, images.workers or 0, progress)
     train, val = splits["train"], splits["val"]
     k = min(k, len(train.labels))
     votes = train.features, train.labels, val.features, val.labels
     top1, top5 = weighted_knn(*votes, k, temperature)
+    resized = f"resized to {images.resize_to} px, " if images.resize_to else ""
     knn = {
         "top1": top1,
         "top5": top5,
@@ -104,7 +107,7 @@ def judge_features(
         "temperature": temperature,
         "protocol": (
             f"weighted kNN, cosine, k {k}, temperature {temperature:g}, "
-            f"{seen.size} px, without augmentation"
+            f"{seen.size} px, {resized}without augmentation"
         ),
     }
     return Judgement(splits, knn)

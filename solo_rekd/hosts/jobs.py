@@ -33,7 +33,8 @@ class Images:
     Attributes:
         train: folder of the training images, in folders named after their classes.
         val: folder of the validation images, the same; None: there are none.
-        size: side of what the network sees, in px.
+        size: side of the crops of an image, in px.
+        resize_to: side to which an evaluation resizes them for the network, in px; None: they stay.
         mean: of each colour, in [0, 1].
         std: of each colour, in [0, 1].
         dataset: `custom` for folders of one's own, or a data set of the host.
@@ -49,6 +50,7 @@ class Images:
     dataset: str = "custom"
     labelled: bool = True
     workers: int | None = None
+    resize_to: int | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ def evaluation_sets(
     size: int,
     mean: Sequence[float],
     std: Sequence[float],
+    resize_to: int | None = None,
 ) -> dict[str, Any]:
     """Opens the training and the validation images; torchvision downloads CIFAR and STL-10.
 
@@ -30,6 +31,7 @@ def evaluation_sets(
             image folders; both hosts fix those of CIFAR and STL-10.
         mean: see `size`.
         std: see `size`.
+        resize_to: side to which what has that size is resized then, in px; None: it stays.
 
     Returns:
         Data sets `train` and `val` of (image, label) in a fixed order, each with the names of its
@@ -41,7 +43,7 @@ def evaluation_sets(
     """
     if val is None:
         raise UserError(f"--dataset {dataset} needs --val_dir, a folder of --data_dir")
-    transform = plain_transform(dataset, size, mean, std)
+    transform = plain_transform(dataset, size, mean, std, resize_to)
     if dataset in FOLDERS:
         refuse_folders({"train_dir": train, "val_dir": val})
         return {"train": ClassFolders(train, transform), "val": ClassFolders(val, transform)}

@@ -1,10 +1,12 @@
 """What becomes of an image before a network is evaluated on it, at any size."""
 
+import functools
 from collections.abc import Sequence
 
 from torchvision import transforms
 
 from solo_rekd.images.data_sets import COLOURS, FIXED_SIDES, SMALL_IMAGE
+from solo_rekd.images.resize import resize
 
 
 def before_crop(crop_size: int) -> int:
@@ -14,7 +16,7 @@ def before_crop(crop_size: int) -> int:
 
 
 def evaluation_pipeline(
-    crop_size: int, mean: Sequence[float], std: Sequence[float]
+    crop_size: int, mean: Sequence[float], std: Sequence[float], resize_to: int | None = None
 ) -> dict[str, transforms.Compose]:
     """Training and validation transforms of linear evaluation; at 224 px these are the host's own.
 
@@ -24,11 +26,12 @@ def evaluation_pipeline(
         crop_size: side of the images in pixels.
         mean: channel means, in [0, 1].
         std: channel standard deviations, in [0, 1].
+        resize_to: side to which the crops are resized then, in pixels; None: they stay.
 
     Returns:
         The host's form: `T_train` and `T_val`.
     """
-    tail = _to_tensor(mean, std)
+    tail = _to_tensor(mean, std, resize_to)
     return {
         "T_train": transforms.Compose(
             [
@@ -44,7 +47,11 @@ def evaluation_pipeline(
 
 
 def plain_transform(
-    dataset: str, size: int, mean: Sequence[float], std: Sequence[float]
+    dataset: str,
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    resize_to: int | None = None,
 ) -> transforms.Compose:
     """The transform without augmentation: both hosts' own of a data set, or that of a folder.
 
@@ -53,13 +60,16 @@ def plain_transform(
         size: side of the images in pixels, of an image folder.
         mean: channel means, in [0, 1], of an image folder.
         std: channel standard deviations, in [0, 1], of an image folder.
+        resize_to: as in `evaluation_pipeline`.
     """
     if dataset not in COLOURS:
-        return evaluation_pipeline(size, mean, std)["T_val"]
+        return evaluation_pipeline(size, mean, std, resize_to)["T_val"]
     side = FIXED_SIDES[dataset]  # the images of CIFAR have it
     resized = [transforms.Resize((side, side))] if dataset == "stl10" else []
-    return transforms.Compose([*resized, *_to_tensor(*COLOURS[dataset])])
+    return transforms.Compose([*resized, *_to_tensor(*COLOURS[dataset], resize_to)])
 
 
-def _to_tensor(mean: Sequence[float], std: Sequence[float]) -> list:
-    return [transforms.ToTensor(), transforms.Normalize(mean=tuple(mean), std=tuple(std))]
+def _to_tensor(mean: Sequence[float], std: Sequence[float], resize_to: int | None) -> list:
+    resized = [] if resize_to is None else [functools.partial(resize, side=resize_to)]
+    normalised = transforms.Normalize(mean=tuple(mean), std=tuple(std))
+    return [transforms.ToTensor(), *resized, normalised]

@@ -31,7 +31,7 @@ class HostRun(NamedTuple):
     Attributes:
         features_dim: width f of the student's pooled features.
         num_classes: classes of the labels, for the teacher's online accuracy.
-        img_size: side of the training crops in pixels, which decides the teacher's stem.
+        img_size: side of the training crops in pixels.
         max_epochs: length of the training.
         mean: of the images' channels before they were normalised, in [0, 1]; None: not known.
         std: their standard deviations, likewise.
@@ -113,7 +113,7 @@ class DistillationObjective(nn.Module):
         self.momentum_projector = two_layer_projector(*widths)
         self.momentum_projector.load_state_dict(self.projector.state_dict())
         self.momentum_projector.requires_grad_(False)
-        self.teacher = build_teacher(config, run.img_size)
+        self.teacher = build_teacher(config, run.img_size, run.mean, run.std)
         config.refuse_width(self.teacher.embedding_dim)
         # the host's probe learning rate suits features of unit variance, not those of any teacher
         self.teacher_classifier = nn.Sequential(

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from solo_rekd.checkpoints.projector import widths
 from solo_rekd.utils.precision import finite
 
-Identity = dict[str, str | None]
+Identity = dict[str, Any]
+SEEN = ("stem", "mean", "std", "size")  # of an identity: how the teacher sees, which files may lack
 
 
 def _normalize(x: Tensor) -> Tensor:
@@ -20,10 +22,27 @@ def _normalize(x: Tensor) -> Tensor:
 
 
 def make_identity(
-    mode: str, name: str | None = None, checkpoint: str | None = None, sha256: str | None = None
+    mode: str,
+    name: str | None = None,
+    checkpoint: str | None = None,
+    sha256: str | None = None,
+    **seen: Any,
 ) -> Identity:
-    """What a student's checkpoint records of its teacher."""
-    return {"mode": mode, "name": name, "checkpoint": checkpoint, "sha256": sha256}
+    """What a student's checkpoint records of its teacher.
+
+    Args:
+        mode: `online` or `frozen`.
+        name: of its backbone.
+        checkpoint: path of its weights.
+        sha256: of that file.
+        seen: how it sees images, by the names in `SEEN`: its stem, mean and std of each colour in
+            [0, 1] as lists, and side in px.
+    """
+    return {"mode": mode, "name": name, "checkpoint": checkpoint, "sha256": sha256, **seen}
+
+
+def _seen(views: nn.Module | None, images: Tensor) -> Tensor:
+    return images if views is None else views(images)
 
 
 def _twin(module: nn.Module) -> nn.Module:
@@ -39,7 +58,8 @@ class OnlineTeacher(nn.Module):
     Args:
         backbone: images (B, 3, H, W) to pooled features (B, num_features).
         projector: features to embeddings (B, d).
-        identity: what a checkpoint records of it: mode, name, checkpoint, sha256.
+        identity: what a checkpoint records of it, see `make_identity`.
+        views: what turns the student's views into its own; None: they are the same.
 
     Attributes:
         momentum_backbone: twin of the backbone, moved by the host's momentum, never by a gradient.
@@ -50,9 +70,14 @@ class OnlineTeacher(nn.Module):
     """
 
     def __init__(
-        self, backbone: nn.Module, projector: nn.Sequential, identity: Identity | None = None
+        self,
+        backbone: nn.Module,
+        projector: nn.Sequential,
+        identity: Identity | None = None,
+        views: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        self.views = views
         self.backbone = backbone
         self.projector = projector
         self.momentum_backbone = _twin(backbone)
@@ -78,14 +103,19 @@ class OnlineTeacher(nn.Module):
 
     def query(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, num_features) and embedding (B, d), L2-normalised, with gradients."""
-        features = self.backbone(images)
+        features = self.backbone(_seen(self.views, images))
         return features, _normalize(self.projector(features))
 
     @torch.no_grad()
     def key(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The same of the momentum twin, without gradients and always finite."""
-        features = self.momentum_backbone(images)
+        features = self.momentum_backbone(_seen(self.views, images))
         return finite(features), finite(_normalize(self.momentum_projector(features)))
+
+    def see_as_student(self, **seen: Any) -> None:
+        """Takes the student's views as they are from here on; `seen` are their mean, std, size."""
+        self.views = None
+        self.identity |= seen
 
     @property
     def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
@@ -106,7 +136,8 @@ class FrozenTeacher(nn.Module):
     Args:
         backbone: images (B, 3, H, W) to pooled features (B, num_features).
         projector: features to embeddings (B, d); None: the features are the embedding.
-        identity: what a checkpoint records of it: mode, name, checkpoint, sha256.
+        identity: what a checkpoint records of it, see `make_identity`.
+        views: what turns the student's views into its own; None: they are the same.
 
     Attributes:
         embedding_dim: d.
@@ -118,12 +149,17 @@ class FrozenTeacher(nn.Module):
     pretrained = True
 
     def __init__(
-        self, backbone: nn.Module, projector: nn.Sequential | None, identity: Identity | None = None
+        self,
+        backbone: nn.Module,
+        projector: nn.Sequential | None,
+        identity: Identity | None = None,
+        views: nn.Module | None = None,
     ) -> None:
         super().__init__()
         head = nn.Identity() if projector is None else projector
+        networks = (backbone, head, *([] if views is None else [views]))
         # nn.Module registers a module that is an attribute, but not one inside a tuple
-        self._networks = (backbone.eval().requires_grad_(False), head.eval().requires_grad_(False))
+        self._networks = tuple(network.eval().requires_grad_(False) for network in networks)
         self.num_features = int(backbone.num_features)  # type: ignore[arg-type]
         self.embedding_dim = self.num_features if projector is None else widths(projector)[1]
         self.identity = identity or make_identity("frozen")
@@ -141,9 +177,14 @@ class FrozenTeacher(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled features (B, num_features), their embedding (B, d), L2-normalised; both finite."""
-        backbone, head = self._networks
-        features = backbone(images)
+        backbone, head, *views = self._networks
+        features = backbone(_seen(views[0] if views else None, images))
         return finite(features), finite(_normalize(head(features)))
+
+    def see_as_student(self, **seen: Any) -> None:
+        """Takes the student's views as they are from here on; `seen` are their mean, std, size."""
+        self._networks = self._networks[:2]
+        self.identity |= seen
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FrozenTeacher":
         super()._apply(fn, recurse)

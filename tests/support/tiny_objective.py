@@ -42,7 +42,7 @@ def build(
         two_layer_projector(TEACHER_FEATURES, 9, teacher_dim),
         make_identity(mode, checkpoint="t.pth" if mode == "pretrained" else None),
     )
-    monkeypatch.setattr(distillation, "build_teacher", lambda config, img_size: teacher)
+    monkeypatch.setattr(distillation, "build_teacher", lambda *args: teacher)
     sizes = {"queue_size": QUEUE, "proj_hidden_dim": 8, "proj_output_dim": DIM}
     config: DistillationConfig = objective_class.config_class(**sizes | settings)
     return objective_class(config, HostRun(FEATURES, CLASSES, SIZE, EPOCHS)).double()

@@ -174,6 +174,10 @@ def test_build_online_from_nothing():
         "name": "resnet18",
         "checkpoint": None,
         "sha256": None,
+        "stem": "small",
+        "mean": None,
+        "std": None,
+        "size": 32,
     }
 
 

@@ -47,8 +47,11 @@ def begin(ours: bool) -> None:
 
 
 def honour_crop_size(args: Namespace) -> None:
-    """Makes evaluation on an image folder use `--crop_size`, `--mean` and `--std`."""
-    pipeline = functools.partial(evaluation_pipeline, args.crop_size[0], args.mean, args.std)
+    """Makes evaluation on an image folder use `--crop_size`, `--mean`, `--std`, `--resize_to`."""
+    resize_to = vars(args).get("resize_to")  # a flag of our commands, not of the host's scripts
+    pipeline = functools.partial(
+        evaluation_pipeline, args.crop_size[0], args.mean, args.std, resize_to
+    )
     changes.RUN.set(classification_dataloader, "build_custom_pipeline", pipeline)
     if has_dali():
         from solo_rekd.hosts.classic import dali
@@ -216,6 +219,9 @@ def complete_linear(args: Namespace) -> Namespace:
         raise UserError("--pretrained_feature_extractor, the checkpoint to evaluate, is missing")
     fix_side(args)
     prepare_dali(args)
+    resize_to = vars(args).get("resize_to")
+    if resize_to is not None and (args.dali or args.dataset in FIXED_SIDES):
+        raise refuse("resize_to", resize_to, "none, but with --dataset custom and without --dali")
     if backbones.is_ours(args.encoder):
         honour_crop_size(args)
     backbones.name_for_host(args)

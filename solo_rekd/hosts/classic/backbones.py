@@ -141,7 +141,8 @@ def name_for_host(args: Namespace) -> None:
         trained = read_student(Path(args.pretrained_feature_extractor))
         if stem == "auto" and trained.get("encoder") == args.encoder:
             stem = settle_stem(args.encoder, trained["crop_size"], trained.get("stem", "auto"))
-        args.backbone_args = backbone_args(args.encoder, args.crop_size[0], stem)
+        side = vars(args).get("resize_to") or args.crop_size[0]
+        args.backbone_args = backbone_args(args.encoder, side, stem)
         args.encoder = DISPATCHED
 
 

@@ -48,10 +48,11 @@ from solo_rekd.hosts.shared.method import refuse_empty_epoch, refuse_other_metho
 from solo_rekd.hosts.shared.mistakes import as_mistake
 from solo_rekd.images.data_sets import FOLDERS
 from solo_rekd.images.folders import refuse_folders
-from solo_rekd.utils.errors import OneLineParser, UserError, refuse, refuse_beyond
+from solo_rekd.utils.errors import OneLineParser, UserError, at_least, refuse, refuse_beyond
 
 MISPLACED = (FileNotFoundError, NotADirectoryError, PermissionError)
 SEEDS = 2**32  # how many there are
+RESIZE = "resize_to"  # of `solo_rekd.hosts.jobs.Images`
 ERROR = ": error: "  # what argparse puts before its complaint
 
 P = ParamSpec("P")
@@ -195,8 +196,14 @@ def parse_linear(argv: list[str]) -> Namespace:
     Raises:
         UserError: a flag is unknown, or its value is not allowed.
     """
+    own = OneLineParser(add_help=False, allow_abbrev=False)
+    own.add_argument(f"--{RESIZE}", type=at_least(int, 1))
+    ours, rest = own.parse_known_args(argv)
     # the host's bare parser: what the plug-in wraps it in is for the host's script
-    args = arguments.complete_linear(parse(argv, inspect.unwrap(setup.parse_args_linear)))
+    args = parse(rest, inspect.unwrap(setup.parse_args_linear))
+    vars(args).update(vars(ours))
+    arguments.honour_crop_size(args)
+    args = arguments.complete_linear(args)
     note_run(args)
     return args
 

@@ -34,6 +34,7 @@ def linear_flags(job: LinearEvaluation) -> list[str]:
     settings = {
         **_common(job),
         "crop_size": job.images.size,
+        "resize_to": job.images.resize_to,
         "lr": job.optimizer.lr,
         "seed": job.seed,
         "pretrained_feature_extractor": job.checkpoint,

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from solo_rekd.config import STUDENT_CHECKPOINT, add_flags, from_settings
 from solo_rekd.hosts.shared.method import Distilled
-from solo_rekd.hosts.shared.teacher_colours import Colours, colours_of
+from solo_rekd.hosts.shared.training_images import colours_of
 from solo_rekd.objectives import HostRun
 from solo_rekd.utils.errors import refuse
 
@@ -46,7 +46,7 @@ class ClassicMethod(Distilled, BaseMomentumMethod):
         return parser
 
 
-def view_colours(settings: Mapping[str, Any]) -> Colours | tuple[()]:
+def view_colours(settings: Mapping[str, Any]) -> tuple[tuple[float, ...], ...]:
     """The colours of a run's views; nothing where it was built without a data set."""
     if "transform_kwargs" not in settings:
         return ()

@@ -12,6 +12,7 @@ from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 
 from solo_rekd.checkpoints.run_record import KEY, read_settings
+from solo_rekd.config import SIGHT
 from solo_rekd.hosts.classic import help
 from solo_rekd.hosts.classic.loaders import pretrain_images
 from solo_rekd.hosts.shared.changes import RUN
@@ -43,7 +44,7 @@ IGNORED = tuple(
 
 
 WEIGHTS = ("teacher_checkpoint", "student_checkpoint", "pretrained_feature_extractor")
-RULE = Rule(IGNORED, HOSTS_OWN)
+RULE = Rule(IGNORED, HOSTS_OWN | SIGHT)
 
 
 class WholeFiles(WholeCheckpoints, TorchCheckpointIO):

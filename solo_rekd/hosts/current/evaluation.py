@@ -60,7 +60,8 @@ def evaluate_at(dataset: str, given: Mapping[str, Any], trained: Mapping[str, An
 
     Args:
         dataset: name of the data set; all but `custom` keep the host's transforms.
-        given: `crop_size` in px, `mean` and `std` in [0, 1], as far as the user gave them.
+        given: `crop_size` in px, `mean` and `std` in [0, 1], as far as the user gave them;
+            `resize_to` in px, where the crops are resized for the network.
         trained: the same of the pretraining run, as far as known: used where not given.
 
     Returns:
@@ -71,7 +72,7 @@ def evaluate_at(dataset: str, given: Mapping[str, Any], trained: Mapping[str, An
     side, mean, std = (
         given.get(key, trained.get(key, default)) for key, default in DEFAULTS.items()
     )
-    pipeline = functools.partial(evaluation_pipeline, side, mean, std)
+    pipeline = functools.partial(evaluation_pipeline, side, mean, std, given.get("resize_to"))
     RUN.set(classification_dataloader, "build_custom_pipeline", pipeline)
     if has_dali():
         from solo_rekd.hosts.current import dali

@@ -21,7 +21,7 @@ from solo_rekd.hosts.shared.method import (
     Distilled,
     refuse_divergence,
 )
-from solo_rekd.hosts.shared.teacher_colours import colours_of
+from solo_rekd.hosts.shared.training_images import colours_of
 from solo_rekd.objectives import HostRun
 
 

@@ -183,6 +183,8 @@ def _linear(job: LinearEvaluation, around: Surroundings) -> Settings:
     }
     if images.size is not None:
         settings["data.augmentations.crop_size"] = images.size
+    if images.resize_to is not None:
+        settings["data.augmentations.resize_to"] = images.resize_to
     return settings | _colours("data.augmentations.", job)
 
 

@@ -14,6 +14,7 @@ from solo.utils.checkpointer import Checkpointer
 from solo.utils.misc import omegaconf_select
 
 from solo_rekd.checkpoints.run_record import KEY, read_settings
+from solo_rekd.config import SIGHT
 from solo_rekd.hosts.shared.changes import RUN
 from solo_rekd.hosts.shared.lengths import count_images, make_training, settle
 from solo_rekd.hosts.shared.resume import Rule, find_resumable
@@ -40,7 +41,7 @@ IGNORED = tuple(
 WEIGHTS = tuple(
     "method_kwargs.teacher_checkpoint student_checkpoint pretrained_feature_extractor".split()
 )
-RULE = Rule(IGNORED, {})
+RULE = Rule(IGNORED, {f"method_kwargs.{name}": value for name, value in SIGHT.items()})
 
 
 class WholeFiles(WholeCheckpoints, TorchCheckpointIO):

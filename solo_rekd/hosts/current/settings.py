@@ -18,7 +18,7 @@ from solo.methods.linear import LinearModel
 from solo.utils.misc import omegaconf_select
 from torch import nn
 
-from solo_rekd.backbones import build_backbone, refuse_unknown
+from solo_rekd.backbones import build_backbone, refuse_unknown, settle_stem
 from solo_rekd.checkpoints.formats import CURRENT_HOST
 from solo_rekd.checkpoints.run_settings import CIFAR
 from solo_rekd.checkpoints.student import STARTED, choose_stem, load_student
@@ -60,6 +60,7 @@ NUMBERS = {  # and their names in `LIMITS`
     "knn_eval.k": "knn_k",
     "checkpoint.frequency": "checkpoint_frequency",
     "data.augmentations.crop_size": "crop_size",
+    "data.augmentations.resize_to": "resize_to",
     "data.augmentations.mean": "mean",
     "data.augmentations.std": "std",
     "limit_train_batches": "limit_train_batches",
@@ -175,26 +176,34 @@ def prepare_probe(cfg: DictConfig, path: str | None) -> None:
     """Prepares the evaluation of the checkpoint `path`, and looks whether it fits the backbone."""
     if path is None or not path.endswith((".ckpt", ".pth", ".pt")):
         raise refuse("pretrained_feature_extractor", path, "a checkpoint: .ckpt, .pth or .pt")
-    run = read_run(Path(path))
+    run, dataset = read_run(Path(path)), cfg.data.dataset
     given = omegaconf_select(cfg, "data.augmentations", {})
     built_by_us = is_ours(cfg.backbone.name)
     known = run is not None or "crop_size" in given or not Path(path).is_file()
-    if built_by_us and not known and needs_size(cfg.data.dataset):
+    if built_by_us and not known and needs_size(dataset):
         key = "data.augmentations.crop_size"
         raise UserError(
             f"{key} is missing: neither {path} nor an args.json beside it tells it: "
             f"give +{key}=N, the side in px of the images that the student was trained on"
         )
-    side = evaluate_at(cfg.data.dataset, given, trained_view(run))
+    resize_to = given.get("resize_to")
+    if resize_to is not None and (cfg.data.get("format") == "dali" or not needs_size(dataset)):
+        limit = "none, but with data.dataset=custom and without DALI"
+        raise refuse("data.augmentations.resize_to", resize_to, limit)
+    side = evaluate_at(dataset, given, trained_view(run))
     read_images(linear, cfg.data)
     if built_by_us:
         # the stem is the one that was trained, whatever the size of evaluation
         trained = run and omegaconf_select(run, "backbone.kwargs.img_size", None)
-        OmegaConf.update(cfg, "backbone.kwargs.img_size", trained or side)
+        if resize_to is not None:
+            asked = omegaconf_select(cfg, "backbone.kwargs.stem", "auto")
+            stem = settle_stem(cfg.backbone.name, trained or side, asked)
+            OmegaConf.update(cfg, "backbone.kwargs.stem", stem)
+        OmegaConf.update(cfg, "backbone.kwargs.img_size", resize_to or trained or side)
     # the script loads without looking at what matched, for fine-tuning too
     backbone = build_like_host(cfg, cfg.get("pretrain_method"))
     load_student(path, cfg.backbone.name, backbone, only=CURRENT_HOST)
-    refuse_mistakes(cfg, side)
+    refuse_mistakes(cfg, resize_to or side)
     note_run(cfg)
 
 

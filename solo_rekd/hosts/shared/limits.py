@@ -12,6 +12,7 @@ LIMITS: Limits = {
     "classifier_lr": (0, inf),
     "weight_decay": (0, inf),
     "crop_size": (1, inf),
+    "resize_to": (1, inf),
     "min_scale": (0, 1),
     "max_scale": (0, 1),
     "brightness": (0, inf),

@@ -7,16 +7,19 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from solo_rekd.backbones import TIMM, settle_stem
 from solo_rekd.checkpoints.run_record import KEY, record_of
+from solo_rekd.config import AUTO
 from solo_rekd.hosts.shared.changes import ENTRIES
 from solo_rekd.hosts.shared.checks import refuse_no_training
 from solo_rekd.hosts.shared.lengths import end_after
-from solo_rekd.hosts.shared.teacher_colours import warn_of_colours
 from solo_rekd.hosts.shared.training_images import training_images
 from solo_rekd.lengths import Training
 from solo_rekd.modules.queue import KeyQueue
 from solo_rekd.modules.twin import switch_off_noise
 from solo_rekd.objectives import OBJECTIVES, Batch, DistillationObjective
+from solo_rekd.teachers.sight import Sight
+from solo_rekd.teachers.teacher import SEEN
 from solo_rekd.utils.errors import UserError, refuse
 
 _log = logging.getLogger("solo_rekd")
@@ -97,15 +100,13 @@ class Distilled(_Host):
         return loss + 0 * sum(parameter.sum() for parameter in self.classifier.parameters())
 
     def on_fit_start(self) -> None:
-        """Says which method this is, and where the teacher probably wants other colours."""
+        """Says which method this is, where the host has one of that name too."""
         super().on_fit_start()
-        if self.trainer.is_global_zero:
-            if self.replaces is not None:
-                _log.warning(
-                    "this is solo-rekd's %s, not solo-learn's own (SOLO_REKD_AUTOLOAD=0 for that)",
-                    self.name,
-                )
-            warn_of_colours(self.objective.teacher.identity, self.objective.run)
+        if self.trainer.is_global_zero and self.replaces is not None:
+            _log.warning(
+                "this is solo-rekd's %s, not solo-learn's own (SOLO_REKD_AUTOLOAD=0 for that)",
+                self.name,
+            )
 
     def on_train_start(self) -> None:
         """The host's step counter; and the objective may look at the training set."""
@@ -139,13 +140,7 @@ class Distilled(_Host):
         refuse_other_method(checkpoint, self.name)
         theirs = record_of(checkpoint).get("teacher")
         theirs = theirs if isinstance(theirs, dict) else {}
-        for key in ("name", "mode", "sha256"):
-            stored, given = theirs.get(key), self.objective.teacher.identity[key]
-            if stored != given:
-                raise UserError(
-                    f"teacher {key}={given!r} is not the teacher of the checkpoint to resume, "
-                    f"which had {key}={stored!r}"
-                )
+        refuse_other_teacher(theirs, self.objective)
         own = self.state_dict()
         for name, held in checkpoint["state_dict"].items():
             if name in own and held.shape != own[name].shape:
@@ -153,6 +148,49 @@ class Distilled(_Host):
                     f"{name} of the checkpoint to resume is {tuple(held.shape)}, of this run "
                     f"{tuple(own[name].shape)}: give the settings that it was trained with"
                 )
+
+
+def refuse_other_teacher(theirs: Mapping[str, Any], objective: DistillationObjective) -> None:
+    """Refuses to resume with another teacher, or with one that sees the images otherwise.
+
+    An older checkpoint does not say how its teacher saw, which was as the student did: where no
+    setting asks for more, the teacher of the resumed run does so too.
+
+    Args:
+        theirs: what the checkpoint records of its teacher.
+        objective: of this run.
+
+    Raises:
+        UserError: the teacher is another, or sees with other mean, std, size or stem.
+    """
+    teacher, run, config = objective.teacher, objective.run, objective.config
+    before: dict[str, Any] = {key: theirs.get(key) for key in ("name", "mode", "sha256")}
+    before |= {key: theirs[key] for key in SEEN if key in theirs}
+    if theirs and not theirs.keys() & {*SEEN}:
+        seen = Sight(run.img_size, run.mean, run.std).record()
+        if AUTO == config.teacher_mean == config.teacher_std == config.teacher_size:
+            if any(teacher.identity.get(key) != value for key, value in seen.items()):
+                _log.warning(
+                    "teacher %s sees the student's mean, std and size, as in the run to resume, "
+                    "which an earlier version began",
+                    config.teacher,
+                )
+            teacher.see_as_student(**seen)
+        if not config.teacher.startswith((TIMM, "resnet")):  # a ResNet's file decides
+            seen["stem"] = settle_stem(config.teacher, run.img_size, config.teacher_stem)
+        before |= seen
+    for key, stored in before.items():
+        given = teacher.identity.get(key)
+        if stored != given and key in SEEN:
+            raise UserError(
+                f"teacher_{key}={given!r} is not that of the run to resume, which had "
+                f"teacher_{key}={stored!r}: give that"
+            )
+        if stored != given:
+            raise UserError(
+                f"teacher {key}={given!r} is not the teacher of the checkpoint to resume, "
+                f"which had {key}={stored!r}"
+            )
 
 
 def refuse_other_method(

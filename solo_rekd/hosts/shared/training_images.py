@@ -87,6 +87,12 @@ def training_images(model: Any, views: int = 0, seed: int = 0) -> DataLoader:
     )
 
 
+def colours_of(augmentation: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and the deviation by which a host's augmentation normalises, a colour each."""
+    channels = normalisation(augmentation)
+    return tuple(map(float, channels.mean)), tuple(map(float, channels.std))
+
+
 def normalisation(augmentation: Any) -> Normalize:
     """The last step of a host's augmentation, under its layers of crops and pipelines."""
     while not isinstance(augmentation, Normalize):

@@ -107,6 +107,7 @@ def test_online_teacher_is_trained_and_saved(online: dict[str, Any]) -> None:
     assert record["method"] == "rekd"
     assert record["teacher"] == {
         "mode": "online", "name": "timm:resnet10t", "checkpoint": None, "sha256": None,
+        "stem": "auto", "mean": [0.5] * 3, "std": [0.5] * 3, "size": 32,
     }  # fmt: skip
     assert_finite(state)
     for part in ("backbone", "projector"):
@@ -143,6 +144,10 @@ def test_frozen_teacher_is_in_no_checkpoint_but_named(
         "name": "resnet18",
         "checkpoint": str(teacher_file),
         "sha256": hashlib.sha256(teacher_file.read_bytes()).hexdigest(),
+        "stem": "imagenet",
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        "size": 32,
     }
     assert not [name for name in checkpoint["state_dict"] if name.startswith("objective.teacher.")]
     assert_finite(checkpoint["state_dict"])
