@@ -54,6 +54,11 @@ class Read:
     inert: tuple[str, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether a host's script, whose reader is `torch.load`, reads the file too."""
+        return self.kind != "safetensors" and not self.inert
+
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], str]:
     """Reads a file of safetensors or of `torch.save`, whatever its name, onto the CPU.

@@ -9,7 +9,7 @@ from torch import nn
 
 from solo_rekd.backbones import TIMM, build_backbone, is_known, settle_stem
 from solo_rekd.checkpoints.fit import load_backbone
-from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.checkpoints.read import read_file
 from solo_rekd.checkpoints.run_settings import read_student
 from solo_rekd.checkpoints.split import SplitCheckpoint, split_state_dict
 from solo_rekd.checkpoints.stems import stem_of_resnet, trained_stem
@@ -150,14 +150,21 @@ def _split(
 ) -> tuple[Mapping[str, Any], SplitCheckpoint, str]:
     """Reads a checkpoint; returns its content, its tensors and the SHA-256 of the file."""
     try:
-        raw, digest = read_checkpoint(path)
-        split = split_state_dict(raw)
+        read = read_file(path)
+        split = split_state_dict(read.content)
     except UserError as error:
         raise _about(path, error, key) from error
     if only not in (None, split.format):
         refusal = f"the host's script reads checkpoints of {only}, not of {split.format}"
         raise _about(path, UserError(refusal), key)
-    return raw, split, digest
+    if only is not None and not read.is_plain:
+        held = f"refers to {read.inert[0]}" if read.inert else f"is of {read.kind}"
+        refusal = (
+            f"the file {held}, which torch.load in the host's script does not read: give it to "
+            "solo-rekd linear, or save its weights alone"
+        )
+        raise _about(path, UserError(refusal), key)
+    return read.content, split, read.sha256
 
 
 def _fill(

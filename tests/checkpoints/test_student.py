@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from solo_rekd.backbones import build_backbone
@@ -90,3 +91,18 @@ def test_unreadable_file_is_refused(content: bytes | None, tmp_path: Path) -> No
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"run\.ckpt"):
         load_student(path, "alexnet", nn.Identity())
+
+
+def test_a_host_s_script_does_not_get_what_torch_load_refuses(
+    student: nn.Module, tmp_path: Path
+) -> None:
+    path = save(tmp_path / "run.ckpt", student)
+    content = torch.load(path)
+    torch.save({**content, "output": tmp_path}, path)
+    load_student(path, "alexnet", student)
+    with pytest.raises(UserError, match=r"pathlib\.PosixPath"):
+        load_student(path, "alexnet", student, only=CLASSIC_HOST)
+    save_file(content["state_dict"], path)
+    load_student(path, "alexnet", student)
+    with pytest.raises(UserError, match="safetensors"):
+        load_student(path, "alexnet", student, only=CLASSIC_HOST)

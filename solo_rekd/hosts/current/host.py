@@ -25,7 +25,7 @@ from solo.methods.linear import LinearModel
 
 from solo_rekd.backbones import HOST_NAMES, settle_stem
 from solo_rekd.checkpoints.formats import CURRENT_HOST
-from solo_rekd.checkpoints.read import read_checkpoint
+from solo_rekd.checkpoints.read import read_file
 from solo_rekd.checkpoints.run_record import KEY, read_settings, record_of, settings_of
 from solo_rekd.checkpoints.run_settings import CIFAR, read_student
 from solo_rekd.checkpoints.split import split_state_dict
@@ -247,16 +247,17 @@ def readable(job: LinearEvaluation) -> Iterator[LinearEvaluation]:
 def _in_format(path: Path) -> dict[str, Any] | None:
     """What a file of another format holds, in the host's; None where the file can stay."""
     try:
-        raw, _ = read_checkpoint(path)
-        split = split_state_dict(raw)
+        read = read_file(path)
+        split = split_state_dict(read.content)
     except UserError:
         return None
-    if split.format == CURRENT_HOST and path.suffix in READ_BY_SCRIPT:
+    if split.format == CURRENT_HOST and path.suffix in READ_BY_SCRIPT and read.is_plain:
         return None
     state = {f"backbone.{name}": tensor for name, tensor in split.backbone.items()}
     # the format's sign, of which the script reads nothing
     state["classifier.weight"] = torch.zeros(1)
-    return {"state_dict": state, KEY: {**record_of(raw), "settings": settings_of(raw, path)}}
+    settings = settings_of(read.content, path)
+    return {"state_dict": state, KEY: {**record_of(read.content), "settings": settings}}
 
 
 def _read_settings(cfg: DictConfig) -> DictConfig:

@@ -20,10 +20,11 @@ import solo.methods
 from hydra.core.global_hydra import GlobalHydra
 from solo.data import pretrain_dataloader
 
+from solo_rekd.backbones import build_backbone
 from solo_rekd.checkpoints.read import read_checkpoint
 from solo_rekd.checkpoints.run_record import KEY
 from solo_rekd.hosts.current import watch
-from solo_rekd.hosts.current.host import connect
+from solo_rekd.hosts.current.host import connect, readable
 from solo_rekd.hosts.jobs import (
     Host,
     Images,
@@ -319,3 +320,19 @@ def test_two_processes_train_together(host: Host, pretraining: Job, tmp_path: Pa
     assert [(line["epoch"], line["images"]) for line in lines] == [(0, 48), (1, 48)]
     assert len(list(tmp_path.glob("out/*/*/*-ep=1.ckpt"))) == 1
     assert host.check(job)["optimizer.lr"] == pytest.approx(0.05, rel=1e-11)
+
+
+def test_a_file_that_torch_refuses_reaches_the_script_as_a_copy(
+    pretraining: Callable[..., Pretraining], tmp_path: Path
+) -> None:
+    weights = build_backbone("alexnet", 32).state_dict()
+    weights = {f"backbone.{name}": value for name, value in weights.items()}
+    content = {"state_dict": {**weights, "classifier.weight": torch.zeros(1)}}
+    torch.save(content, path := tmp_path / "run.ckpt")
+    job = linear_of(pretraining(), path)
+    with readable(job) as ready:
+        assert ready == job
+    torch.save({**content, "output": tmp_path}, path)
+    with readable(job) as ready:
+        copied = torch.load(ready.checkpoint, weights_only=True)["state_dict"]
+    assert all(torch.equal(copied[name], weights[name]) for name in weights)
