@@ -125,7 +125,11 @@ def settle_teachers(plan: Plan) -> Plan:
         loaded = load_networks(path, name, sight.size, plan.teacher_stem)
         given = FrozenTeacher(loaded.backbone, loaded.projector)
         plan = dataclasses.replace(
-            plan, teacher_stem=loaded.stem, teacher_sha256=loaded.sha256, **own_sight(plan, sight)
+            plan,
+            teacher_stem=loaded.stem,
+            teacher_sha256=loaded.sha256,
+            teacher_facts=loaded.facts.line(),
+            **own_sight(plan, sight),
         )
     digests = {}
     for arm in plan.arms:

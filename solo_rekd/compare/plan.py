@@ -14,7 +14,15 @@ from solo_rekd.config import AUTO
 from solo_rekd.utils.errors import UserError
 
 # all else decides what is in the folder
-MAY_CHANGE = ("arms", "arm_sha256", "seeds", "num_workers", "title", "student_format")
+MAY_CHANGE = (
+    "arms",
+    "arm_sha256",
+    "seeds",
+    "num_workers",
+    "title",
+    "student_format",
+    "teacher_facts",
+)
 LONGEST_NAME = 200  # bytes; file systems take 255
 TEACHER_FOLDER = "runs/teacher/seed-0"
 
@@ -53,6 +61,7 @@ class Plan:
         host: the solo-learn that trains, `classic` or `main`.
         images: how many there are, and a digest of their names and content.
         teacher_sha256: of the given teacher's file, which may not change along the way.
+        teacher_facts: how that file was read, in a line.
         teacher_mean: how the teacher's images are normalised: of each colour, in [0, 1], or `auto`.
         teacher_std: the same.
         teacher_size: side to which the teacher's views are resized, in px, `auto` or `native`.
@@ -95,6 +104,7 @@ class Plan:
     teacher_mean: str | tuple[float, ...] = AUTO
     teacher_std: str | tuple[float, ...] = AUTO
     teacher_size: str | int = AUTO
+    teacher_facts: str | None = None
     arm_sha256: Mapping[str, str] = field(default_factory=dict)
     student_checkpoint: str | None = None
     student_sha256: str | None = None

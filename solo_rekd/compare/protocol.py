@@ -65,6 +65,6 @@ def _teacher(plan: Plan) -> dict[str, str | int]:
     }
     if plan.has_frozen_teacher:
         trained = f"trained by mocov2plus on the same images, {plan.teacher_epochs} epochs"
-        told["frozen teacher"] = plan.teacher_checkpoint or trained
+        told["frozen teacher"] = plan.teacher_facts or plan.teacher_checkpoint or trained
         told["frozen teacher sees"] = str(sight_of_teacher(plan))
     return told

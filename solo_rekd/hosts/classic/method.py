@@ -27,7 +27,8 @@ class ClassicMethod(Distilled, BaseMomentumMethod):
             raise refuse("num_crops_per_aug", kwargs["num_crops_per_aug"], "2 crops of one size")
         img_size = kwargs["crop_size"][0]
         sizes = (self.features_dim, self.num_classes, img_size, self.max_epochs)
-        run = HostRun(*sizes, *view_colours(kwargs))._replace(teacher=teacher_module)
+        mean, std = view_colours(kwargs) or (None, None)
+        run = HostRun(*sizes, mean, std, teacher_module)
         self.objective = self.objective_class(config, run)
 
     def loader_without_dali(self) -> DataLoader:

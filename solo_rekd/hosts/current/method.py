@@ -35,7 +35,7 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
         img_size = omegaconf_select(cfg, "augmentations[0].crop_size", 224)
         colours = colours_of(build_transform_pipeline(cfg.data.dataset, cfg.augmentations[0]))
         sizes = (self.features_dim, self.num_classes, img_size, self.max_epochs)
-        run = HostRun(*sizes, *colours)._replace(teacher=teacher)
+        run = HostRun(*sizes, *colours, teacher)
         self.objective = self.objective_class(config, run)
 
     def on_train_batch_end(self, *args: Any) -> None:

@@ -1,0 +1,197 @@
+"""`solo-rekd inspect`: what is in a file of weights, and how to use it."""
+
+import argparse
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from solo_rekd.config import AUTO, HUGGING_FACE, ONNX, TEACHER_STEMS
+from solo_rekd.utils.errors import UserError, at_least
+
+DESCRIPTION = (
+    "Says what a file of weights is: its format, its architecture, embedding and head, stem, "
+    "pooling, what its images looked like, which tensors are used, and the flags to type."
+)
+SHOWN = 8  # keys of a kind
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags."""
+    parser.description = DESCRIPTION
+    parser.add_argument("file", type=Path, help="a file of weights, or a folder of Hugging Face")
+    parser.add_argument(
+        "--teacher",
+        metavar="NAME",
+        help="the backbone to try, as in solo-rekd list. Default: what the file looks like",
+    )
+    parser.add_argument(
+        "--teacher_stem",
+        choices=TEACHER_STEMS,
+        default=AUTO,
+        help="its first layers. Default: auto, as its weights were trained",
+    )
+    parser.add_argument(
+        "--crop_size",
+        type=at_least(int, 1),
+        metavar="N",
+        help="side of the images that it is to see [px]. Default: that of its training, or 224",
+    )
+    parser.add_argument("--json", action="store_true", help="prints it all as JSON")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Prints what is known of the file.
+
+    Raises:
+        UserError: the file cannot be read, or is in no known format; or it does not hold the
+            backbone asked for.
+    """
+    facts = inspect(args.file, args.teacher, args.crop_size, args.teacher_stem)
+    print(json.dumps(facts, indent=2) if args.json else as_text(facts))
+
+
+def inspect(
+    path: Path, name: str | None = None, size: int | None = None, stem: str = AUTO
+) -> dict[str, Any]:
+    """Finds out what is in a file.
+
+    Args:
+        path: of the file, or of a folder of Hugging Face.
+        name: of the backbone to try; None: what the file looks like.
+        size: side of the images that it is to see, in px; None: that of its training, or 224.
+        stem: its first layers, as in `build_backbone`.
+
+    Returns:
+        What JSON can hold: see `Facts`, with `architecture_told_by`, `embedding_dim`, `problem`,
+        `needs_code` and `flags`.
+
+    Raises:
+        UserError: see `main`.
+    """
+    from solo_rekd.checkpoints.load import read_networks
+    from solo_rekd.checkpoints.projector import widths
+    from solo_rekd.images.data_sets import LARGE_IMAGE
+
+    told = "as asked"
+    known: dict[str, Any] = {"path": str(path)}
+    if name is None:
+        name, told, known = guess(path)
+    if name is None:
+        return known | {
+            "architecture": None,
+            "problem": "nothing tells the architecture: give --teacher NAME (solo-rekd list)",
+            "flags": None,
+        }
+    size = size or known.get("size") or None
+    try:
+        loaded = read_networks(path, name, size, stem)
+    except UserError as error:
+        if size is None and "nothing tells the size" in str(error):
+            return inspect(path, name, LARGE_IMAGE, stem) | {"architecture_told_by": told}
+        if told == "as asked":
+            raise
+        problem = str(error).partition(": ")[2] or str(error)
+        return known | {"architecture": name, "problem": problem, "flags": None}
+    projector = loaded.projector
+    facts = known | loaded.facts.as_dict()
+    width = facts["num_features"] if projector is None else widths(projector)[1]
+    return facts | {
+        "architecture_told_by": told,
+        "embedding_dim": width,
+        "needs_code": bool(facts["inert"]),
+        "problem": None,
+        "flags": flags(path, name, facts, width),
+    }
+
+
+def guess(path: Path) -> tuple[str | None, str, dict[str, Any]]:
+    """Guesses what a file is of: the name, what told it, and what is known without it."""
+    from solo_rekd.checkpoints.guess import guess_architecture
+    from solo_rekd.checkpoints.outside.huggingface import is_folder, weights_of
+    from solo_rekd.checkpoints.read import read_file
+    from solo_rekd.checkpoints.split import split_state_dict
+
+    if path.suffix.lower() == ".onnx":
+        return ONNX, "the ending of its name", {"path": str(path)}
+    file = path
+    if is_folder(path):
+        files = weights_of(path)
+        if len(files) != 1:
+            return HUGGING_FACE, "its config.json", {"path": str(path)}
+        file = files[0]
+    read = read_file(file)
+    split = split_state_dict(read.content)
+    known = {
+        "path": str(path),
+        "sha256": read.sha256,
+        "kind": read.kind,
+        "format": split.format,
+        "naming": split.naming,
+        "inert": list(read.inert),
+        "needs_code": bool(read.inert),
+        "tensors": len(split.backbone),
+    }
+    found = guess_architecture(file, read.content, split.backbone)
+    if found is None and file != path:
+        return HUGGING_FACE, "its config.json", known
+    return (*found, known) if found else (None, "", known)
+
+
+def flags(path: Path, name: str, facts: dict[str, Any], width: int) -> str:
+    """The flags that make the file a frozen teacher of any of our methods."""
+    words = ["--teacher", name, "--teacher_mode", "frozen", "--teacher_checkpoint", str(path)]
+    words += ["--proj_output_dim", str(width)]
+    is_resnet = name.removeprefix("timm:").startswith("resnet")
+    if is_resnet and facts["stem"] not in (AUTO, "imagenet") and facts.get("stem_asked"):
+        words += ["--teacher_stem", facts["stem"]]
+    return shlex.join(words)
+
+
+def as_text(facts: dict[str, Any]) -> str:
+    """The facts in lines for a person."""
+    seen = facts.get("preprocessing") or {}
+    mean, std = (seen.get(name) for name in ("mean", "std"))
+    colours = "nothing tells: the student's are taken"
+    if mean and std:
+        colours = f"mean {_numbers(mean)}, std {_numbers(std)} ({seen['source']})"
+    head = facts.get("head") or "none: the pooled features are the embedding"
+    if facts.get("head") and facts["activation"] != "none":
+        head += f", {facts['activation']}" + ("" if facts["activation_known"] else ", a guess")
+    code = "not needed"
+    if facts.get("inert"):
+        code = f"not run; the file refers to {_some(facts['inert'])}"
+    lines: dict[str, Any] = {
+        "file": facts["path"],
+        "SHA-256": facts.get("sha256"),
+        "format": _with(facts.get("format"), facts.get("naming"), "names of"),
+        "code": code,
+        "architecture": _with(facts.get("architecture"), facts.get("architecture_told_by"), "by"),
+    }
+    if facts["problem"] is None:
+        lines |= {
+            "features": f"{facts['num_features']}, {facts['pooling']}",
+            "head": head,
+            "embedding": facts["embedding_dim"],
+            "stem": facts["stem"],
+            "images": f"{colours}; {seen.get('size') or 'unknown'} px",
+            "tensors": f"{facts['matched']} matched, {len(facts['left_out'])} left out"
+            + (f": {_some(facts['left_out'])}" if facts["left_out"] else ""),
+            "resized": ", ".join(facts["resized"]) or None,
+        }
+    lines |= {f"doubt {i}": doubt for i, doubt in enumerate(facts.get("doubts") or (), 1)}
+    lines |= {"problem": facts["problem"], "use": facts["flags"]}
+    return "\n".join(f"{name + ':':<14}{value}" for name, value in lines.items() if value)
+
+
+def _with(first: Any, second: Any, word: str) -> str | None:
+    return f"{first} ({word} {second})" if first and second else first
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _numbers(values: list[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
