@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 STEMS = ("auto", "small", "imagenet")  # kinds of first layers, see `build_backbone`
 IMAGE = "image"  # a `teacher_view`
+# what a run had whose record is older than these settings
+EARLIER = {"teacher_view": "views", "teacher_image_views": 0}
 
 OURS = "ours"
 REKD = "arXiv 2112.04174"
@@ -150,6 +152,9 @@ class DistillationConfig:
             raise UserError(
                 "teacher_mode='frozen' needs teacher_checkpoint=PATH (or use teacher_mode=online)"
             )
+        if self.teacher_image_views > 1 and self.teacher_view != IMAGE:
+            limit = "0 or 1 without teacher_view=image"
+            raise refuse("teacher_image_views", self.teacher_image_views, limit)
         if self.teacher_view == IMAGE and self.teacher_mode != "frozen":
             raise UserError(
                 "teacher_view='image' needs teacher_mode=frozen: an online teacher changes"

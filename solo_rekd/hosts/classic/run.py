@@ -12,6 +12,7 @@ from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 
 from solo_rekd.checkpoints.run_record import KEY, read_settings
+from solo_rekd.config import EARLIER
 from solo_rekd.hosts.classic import help
 from solo_rekd.hosts.classic.loaders import pretrain_images
 from solo_rekd.hosts.shared.changes import RUN
@@ -29,7 +30,7 @@ HOSTS_OWN = {"seed": help.HOST_SEED, "stem": "auto"}
 # what decides nothing of a training: places, how it is watched and saved, and on which devices;
 # images and weights are compared by their content, the devices by their number
 IGNORED = tuple(
-    "data_dir train_dir val_dir num_workers teacher_cache "
+    "data_dir train_dir val_dir num_workers teacher_cache bag_cache "
     "teacher_checkpoint pretrained_feature_extractor "
     "save_checkpoint checkpoint_dir checkpoint_frequency resume_from_checkpoint "
     "auto_resume auto_resumer_max_hours default_root_dir "
@@ -43,7 +44,7 @@ IGNORED = tuple(
 
 
 WEIGHTS = ("teacher_checkpoint", "pretrained_feature_extractor")
-RULE = Rule(IGNORED, HOSTS_OWN)
+RULE = Rule(IGNORED, HOSTS_OWN | EARLIER)
 
 
 class WholeFiles(WholeCheckpoints, TorchCheckpointIO):
