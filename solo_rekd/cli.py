@@ -40,6 +40,7 @@ COMMANDS = {
         "commands.linear", "evaluate by a linear classifier on augmented images", takes_all=True
     ),
     "knn": Command("commands.knn", "evaluate by nearest neighbours"),
+    "inspect": Command("commands.inspect", "what is in a file of weights, and how to use it"),
     "export": Command("commands.export", "the student alone, to deploy: .safetensors or .onnx"),
     "run": Command("commands.run", "run a script of the host with the plug-in", takes_rest=True),
     "list": Command("commands.list", "methods, students, teachers and teacher checkpoints"),

@@ -35,6 +35,8 @@ HUGGING_FACE, ONNX, MODULE = "huggingface", "onnx", "module"
 # how a teacher sees images, where nothing else is asked for
 SIGHT = {"teacher_mean": AUTO, "teacher_std": AUTO, "teacher_size": AUTO}
 IMAGE = "image"  # a `teacher_view`
+# what a run had whose record is older than these settings
+EARLIER = {"teacher_view": "views", "teacher_image_views": 0}
 
 STUDENT_CHECKPOINT = (  # a setting of every pretraining, whatever its method
     "weights that the student and its momentum twin start from, in any format of `solo-rekd list`; "
@@ -216,6 +218,9 @@ class DistillationConfig:
             raise UserError(
                 "teacher_mode='frozen' needs teacher_checkpoint=PATH (or use teacher_mode=online)"
             )
+        if self.teacher_image_views > 1 and self.teacher_view != IMAGE:
+            limit = "0 or 1 without teacher_view=image"
+            raise refuse("teacher_image_views", self.teacher_image_views, limit)
         if self.teacher_view == IMAGE and self.teacher_mode != "frozen":
             raise UserError(
                 "teacher_view='image' needs teacher_mode=frozen: an online teacher changes"

@@ -181,7 +181,8 @@ def test_methods_are_compared_under_one_protocol(dataset: str, compose: Compose)
         del run["name"], run["method"], run["knn_eval"]
     assert all(run == runs["mocov2plus"] for run in runs.values())
     for method in HOST_METHODS:
-        assert {name: heads["rekd"][name] for name in heads[method]} == heads[method]
+        for name, value in heads[method].items():
+            assert heads["rekd"][name] in (value, "auto"), name
     settings = runs["rekd"]["optimizer"]
     devices = runs["rekd"]["devices"]
     assert settings["batch_size"] * (1 if devices == 1 else len(devices)) == 256
@@ -391,15 +392,16 @@ def assert_same_machine(args: Namespace, cfg: Any) -> None:
 def test_pretraining_has_the_same_values_in_both_hosts(
     dataset: str, method: str, compose: Compose, pretraining: Callable[..., Namespace]
 ) -> None:
-    args, cfg = pretraining(dataset, method), compose(f"pretrain/{dataset}/{method}")
+    teacher = ["--teacher_checkpoint", "t.pt"] if method == "bingo" else []  # which it needs
+    args, cfg = pretraining(dataset, method, *teacher), compose(f"pretrain/{dataset}/{method}")
     momentum = {} if method == "simclr" else MOMENTUM
     same = dict(SAME_IN_PRETRAINING)
     if method in HOST_METHODS:  # which fails in the current host alone
         del same["knn_eval"]
     assert differences(args, cfg, same | momentum) == {}
-    assert (
-        differences(args, cfg, {name: f"method_kwargs.{name}" for name in cfg.method_kwargs}) == {}
-    )
+    # here only 1.0.2's has looked at the images, by which the others go
+    given = [name for name, value in cfg.method_kwargs.items() if value not in ("auto", None)]
+    assert differences(args, cfg, {name: f"method_kwargs.{name}" for name in given}) == {}
     one_view = Namespace(**{name: value[0] for name in VIEW for value in [getattr(args, name)]})
     assert differences(one_view, cfg.augmentations[0], VIEW) == {}
     assert args.unique_augs == 1

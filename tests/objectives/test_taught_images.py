@@ -347,3 +347,5 @@ def test_an_online_teacher_cannot(config: type[DistillationConfig]) -> None:
         config(teacher_view="image", teacher_mode="online")
     frozen = {"teacher_mode": "frozen", "teacher_checkpoint": "t.pt"}
     assert config(teacher_view="image", **frozen).teacher_view == "image"
+    with pytest.raises(UserError, match=r"^teacher_image_views=2 .* without teacher_view=image$"):
+        config(teacher_image_views=2, **frozen)

@@ -12,7 +12,7 @@ from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 
 from solo_rekd.checkpoints.run_record import KEY, read_settings
-from solo_rekd.config import SIGHT
+from solo_rekd.config import EARLIER, SIGHT
 from solo_rekd.hosts.classic import help
 from solo_rekd.hosts.classic.loaders import pretrain_images
 from solo_rekd.hosts.shared.changes import RUN
@@ -30,7 +30,7 @@ HOSTS_OWN = {"seed": help.HOST_SEED, "stem": "auto", "student_checkpoint": None}
 # what decides nothing of a training: places, how it is watched and saved, and on which devices;
 # images and weights are compared by their content, the devices by their number
 IGNORED = tuple(
-    "data_dir train_dir val_dir num_workers teacher_cache "
+    "data_dir train_dir val_dir num_workers teacher_cache bag_cache "
     "teacher_checkpoint student_checkpoint pretrained_feature_extractor "
     "save_checkpoint checkpoint_dir checkpoint_frequency resume_from_checkpoint "
     "auto_resume auto_resumer_max_hours default_root_dir "
@@ -44,7 +44,7 @@ IGNORED = tuple(
 
 
 WEIGHTS = ("teacher_checkpoint", "student_checkpoint", "pretrained_feature_extractor")
-RULE = Rule(IGNORED, HOSTS_OWN | SIGHT)
+RULE = Rule(IGNORED, HOSTS_OWN | SIGHT | EARLIER)
 
 
 class WholeFiles(WholeCheckpoints, TorchCheckpointIO):

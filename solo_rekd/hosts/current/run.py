@@ -14,7 +14,7 @@ from solo.utils.checkpointer import Checkpointer
 from solo.utils.misc import omegaconf_select
 
 from solo_rekd.checkpoints.run_record import KEY, read_settings
-from solo_rekd.config import SIGHT
+from solo_rekd.config import EARLIER, SIGHT
 from solo_rekd.hosts.shared.changes import RUN
 from solo_rekd.hosts.shared.lengths import count_images, make_training, settle
 from solo_rekd.hosts.shared.resume import Rule, find_resumable
@@ -29,7 +29,8 @@ from solo_rekd.utils.files import sha256
 # images and weights are compared by their content, the devices by their number
 IGNORED = tuple(
     "data.train_path data.val_path data.num_workers data.augmentations crop_size "
-    "method_kwargs.teacher_checkpoint method_kwargs.teacher_cache student_checkpoint "
+    "method_kwargs.teacher_checkpoint method_kwargs.teacher_cache method_kwargs.bag_cache "
+    "student_checkpoint "
     "pretrained_feature_extractor "
     "checkpoint auto_resume resume_from_checkpoint auto_umap wandb wandb_run_id knn_eval "
     "default_root_dir enable_progress_bar enable_model_summary log_every_n_steps profiler "
@@ -41,7 +42,7 @@ IGNORED = tuple(
 WEIGHTS = tuple(
     "method_kwargs.teacher_checkpoint student_checkpoint pretrained_feature_extractor".split()
 )
-RULE = Rule(IGNORED, {f"method_kwargs.{name}": value for name, value in SIGHT.items()})
+RULE = Rule(IGNORED, {f"method_kwargs.{name}": value for name, value in (SIGHT | EARLIER).items()})
 
 
 class WholeFiles(WholeCheckpoints, TorchCheckpointIO):

@@ -17,6 +17,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import functional as transforms
 
 from solo_rekd.checkpoints.load import load_networks
+from solo_rekd.hosts.shared.resume import differences
 from solo_rekd.hosts.shared.training_images import SeededViews
 from solo_rekd.objectives.distillation import DistillationObjective
 from solo_rekd.teachers import FrozenTeacher
@@ -185,3 +186,19 @@ def test_an_online_teacher_is_refused(taught: Train, host: ModuleType, tmp_path:
     with pytest.raises(UserError, match=r"^teacher_view='image' needs teacher_mode=frozen"):
         taught("disco", teacher_mode="online")
     assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize(("changes", "same"), [({}, True), ({"teacher_view": "image"}, False)])
+def test_a_run_of_an_older_version_saw_the_views(
+    changes: dict[str, Any],
+    same: bool,
+    host: ModuleType,
+    flags: Callable[..., list[str]],
+    frozen_teacher: dict[str, Any],
+) -> None:
+    from solo_rekd.hosts.classic.run import RULE
+
+    now = vars(host.parse_pretrain(flags("pretrain", method="disco", **frozen_teacher | changes)))
+    new = ("teacher_view", "teacher_image_views", "teacher_cache")
+    older = {name: value for name, value in now.items() if name not in new} | {"bag_cache": "x"}
+    assert (differences(older, now, RULE) == {}) is same
