@@ -7,6 +7,7 @@ from torch import nn
 
 from solo_rekd.checkpoints.preprocessing import Preprocessing
 from solo_rekd.checkpoints.projector import has_activation, widths
+from solo_rekd.checkpoints.run_record import plain
 
 _POOLING = {
     "token": "class token",
@@ -74,10 +75,7 @@ class Facts:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, as JSON can hold it."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
+        return plain(asdict(self))
 
 
 def describe_pooling(backbone: nn.Module) -> str:

@@ -101,7 +101,7 @@ def inspect(
         "embedding_dim": width,
         "needs_code": bool(facts["inert"]),
         "problem": None,
-        "flags": flags(path, name, facts, width),
+        "flags": flags(path, name, stem, width),
     }
 
 
@@ -138,13 +138,19 @@ def guess(path: Path) -> tuple[str | None, str, dict[str, Any]]:
     return (*found, known) if found else (None, "", known)
 
 
-def flags(path: Path, name: str, facts: dict[str, Any], width: int) -> str:
-    """The flags that make the file a frozen teacher of any of our methods."""
+def flags(path: Path, name: str, stem: str, width: int) -> str:
+    """The flags that make the file a frozen teacher of any of our methods.
+
+    Args:
+        path: of the file.
+        name: of its backbone.
+        stem: as it was asked for.
+        width: of its embedding.
+    """
     words = ["--teacher", name, "--teacher_mode", "frozen", "--teacher_checkpoint", str(path)]
     words += ["--proj_output_dim", str(width)]
-    is_resnet = name.removeprefix("timm:").startswith("resnet")
-    if is_resnet and facts["stem"] not in (AUTO, "imagenet") and facts.get("stem_asked"):
-        words += ["--teacher_stem", facts["stem"]]
+    if stem != AUTO:
+        words += ["--teacher_stem", stem]
     return shlex.join(words)
 
 
