@@ -117,7 +117,7 @@ def test_values_that_are_none_are_refused(
 def test_bags_are_found_as_the_teacher_sees_the_images(
     train: Train, teacher: dict[str, Any], tmp_path: Path
 ) -> None:
-    bags = {"bag_size": 2, "bag_cache": tmp_path}
+    bags = {"bag_size": 2, "teacher_cache": tmp_path}
     for changes in ({}, {}, {"teacher_size": 48}, {"teacher_mean": 0.5}):
         train("bingo", **teacher, **bags, **changes)
     assert len(list(tmp_path.glob("*.safetensors"))) == 3  # the second run found the first's
