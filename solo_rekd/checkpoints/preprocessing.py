@@ -28,6 +28,7 @@ IMAGENET_FORMATS = (
     *("MoCo", "DisCo", "SimSiam", "SwAV", "DINO", "Barlow", "VICReg", "iBOT", "I-JEPA", "MAE"),
     *("SEED", "CompRess", "VISSL", "OpenMMLab", "lightly", "torchvision", "byol-pytorch"),
 )
+MASKED = ("mask_token", "masked_embed")  # of a ViT that learned by masking
 # those whose scripts give the network images from 0 to 1
 UNIT_FORMATS = ("PyTorch-SimCLR", "PyTorch-BYOL")
 SUPCONTRAST = {  # by its argument `dataset`
@@ -213,6 +214,9 @@ def _of_name(name: str, raw: Mapping[str, Any]) -> Preprocessing:
     found = preprocessing_told(
         config.mean, config.std, config.input_size[-1], f"timm's weights of {model}"
     )
+    if model.startswith("vit_") and any(key.endswith(MASKED) for key in _tensors(raw)):
+        colours = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+        return Preprocessing(*colours, found.size, "ImageNet, as MAE, iBOT and DINOv2 have it")
     # timm's own files have a classifier; those of DINO, iBOT and others have the same names without
     classified = any(key.startswith(CLASSIFIERS) for key in _tensors(raw))
     if classified or found.mean == IMAGENET_DEFAULT_MEAN:

@@ -17,6 +17,7 @@ from solo_rekd.checkpoints.formats import (
     FORMATS,
     HUGGING_FACE,
     PROJECTORS,
+    ROOTS,
     TWINS,
     Format,
     Layout,
@@ -131,7 +132,7 @@ def _split(
     if _occurs(tensors, _IBOT):  # whose option it is, see its argument act_in_head
         chosen = argument_in(raw, "act_in_head")
         activation = chosen if chosen in ("relu", "gelu") else None
-    backbone, naming = translate(_strip(inside, layout.prefix))
+    backbone, naming = translate(_without_wrapper(_strip(inside, layout.prefix)))
     name = HUGGING_FACE.name if naming == HUGGING_FACE.name else name
     return SplitCheckpoint(name, backbone, head, activation, naming, layout.stem, layout.sure)
 
@@ -141,6 +142,14 @@ def _strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {
         key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
     }
+
+
+def _without_wrapper(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Strips what a module of one's own, such as lightly's `vit.`, puts before a whole network."""
+    if any(key.startswith(ROOTS) for key in tensors):
+        return tensors
+    prefix = _one_prefix(tensors)
+    return _strip(tensors, prefix) if prefix else tensors
 
 
 def _anywhere(raw: Mapping[str, Any]) -> SplitCheckpoint | None:

@@ -5,6 +5,7 @@ import json
 import pytest
 import timm
 import torch
+import torchvision
 from torch import nn
 from torch.nn.functional import interpolate
 
@@ -132,6 +133,7 @@ def test_dino_resizes_positions_as_its_code_does(side, two_blocks, shake, tmp_pa
     assert loaded.facts.resized == ("pos_embed",) and "resized pos_embed" in loaded.facts.line()
 
 
+W = torch.ones(8, 384)
 DINOV3 = "timm:vit_small_patch16_dinov3"
 
 
@@ -160,6 +162,72 @@ def test_dinov3_gives_its_class_token_and_keeps_its_biases(
     loaded = load_networks(save(official_dinov3(net), tmp_path / "t.pth"), DINOV3, 64)
     check(loaded, net, views)
     assert loaded.facts.architecture == f"timm:{name}" and "class token" in loaded.facts.pooling
+
+
+MM_VIT = (
+    ("blocks.", "layers."),
+    (".norm1.", ".ln1."),
+    (".norm2.", ".ln2."),
+    (".mlp.fc1.", ".ffn.layers.0.0."),
+    (".mlp.fc2.", ".ffn.layers.1."),
+    ("patch_embed.proj.", "patch_embed.projection."),
+)
+
+
+def test_openmmlab_s_vit(two_blocks, shake, views, tmp_path):
+    net = vit(shake, num_heads=6)
+    state = {}
+    for key, value in net.state_dict().items():
+        for ours, theirs in MM_VIT:
+            key = key.replace(ours, theirs)
+        state["backbone." + ("ln1" + key[4:] if key.startswith("norm.") else key)] = value
+    raw = {"meta": {}, "state_dict": state | {"head.fc.weight": torch.ones(10, 384)}}
+    check(load_networks(save(raw, tmp_path / "t.pth"), NAME, 64), net, views)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "model."])
+def test_torchvision_s_vit(prefix, two_blocks, shake, views, tmp_path):
+    torch.manual_seed(0)
+    sizes = dict(image_size=64, patch_size=16, num_layers=2, num_heads=6)
+    net = torchvision.models.VisionTransformer(**sizes, hidden_dim=384, mlp_dim=1536)
+    net = shake(net, seed=2)
+    state = {prefix + key: value for key, value in net.state_dict().items()}
+    loaded = load_networks(save({"model": state}, tmp_path / "t.pth"), NAME, 64)
+    net.heads = nn.Identity()
+    check(loaded, net, views)
+
+
+def test_lightly_s_masked_vit_has_a_wrapper_of_its_own(two_blocks, shake, views, tmp_path):
+    net = vit(shake, num_heads=6)
+    state = {f"backbone.vit.{key}": value for key, value in net.state_dict().items()}
+    state |= {"backbone.mask_token": torch.ones(1, 1, 384), "projection_head.layers.0.weight": W}
+    check(load_networks(save({"state_dict": state}, tmp_path / "t.ckpt"), NAME, 64), net, views)
+
+
+def test_mae_s_decoder_is_left_out(two_blocks, shake, views, tmp_path, caplog):
+    net = vit(shake, num_heads=6)
+    decoder = {f"decoder_{key}": value.clone() for key, value in net.state_dict().items()}
+    raw = {"model": net.state_dict() | decoder | {"mask_token": torch.ones(1, 1, 384)}}
+    loaded = load_networks(save(raw, tmp_path / "t.pth"), NAME, 64)
+    check(loaded, net, views)
+    assert len(loaded.facts.left_out) == len(decoder) + 1 and not caplog.text
+    assert loaded.facts.preprocessing.mean == (0.485, 0.456, 0.406)
+
+
+def test_student_and_teacher_side_by_side_are_not_chosen_between(two_blocks, shake, tmp_path):
+    state = {}
+    for seed, role in enumerate(("student", "teacher")):
+        own = vit(shake, num_heads=6).state_dict()
+        state |= {f"{role}.net.{key}": value + seed for key, value in own.items()}
+    with pytest.raises(UserError, match=r"several networks, student\.net\., teacher\.net\."):
+        load_networks(save({"state_dict": state}, tmp_path / "t.ckpt"), NAME, 64)
+
+
+def test_of_a_network_and_its_average_the_network_is_taken(two_blocks, shake, views, tmp_path):
+    net = vit(shake, num_heads=6)
+    state = {f"model.{key}": value for key, value in net.state_dict().items()}
+    state |= {f"ema_model.{key}": value + 1 for key, value in net.state_dict().items()}
+    check(load_networks(save({"state_dict": state}, tmp_path / "t.ckpt"), NAME, 64), net, views)
 
 
 @pytest.mark.parametrize("where", ["config", "arch"])
