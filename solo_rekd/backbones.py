@@ -204,7 +204,9 @@ def build_backbone(
         net.num_features = _features(net, img_size)  # type: ignore[assignment]
     except (RuntimeError, ValueError, AssertionError) as error:
         cause = str(error).partition("\n")[0]
-        raise UserError(f"{name} with stem={stem} cannot take {img_size} px: {cause}") from error
+        hint = ": give teacher_size=N, in px" if key == "teacher" else ""
+        message = f"{name} with stem={stem} cannot take {img_size} px: {cause}{hint}"
+        raise UserError(message) from error
     reason = f"for {img_size} px inputs" if stem == "auto" else f"as stem={stem} asks"
     _log.info("%s: %s stem %s", name, choice, reason)
     return net
