@@ -7,12 +7,11 @@ import socket
 import pytest
 import torch
 import torch.nn.functional as F
+from outside_teachers import MEAN, STD, Tiny, write_program
 from torch import nn
 
-from solo_rekd.backbones import build_backbone
 from solo_rekd.checkpoints.outside.onnx import OnnxBackbone
 from solo_rekd.config import DistillationConfig, SeedConfig
-from solo_rekd.export import export
 from solo_rekd.objectives import HostRun
 from solo_rekd.objectives.distillation import Batch
 from solo_rekd.objectives.seed import SEED
@@ -28,18 +27,6 @@ def frozen(name, path=None, **settings):
     return DistillationConfig(
         teacher=name, teacher_mode="frozen", teacher_checkpoint=path, **settings
     )
-
-
-class Tiny(nn.Module):
-    """Somebody's own network, with a BatchNorm that must stand still."""
-
-    def __init__(self, width=6):
-        super().__init__()
-        self.conv = nn.Conv2d(3, width, 3, stride=2)
-        self.norm = nn.BatchNorm2d(width)
-
-    def forward(self, images):
-        return self.norm(self.conv(images)).relu().mean((2, 3))
 
 
 def views(number=4):
@@ -133,22 +120,13 @@ def test_settings_that_do_not_go_together(settings, words):
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
     """A network that this project exported, and its file."""
-    pytest.importorskip("onnxruntime")
-    folder = tmp_path_factory.mktemp("onnx")
-    torch.manual_seed(0)
-    net = build_backbone("mobilenet_v3_small", SIDE, "small").eval()
-    state = {f"encoder.{key}": value for key, value in net.state_dict().items()}
-    torch.save({"state_dict": state | {"classifier.weight": torch.ones(2)}}, folder / "t.ckpt")
-    trained = {"encoder": "mobilenet_v3_small", "crop_size": SIDE, "stem": "small"}
-    trained |= {"mean": (0.2, 0.3, 0.4), "std": (0.1, 0.2, 0.3)}
-    export(folder / "t.ckpt", folder / "t.onnx", trained)
-    return net, folder / "t.onnx"
+    return write_program(tmp_path_factory.mktemp("onnx"), SIDE)
 
 
 def test_a_program_of_onnx_sees_as_it_was_exported(program):
     net, path = program
     teacher = build_teacher(frozen("onnx", path), SIDE, **HALVES)
-    mean, std = torch.tensor([0.2, 0.3, 0.4]), torch.tensor([0.1, 0.2, 0.3])
+    mean, std = torch.tensor(MEAN), torch.tensor(STD)
     own = ((views() * 0.5 + 0.5) - mean[:, None, None]) / std[:, None, None]
     with torch.no_grad():
         torch.testing.assert_close(teacher(views())[0], net(own), rtol=1e-3, atol=1e-4)
