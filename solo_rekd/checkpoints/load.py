@@ -45,10 +45,15 @@ def load_networks(
             it is of another one, or does not tell its size where that is asked for.
     """
     loaded = read_networks(Path(path), name, img_size, stem, role)
-    _log.info("%s %s from %s", role, loaded.facts.architecture, loaded.facts.line())
-    for doubt in loaded.facts.doubts:
-        _log.warning("%s_checkpoint=%r: %s", role, str(path), doubt)
+    log_facts(loaded.facts, role)
     return loaded
+
+
+def log_facts(facts: Facts, role: str = "teacher", more: str = "") -> None:
+    """Says in one line how a file was read, with `more` at its end, and warns of every doubt."""
+    _log.info("%s %s from %s%s", role, facts.architecture, facts.line(), more)
+    for doubt in facts.doubts:
+        _log.warning("%s_checkpoint=%r: %s", role, facts.path, doubt)
 
 
 def read_networks(

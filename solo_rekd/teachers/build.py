@@ -1,14 +1,16 @@
 """From the settings of a teacher to the teacher."""
 
+from pathlib import Path
+
 from torch import nn
 
 from solo_rekd.backbones import build_backbone, settle_stem
-from solo_rekd.checkpoints.load import load_networks
+from solo_rekd.checkpoints.load import log_facts, read_networks
 from solo_rekd.checkpoints.preprocessing import Preprocessing
 from solo_rekd.checkpoints.projector import two_layer_projector
 from solo_rekd.config import AUTO, MODULE, NATIVE, DistillationConfig
 from solo_rekd.teachers.given import given_backbone
-from solo_rekd.teachers.sight import Sight, log_sight, settle_sight, views_between
+from solo_rekd.teachers.sight import Sight, describe_sight, settle_sight, views_between
 from solo_rekd.teachers.teacher import FrozenTeacher, Identity, OnlineTeacher, make_identity
 
 
@@ -54,9 +56,9 @@ def build_teacher(
         views = views_between(student, sight)
         return OnlineTeacher(backbone, _new_projector(backbone, config), identity, views)
     asked = None if config.teacher_size == NATIVE else size
-    loaded = load_networks(path, name, asked, config.teacher_stem)
+    loaded = read_networks(Path(path), name, asked, config.teacher_stem)
     sight = settle_sight(config, loaded.facts.preprocessing, student, loaded.img_size)
-    log_sight(config, sight, loaded.facts.preprocessing, loaded.stem)
+    log_facts(loaded.facts, more=describe_sight(config, sight, loaded.facts.preprocessing))
     identity = make_identity(mode, name, path, loaded.sha256, stem=loaded.stem, **sight.record())
     views = views_between(student, sight)
     teacher = _made(config, loaded.backbone, loaded.projector, identity, views)

@@ -122,12 +122,9 @@ def views_between(student: Sight, teacher: Sight) -> TeacherViews | None:
     return make_views(parts(student), parts(teacher))
 
 
-def log_sight(config: DistillationConfig, teacher: Sight, known: Preprocessing, stem: str) -> None:
-    """Says in one line what the teacher sees, and who told; a warning where that is doubtful."""
+def describe_sight(config: DistillationConfig, teacher: Sight, known: Preprocessing) -> str:
+    """Tells for the log what a teacher sees and who told; warns where that is doubtful."""
     asked = AUTO not in (config.teacher_mean, config.teacher_std)
-    told = "as asked" if asked else known.source or "as the student"
-    stem = "timm's own" if stem == AUTO else stem
-    _log.info("teacher %s sees %s (%s); stem %s", config.teacher, teacher, told, stem)
     if known.doubtful and not asked and teacher.mean is not None:
         _log.warning(
             "teacher_checkpoint=%r has no classifier, so it may not be %s: if it is of a paper "
@@ -136,3 +133,5 @@ def log_sight(config: DistillationConfig, teacher: Sight, known: Preprocessing, 
             known.source,
             *(",".join(map(str, each)) for each in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)),
         )
+    told = "as asked" if asked else known.source or "as the student"
+    return f", sees {teacher} ({told})"

@@ -583,7 +583,9 @@ def test_gives_back_backbone_and_embedding(case, make_source, images, tmp_path, 
     torch.testing.assert_close(teacher(images)[0], features)
     torch.testing.assert_close(teacher(images)[1], embedding)
     assert teacher.embedding_dim == embedding.shape[1] and teacher.num_features == WIDE
-    line = next(message for message in caplog.messages if message.startswith("teacher resnet18"))
+    line = next(
+        message for message in caplog.messages if message.startswith("teacher resnet18 from")
+    )
     assert name in line and "120 tensors matched" in line
     assert (" 64 to 16" if head is not None else "no projector") in line
     assert teacher.identity["sha256"][:12] in line
