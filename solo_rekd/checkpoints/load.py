@@ -19,6 +19,7 @@ from solo_rekd.checkpoints.split import split_state_dict
 from solo_rekd.checkpoints.stems import stem_of_resnet, trained_stem
 from solo_rekd.checkpoints.variants import variant_of
 from solo_rekd.utils.errors import UserError
+from solo_rekd.utils.files import read_json
 
 _log = logging.getLogger("solo_rekd")
 
@@ -64,27 +65,29 @@ def read_networks(
         with _about(path, role):
             return READERS[name](path, img_size)
     refuse_unknown(role, name)
-    read = read_file(_weights(path))
+    file = _weights(path)
+    read = read_file(file)
     raw, doubts = read.content, []
     with _about(path, role):
         split = split_state_dict(raw)
         if name.removeprefix(TIMM).startswith("resnet"):
-            stem, doubt = stem_of_resnet(split, stem, f"{role}_stem", read_student(path, raw))
+            stem, doubt = stem_of_resnet(split, stem, f"{role}_stem", read_student(file, raw))
             if name.startswith(TIMM) and stem == "imagenet":
                 stem = "auto"
             doubts.append(doubt)
         elif stem == "auto":
-            stem = trained_stem(name, split, read_student(path, raw))
-        preprocessing = preprocessing_of(path, name, split.format, raw)
+            stem = trained_stem(name, split, read_student(file, raw))
+        preprocessing = preprocessing_of(file, name, split.format, raw)
         img_size = img_size or preprocessing.size
         if img_size is None:
             raise UserError(f"nothing tells the size it was trained at: give {role}_size=N, in px")
-    variant = variant_of(name, split, method_of(raw, path))
+        config = read_json(file.parent / "config.json")
+        variant = variant_of(name, split, method_of(raw, file), config)
     doubts.append(variant.doubt)
     backbone = build_backbone(variant.name, img_size, stem, role, variant.options)
     with _about(path, role):
         fitted = load_backbone(backbone, split.backbone, variant.name, positions=variant.positions)
-        refuse_another(path, raw, variant.name)
+        refuse_another(file, raw, variant.name)
     projector = build_projector(split.head, split.activation)
     if projector is not None and widths(projector)[0] != backbone.num_features:
         doubts.append(f"the projector is left out: it does not take {variant.name}'s features")

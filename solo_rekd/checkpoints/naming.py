@@ -11,6 +11,7 @@ HUGGING_FACE = "Hugging Face transformers"
 OPENMMLAB = "OpenMMLab"
 
 _Tensors = dict[str, Tensor]
+_WITH_POOLING = 4  # where the blocks begin after convolution, norm, ReLU and pooling
 _PROJECTION = re.compile(r"(.+\.attn)\.([qkv])\.(weight|bias)")
 
 
@@ -80,6 +81,8 @@ def _by_places(tensors: _Tensors) -> _Tensors:
     blocks = sorted(
         {int(key.split(".")[0]) for key in tensors if re.match(r"\d+\.0\.conv1\.", key)}
     )
+    if blocks[0] != _WITH_POOLING and tensors.get("0.weight", torch.empty(0)).shape[-1:] == (7,):
+        return tensors  # without the pooling that every 7x7 stem is taken to have
     names = {"0": "conv1", "1": "bn1"} | {
         str(place): f"layer{number}" for number, place in enumerate(blocks, 1)
     }

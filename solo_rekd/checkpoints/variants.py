@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from solo_rekd.checkpoints.formats import CLASSIC_HOST, CURRENT_HOST, DINO, HUGGING_FACE, MOCO_V3
 from solo_rekd.checkpoints.split import SplitCheckpoint
+from solo_rekd.utils.errors import UserError
 
 _TWELVE_HEADS = (192, 384)  # widths at which timm's ViTs have fewer heads than MoCo v3's
+_OURS = ("img_size", "num_classes", "in_chans", "pretrained")  # which `build_backbone` decides
 _METHODS = ("mocov3", "mae")  # of solo-learn, whose ViTs are MoCo v3's and MAE's own
 
 
@@ -33,20 +35,35 @@ class Variant:
     doubt: str = ""
 
 
-def variant_of(name: str, split: SplitCheckpoint, method: str | None = None) -> Variant:
+def variant_of(
+    name: str,
+    split: SplitCheckpoint,
+    method: str | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Variant:
     """Chooses the variant of a timm model that a checkpoint needs.
 
     Args:
         name: of the backbone, as in `build_backbone`; other than timm's it stays as it is.
         split: the checkpoint.
         method: of solo-learn that trained it, where the run's settings tell.
+        config: what the `config.json` beside it holds, of timm or Hugging Face.
+
+    Raises:
+        UserError: the configuration tells of a network that timm does not build.
     """
-    tensors = split.backbone
-    if not name.startswith("timm:") or "patch_embed.proj.weight" not in tensors:
+    config, tensors = config or {}, split.backbone
+    _refuse_config(config, split)
+    if not name.startswith("timm:"):
         return Variant(name)
+    told = _told_by_timm(name, config)
+    if "patch_embed.proj.weight" not in tensors:
+        return Variant(name, told)
     if "storage_tokens" in tensors:
         return _dinov3(name, tensors)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = told
+    if config.get("architecture") and isinstance(config.get("global_pool"), str):
+        options.setdefault("global_pool", config["global_pool"])
     pooling = doubt = ""
     width = len(tensors["patch_embed.proj.weight"])
     solo = split.format in (CLASSIC_HOST, CURRENT_HOST)
@@ -63,8 +80,34 @@ def variant_of(name: str, split: SplitCheckpoint, method: str | None = None) -> 
         )
     is_hugging_face = split.format == HUGGING_FACE.name
     if is_hugging_face and "blocks.0.ls1.gamma" not in tensors:
-        options["norm_layer"] = partial(nn.LayerNorm, eps=1e-12)  # of its ViT and ViT-MAE
+        eps = config.get("layer_norm_eps", 1e-12)  # of its ViT and ViT-MAE
+        options["norm_layer"] = partial(nn.LayerNorm, eps=float(eps))
+    heads = config.get("num_attention_heads")
+    if is_hugging_face and isinstance(heads, int):
+        options["num_heads"] = heads
     return Variant(name, options, pooling, _positions(split), doubt)
+
+
+def _told_by_timm(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """How a model of timm was built, by the `config.json` that timm writes beside its weights."""
+    if config.get("architecture") != name.removeprefix("timm:").partition(".")[0]:
+        return {}
+    args = config.get("model_args")
+    told = {k: v for k, v in args.items() if k not in _OURS} if isinstance(args, Mapping) else {}
+    return told
+
+
+def _refuse_config(config: Mapping[str, Any], split: SplitCheckpoint) -> None:
+    """Refuses what Hugging Face builds under the same names, and nobody else does."""
+    if split.format != HUGGING_FACE.name:
+        return
+    usual = {"hidden_act": ("gelu", "relu", "silu"), "downsample_in_bottleneck": (False,)}
+    for key, allowed in usual.items():
+        if key in config and config[key] not in allowed:
+            raise UserError(
+                f"its config.json has {key}={config[key]!r}, which no network of ours or timm's "
+                "has: give the folder to --teacher huggingface"
+            )
 
 
 def _positions(split: SplitCheckpoint) -> str | None:

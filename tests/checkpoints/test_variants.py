@@ -245,6 +245,36 @@ def test_a_named_architecture_is_compared(where, shake, tmp_path):
     assert load_networks(path, "timm:tf_efficientnet_b0", 64).facts.matched == len(net.state_dict())
 
 
+def test_timm_s_config_tells_how_the_model_was_built(two_blocks, shake, views, tmp_path):
+    net = vit(shake, num_heads=12, global_pool="avg", fc_norm=False)
+    told = {"architecture": "vit_small_patch16_224", "global_pool": "avg", "num_classes": 0}
+    told["model_args"] = {"num_heads": 12, "fc_norm": False, "img_size": 64}
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    check(load_networks(save(net.state_dict(), tmp_path / "t.pth"), NAME, 64), net, views)
+
+
+@pytest.mark.parametrize("told", [{"hidden_act": "quick_gelu"}, {"downsample_in_bottleneck": True}])
+def test_a_network_that_only_transformers_builds_is_refused(told, tmp_path):
+    state = {"embedder.embedder.convolution.weight": torch.ones(64, 3, 7, 7)}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "resnet", **told}))
+    with pytest.raises(UserError, match="give the folder to --teacher huggingface"):
+        load_networks(save(state, tmp_path / "t.pth"), "resnet50", 64)
+
+
+@pytest.mark.parametrize("place", [3, 4])
+def test_a_sequence_without_pooling_is_not_taken_for_one_with(place, shake, images, tmp_path):
+    net = shake(torchvision.models.resnet18(num_classes=0), seed=2)
+    parts = [net.conv1, net.bn1, net.relu, net.maxpool, *list(net.children())[4:8]]
+    sequence = nn.Sequential(*(part for i, part in enumerate(parts) if place == 4 or i != 3))
+    path = save({f"net.{k}": v for k, v in sequence.state_dict().items()}, tmp_path / "t.pth")
+    if place == 3:
+        with pytest.raises(UserError, match="does not fit resnet18"):
+            load_networks(path, "resnet18", 32)
+    else:
+        found = load_networks(path, "resnet18", 32).backbone.eval()(images)
+        torch.testing.assert_close(found, sequence.eval()(images).mean((2, 3)))
+
+
 def test_eps_of_hugging_face_s_layer_norm():
     state = {"patch_embed.proj.weight": torch.ones(384, 3, 16, 16), "cls_token": torch.ones(1)}
     variant = variant_of(NAME, SplitCheckpoint("Hugging Face transformers", state))
