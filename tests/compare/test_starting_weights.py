@@ -24,10 +24,13 @@ from solo_rekd.utils.files import sha256
 
 @pytest.fixture
 def weights(tmp_path):
-    """A student of ours with the first layers for small images, in torchvision's format."""
+    """A student of main's with the first layers for small images."""
     path = tmp_path / "student.pth"
     torch.manual_seed(99)
-    torch.save(build_backbone("resnet18", 32).state_dict(), path)
+    state = build_backbone("resnet18", 32).state_dict()
+    state = {f"backbone.{key}": value for key, value in state.items()}
+    state |= {"classifier.weight": torch.ones(2), "projector.0.weight": torch.ones(2, 512)}
+    torch.save(state, path)
     return path
 
 
@@ -40,7 +43,7 @@ def test_every_student_starts_from_the_file(options, data, names_only, weights, 
     words = ["--student", "resnet18", "--crop_size", "96", "--student_checkpoint", str(weights)]
     plan = make(options, data, names_only, *words)
     assert (plan.stem, plan.student_sha256) == ("small", sha256(weights))
-    assert plan.student_format == "torchvision, timm"
+    assert plan.student_format == "solo-learn current"
     teacher, untrained, *others = list_tasks(plan, names_only, tmp_path, None)
     assert untrained.arm == STARTING and untrained.folder.parent.name == "untrained"
     job = untrained.job()

@@ -150,7 +150,10 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_is_written(
 
 def test_the_file_decides_the_stem(host: ModuleType, flags: Flags, tmp_path: Path) -> None:
     path = tmp_path / "small.pth"
-    torch.save(backbones.build_backbone("resnet18", 32).state_dict(), path)
+    state = backbones.build_backbone("resnet18", 32).state_dict()
+    state = {f"encoder.{key}": value for key, value in state.items()}
+    state |= {"classifier.weight": torch.ones(2), "projector.0.weight": torch.ones(2, 512)}
+    torch.save(state, path)
     given = {"encoder": "resnet18", "crop_size": 96, "student_checkpoint": path}
     args = host.parse_pretrain(flags("pretrain", method="simclr", **given))
     assert (args.stem, args.backbone_args["cifar"]) == ("small", True)
