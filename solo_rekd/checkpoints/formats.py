@@ -132,7 +132,16 @@ FORMATS: tuple[Format, ...] = (
     Format(
         MOCO_V3,
         "state_dict with base_encoder.*; projector fc, or head of a ViT",
-        (Layout(_RUN, "base_encoder.", ("base_encoder.fc.", "base_encoder.head.")),),
+        (
+            Layout(_RUN, "base_encoder.", ("base_encoder.fc.", "base_encoder.head.")),
+            # OpenMMLab's: a ViT with a momentum encoder
+            Layout(
+                _RUN,
+                "backbone.",
+                ("neck.",),
+                (("neck.",), ("momentum_encoder.",), ("backbone.cls_token",)),
+            ),
+        ),
     ),
     Format(
         "SEED",

@@ -154,19 +154,40 @@ def _without_wrapper(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _anywhere(raw: Mapping[str, Any]) -> SplitCheckpoint | None:
     """Finds a network by its first layer, whatever stands before it in the keys."""
-    others = tuple(str(key) for key in raw if "." not in str(key) and key not in CONTAINERS)
-    for container in (*CONTAINERS, *others):
-        tensors = _held(raw, container)
+    found: list[tuple[str, SplitCheckpoint]] = []
+    for name, held in _mappings(raw):
+        tensors = tensors_in(held)
         prefix = _one_prefix(tensors)
         if prefix is None:
             continue
         outer = prefix.rstrip(".").rpartition(".")[0]
-        beside = tuple((f"{outer}." if outer else "") + name for name in PROJECTORS)
+        beside = tuple((f"{outer}." if outer else "") + projector for projector in PROJECTORS)
         split = _split(ANYWHERE.name, plain((), prefix, beside), tensors, raw)
         # a single linear layer may as well be a classifier
-        layers = sum(value.ndim == 2 for value in split.head.values())
-        return split if layers > 1 else dataclasses.replace(split, head={})
-    return None
+        if sum(value.ndim == 2 for value in split.head.values()) < 2:
+            split = dataclasses.replace(split, head={})
+        if name in CONTAINERS:
+            return split
+        found.append((name, split))
+    if len(found) > 1 and not _all_equal([split.backbone for _, split in found]):
+        raise _several([name for name, _ in found])
+    return found[0][1] if found else None
+
+
+def _several(names: list[str]) -> UserError:
+    return UserError(
+        f"the checkpoint holds several networks, {', '.join(names)}: re-save the state_dict() of "
+        "the one that is wanted"
+    )
+
+
+def _mappings(raw: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The file and the mappings in it, however deep: those that are called as weights are first."""
+    found: list[tuple[str, Mapping[str, Any]]] = [(FLAT, raw)]
+    for _, held in found:  # which grows on the way
+        found += [(str(key), value) for key, value in held.items() if isinstance(value, Mapping)]
+    order = {name: place for place, name in enumerate(CONTAINERS)}
+    return sorted(found, key=lambda each: order.get(each[0], len(order)))
 
 
 def _one_prefix(tensors: Mapping[str, Tensor]) -> str | None:
@@ -179,10 +200,7 @@ def _one_prefix(tensors: Mapping[str, Tensor]) -> str | None:
         prefix for prefix in prefixes if TWINS.isdisjoint(re.split("[._]", prefix))
     ] or prefixes
     if len(first) > 1 and not _all_equal([_strip(tensors, prefix) for prefix in first]):
-        raise UserError(
-            f"the checkpoint holds several networks, {', '.join(first)}: re-save the state_dict() "
-            "of the one that is wanted"
-        )
+        raise _several(first)
     return first[0] if first else None
 
 

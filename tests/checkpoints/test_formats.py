@@ -119,6 +119,11 @@ def moco(net, head):
     return run(state)
 
 
+def moco_sequence(net, head):
+    """MoCo with a module of one's own around an `nn.Sequential`."""
+    return run(under("encoder_q.net.", in_sequence(net)) | under("encoder_k.net.", other(net)))
+
+
 def disco(net, head):
     """A student whose classifier is replaced by the projector, beside its teacher."""
     state = under("module.encoder_q.", net | under("classifier.", head))
@@ -518,6 +523,9 @@ CASES = {
     "under_model": (PLAIN, flat_model, None),
     "timm_ema": (PLAIN, timm_ema, None),
     "timm_ema_ddp": (PLAIN, timm_ema_ddp, None),
+    "deep_container": (ANY, lambda net, _: {"state": {"model": under("model.", net)}}, None),
+    "unknown_container": (ANY, lambda net, _: {"G": dict(net), "step": 3}, None),
+    "moco_of_cifar_in_a_sequence": (MOCO, moco_sequence, None),
     "sequence": (PLAIN, lambda net, _: in_sequence(net), None),
     "shortcuts": (PLAIN, lambda net, _: as_shortcut(net) | {"linear.weight": torch.ones(2)}, None),
     "classifier_is_no_projector": (ANY, with_classifier, None),

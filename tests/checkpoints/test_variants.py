@@ -174,14 +174,20 @@ MM_VIT = (
 )
 
 
-def test_openmmlab_s_vit(two_blocks, shake, views, tmp_path):
-    net = vit(shake, num_heads=6)
+@pytest.mark.parametrize(("own", "heads"), [("head.fc.weight", 6), ("neck.fc0.weight", 12)])
+def test_openmmlab_s_vit(own, heads, two_blocks, shake, views, tmp_path):
+    net = vit(shake, num_heads=heads)
     state = {}
     for key, value in net.state_dict().items():
         for ours, theirs in MM_VIT:
             key = key.replace(ours, theirs)
         state["backbone." + ("ln1" + key[4:] if key.startswith("norm.") else key)] = value
-    raw = {"meta": {}, "state_dict": state | {"head.fc.weight": torch.ones(10, 384)}}
+    if heads == 12:  # MoCo v3
+        twin = {
+            key.replace("backbone.", "momentum_encoder.module.0."): v for key, v in state.items()
+        }
+        state |= {key: torch.ones_like(value) for key, value in twin.items()}
+    raw = {"meta": {}, "state_dict": state | {own: torch.ones(10, 384)}}
     check(load_networks(save(raw, tmp_path / "t.pth"), NAME, 64), net, views)
 
 
@@ -221,6 +227,19 @@ def test_student_and_teacher_side_by_side_are_not_chosen_between(two_blocks, sha
         state |= {f"{role}.net.{key}": value + seed for key, value in own.items()}
     with pytest.raises(UserError, match=r"several networks, student\.net\., teacher\.net\."):
         load_networks(save({"state_dict": state}, tmp_path / "t.ckpt"), NAME, 64)
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_two_unknown_containers_are_not_chosen_between(alike, two_blocks, shake, views, tmp_path):
+    net = vit(shake, num_heads=6)
+    state = {f"net.{key}": value for key, value in net.state_dict().items()}
+    other = state if alike else {key: value + 1 for key, value in state.items()}
+    path = save({"A": state, "B": other}, tmp_path / "t.pth")
+    if alike:
+        check(load_networks(path, NAME, 64), net, views)
+    else:
+        with pytest.raises(UserError, match="several networks, A, B"):
+            load_networks(path, NAME, 64)
 
 
 def test_of_a_network_and_its_average_the_network_is_taken(two_blocks, shake, views, tmp_path):
