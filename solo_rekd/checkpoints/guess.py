@@ -53,10 +53,14 @@ def guess_architecture(
         return vit, "its width, depth and patches"
     shapes = {key: tuple(value.shape) for key, value in tensors.items()}
     for name in (*STUDENTS, *TEACHERS, *HOST_NAMES, *(TIMM + model for model in POPULAR)):
-        own = _shapes(name)
-        if own and all(shapes.get(key) == shape for key, shape in own.items()):
+        if _fits(name, shapes):
             return name, "all of its tensors"
     return None
+
+
+def _fits(name: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    own = _shapes(name)
+    return bool(own) and all(shapes.get(key) == shape for key, shape in own.items())
 
 
 def _vit(tensors: Mapping[str, Tensor]) -> str | None:

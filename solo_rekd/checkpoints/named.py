@@ -6,6 +6,7 @@ from typing import Any
 
 import timm
 
+from solo_rekd.backbones import TIMM
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import read_json
 
@@ -43,6 +44,25 @@ def refuse_another(path: Path, raw: Mapping[str, Any], name: str) -> None:
             f"is of {architecture}, as {where} says, which has the tensors of {name} and computes "
             f"otherwise: give timm:{architecture}"
         )
+
+
+def twins_of(name: str) -> list[str]:
+    """Names of timm's networks that have the same tensors as this one and compute otherwise."""
+    model = name.removeprefix(TIMM)
+    padded = model.removeprefix("tf_") if model.startswith("tf_") else f"tf_{model}"
+    twins = [padded, model.replace("resnet", "resnetblur")]
+    return [TIMM + twin for twin in twins if twin != model and timm.is_model(twin)]
+
+
+def doubt_of_padding(path: Path, raw: Mapping[str, Any], name: str) -> str:
+    """What is in doubt where nothing names the architecture of a file that two of timm's fit."""
+    twins = [twin for twin in twins_of(name) if "tf_" in twin or "tf_" in name]
+    if not name.startswith(TIMM) or not twins or named_architecture(path, raw) is not None:
+        return ""
+    return (
+        f"nothing names its architecture, and {twins[0]} has the same tensors as {name} and pads "
+        "otherwise: see that --teacher is the one that the weights are of"
+    )
 
 
 def _family(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import shlex
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ DESCRIPTION = (
     "pooling, what its images looked like, which tensors are used, and the flags to type."
 )
 SHOWN = 8  # keys of a kind
+GUESSES = ("all of its tensors", "its blocks and widths")  # which another network may have too
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +49,7 @@ def main(args: argparse.Namespace) -> None:
         UserError: the file cannot be read, or is in no known format; or it does not hold the
             backbone asked for.
     """
+    logging.getLogger("solo_rekd").setLevel(logging.WARNING)  # what is tried is not of interest
     facts = inspect(args.file, args.teacher, args.crop_size, args.teacher_stem)
     print(json.dumps(facts, indent=2) if args.json else as_text(facts))
 
@@ -64,12 +67,13 @@ def inspect(
 
     Returns:
         What JSON can hold: see `Facts`, with `architecture_told_by`, `embedding_dim`, `problem`,
-        `needs_code` and `flags`.
+        `same_tensors`, `needs_code` and `flags`.
 
     Raises:
         UserError: see `main`.
     """
     from solo_rekd.checkpoints.load import read_networks
+    from solo_rekd.checkpoints.named import twins_of
     from solo_rekd.checkpoints.projector import widths
     from solo_rekd.images.data_sets import LARGE_IMAGE
 
@@ -98,6 +102,7 @@ def inspect(
     width = facts["num_features"] if projector is None else widths(projector)[1]
     return facts | {
         "architecture_told_by": told,
+        "same_tensors": twins_of(name) if told in GUESSES else [],
         "embedding_dim": width,
         "needs_code": bool(facts["inert"]),
         "problem": None,
@@ -179,12 +184,14 @@ def as_text(facts: dict[str, Any]) -> str:
             "features": f"{facts['num_features']}, {facts['pooling']}",
             "head": head,
             "embedding": facts["embedding_dim"],
-            "stem": facts["stem"],
+            "stem": "timm's own" if facts["stem"] == AUTO else facts["stem"],
             "images": f"{colours}; {seen.get('size') or 'unknown'} px",
             "tensors": f"{facts['matched']} matched, {len(facts['left_out'])} left out"
             + (f": {_some(facts['left_out'])}" if facts["left_out"] else ""),
             "resized": ", ".join(facts["resized"]) or None,
         }
+    if facts.get("same_tensors"):
+        lines["or"] = f"{_some(facts['same_tensors'])}, which no key tells apart: see --teacher"
     lines |= {f"doubt {i}": doubt for i, doubt in enumerate(facts.get("doubts") or (), 1)}
     lines |= {"problem": facts["problem"], "use": facts["flags"]}
     return "\n".join(f"{name + ':':<14}{value}" for name, value in lines.items() if value)

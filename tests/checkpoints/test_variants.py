@@ -261,7 +261,15 @@ def test_a_named_architecture_is_compared(where, shake, tmp_path):
     with pytest.raises(UserError, match="give timm:tf_efficientnet_b0") as caught:
         load_networks(path, "timm:efficientnet_b0", 64)
     assert "\n" not in str(caught.value)
-    assert load_networks(path, "timm:tf_efficientnet_b0", 64).facts.matched == len(net.state_dict())
+    facts = load_networks(path, "timm:tf_efficientnet_b0", 64).facts
+    assert facts.matched == len(net.state_dict()) and not facts.doubts
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "tf_efficientnet_b0"])
+def test_where_nothing_names_the_padding_a_warning_does(name, tmp_path, caplog):
+    net = timm.create_model("tf_efficientnet_b0", num_classes=0)
+    load_networks(save(net.state_dict(), tmp_path / "t.pth"), f"timm:{name}", 64)
+    assert "pads otherwise" in caplog.text
 
 
 def test_timm_s_config_tells_how_the_model_was_built(two_blocks, shake, views, tmp_path):

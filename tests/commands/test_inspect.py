@@ -93,6 +93,15 @@ def test_the_architecture_is_guessed(name, tmp_path):
     assert f"--teacher {name}" in facts["flags"]
 
 
+def test_networks_that_no_key_tells_apart_are_named(tmp_path, capsys):
+    net = timm.create_model("tf_efficientnet_lite0", num_classes=0)
+    torch.save(net.state_dict(), path := tmp_path / "t.pth")
+    assert inspect(path)["same_tensors"] == ["timm:tf_efficientnet_lite0"]
+    command("inspect", str(path))
+    assert "timm:tf_efficientnet_lite0, which no key tells apart" in capsys.readouterr().out
+    assert inspect(path, "timm:tf_efficientnet_lite0")["same_tensors"] == []
+
+
 def test_a_stem_that_nothing_tells_is_a_problem_that_says_what_to_type(tmp_path):
     state = build_backbone("resnet18", 32, "small").state_dict()
     torch.save(state, path := tmp_path / "t.pth")
