@@ -20,17 +20,10 @@ ROOTS = (
     "features.", "layer0.", "layer1.", "layers.", "blocks.", "stages.", "body.", "base_layer.",
     "downsample_layers.", "embeddings.", "embedder.", "0.weight",
 )
-# The first layer of a network: what stands before it in a key is the prefix of the whole network.
-FIRST_LAYERS = (
-    "conv1.weight", "conv1.0.weight", "conv1.conv.", "conv_stem.weight", "conv_proj.weight",
-    "stem.", "features.0.", "features.conv0.", "patch_embed.proj", "embeddings.patch_embeddings.",
-    "embedder.embedder.", "layer0.conv1.weight", "downsample_layers.0.", "base_layer.0.weight",
-    "Conv2d_1a_3x3.", "0.weight",
-)
 # torchvision's MobileNet-V3 has in `classifier.0` a layer whose outputs are features
 CLASSIFIERS = (
     "fc.", "classifier.weight", "classifier.bias", *(f"classifier.{n}." for n in range(1, 10)),
-    "head.weight", "head.bias", "head.fc.", "head.0.", "head.l.", "heads.",
+    "head.weight", "head.bias", "head.fc.", "head.l.", "heads.",
     "linear.", "pooler.", "head_dist.", "classif.",
 )
 # fmt: on

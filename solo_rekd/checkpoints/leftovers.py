@@ -12,7 +12,8 @@ _COMPUTED = frozenset(
 TOKENS = ("register_tokens", "reg_token", "storage_tokens", "dist_token", "cls_token", "pos_embed")
 # modules that come after the features, or that only a pretraining has
 _AFTER = (
-    "fc.", "classifier.", "head", "linear.", "pooler.", "decoder", "mask_token", "masked_embed",
+    "fc.", "classifier.", "head", "last_linear.", "linear.", "pooler.", "decoder",
+    "mask_token", "masked_embed",
     "predictor", "projector", "projection", "proj_head", "prototypes", "neck.", "aux", "Aux", "bn.",
     "queue", "loss", "criterion", "momentum", "teacher", "student", "dino_", "ibot_", "lm_head.",
     "pre_logits.", "local_cls_norm.", "target", "online", "norm_layers.", "n_averaged", "center",

@@ -12,7 +12,6 @@ from torch import Tensor
 from solo_rekd.checkpoints.formats import (
     ANYWHERE,
     CONTAINERS,
-    FIRST_LAYERS,
     FLAT,
     FORMATS,
     HUGGING_FACE,
@@ -205,17 +204,22 @@ def _one_prefix(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def _prefixes(tensors: Mapping[str, Tensor]) -> Iterator[str]:
-    """What stands before the first layer of a network, prefixes inside others left out."""
-    found: list[str] = []
-    for key in sorted(tensors, key=lambda key: key.count(".")):
-        parts = key.split(".")
-        for depth in range(len(parts)):
-            prefix = "".join(part + "." for part in parts[:depth])
-            if key.removeprefix(prefix).startswith(FIRST_LAYERS):
-                if tensors[key].ndim == 4 and not any(prefix.startswith(other) for other in found):
-                    found.append(prefix)
-                break
-    return iter(found)
+    """What stands before the roots of a network that has convolutions; none inside another."""
+    found = dict.fromkeys(map(_prefix_of, tensors))
+    for prefix in found:
+        if prefix is None or any(
+            prefix.startswith(other) for other in found if other not in (None, prefix)
+        ):
+            continue
+        if any(value.ndim == 4 for key, value in tensors.items() if key.startswith(prefix)):
+            yield prefix
+
+
+def _prefix_of(key: str) -> str | None:
+    """The shortest prefix after which a key begins as a network's does."""
+    parts = key.split(".")
+    starts = ("".join(f"{part}." for part in parts[:depth]) for depth in range(len(parts)))
+    return next((start for start in starts if key.removeprefix(start).startswith(ROOTS)), None)
 
 
 def _all_equal(networks: list[dict[str, Tensor]]) -> bool:

@@ -5,8 +5,10 @@ import timm
 import torch
 
 from solo_rekd.backbones import build_backbone
+from solo_rekd.checkpoints.fit import load_backbone
 from solo_rekd.checkpoints.leftovers import of_another_network, of_unknown_use
 from solo_rekd.checkpoints.load import load_networks
+from solo_rekd.checkpoints.split import split_state_dict
 from solo_rekd.utils.errors import UserError
 
 T = torch.ones(2)
@@ -96,11 +98,27 @@ def test_a_module_of_unknown_use_is_warned_of(source, tmp_path, caplog):
 
 
 def test_nothing_is_loaded_where_the_file_is_refused(source):
-    from solo_rekd.checkpoints.fit import load_backbone
-
     backbone = build_backbone("resnet18", 32, "small")
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
     tensors = source.state_dict() | {"layer1.0.se.fc1.weight": T}
     with pytest.raises(UserError, match="another network"):
         load_backbone(backbone, tensors, "resnet18")
     assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
+
+
+FAMILIES = [
+    *("coat_tiny", "crossvit_9_240", "pit_ti_224", "tiny_vit_5m_224", "levit_128s"),
+    *("selecsls42", "ghostnet_100", "mobilevit_xxs", "convnext_atto", "repvgg_a0"),
+]
+
+
+@pytest.mark.parametrize("model", FAMILIES)
+def test_a_network_of_any_family_is_found_whole_under_a_prefix(model):
+    torch.manual_seed(0)
+    state = timm.create_model(model).state_dict()
+    state = {f"model.{key}": value for key, value in state.items()} | {"loss.weight": T}
+    split = split_state_dict({"state_dict": state})
+    net = timm.create_model(model, num_classes=0)
+    fitted = load_backbone(net, split.backbone, model)
+    assert fitted.matched == len(net.state_dict())
+    assert not of_unknown_use(fitted.left_out)
