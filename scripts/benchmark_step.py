@@ -82,11 +82,12 @@ class StepTimer(pl.Callback):
 
 
 def write_teacher(name: str, side: int, path: Path) -> None:
-    """Writes a ResNet with a projector, its weights random, as MoCo v2 does."""
+    """Writes a network with a projector, its weights random, as solo-learn does."""
     network = build_backbone(name, side)
-    network.fc = two_layer_projector(network.num_features, 2048, 128)
-    state = network.state_dict()
-    torch.save({"state_dict": {f"module.encoder_q.{k}": v for k, v in state.items()}}, path)
+    projector = two_layer_projector(int(network.num_features), 2048, 128)
+    state = {f"backbone.{key}": value for key, value in network.state_dict().items()}
+    state |= {f"projector.{key}": value for key, value in projector.state_dict().items()}
+    torch.save({"state_dict": state | {"classifier.weight": torch.zeros(1)}}, path)
 
 
 def run_steps(name: str, args: argparse.Namespace, teacher: Path) -> list[float]:

@@ -178,9 +178,13 @@ class DistillationObjective(nn.Module):
         # the first step fills a shorter one
         if not is_first() or size <= max(keys // SHARE, training.batch):
             return
-        when = "never" if size > keys else f"only after {size / keys:.0%} of it"
+        when = (
+            "never filled"
+            if size > keys
+            else f"filled only after {size / keys:.0%} of the training"
+        )
         _log.warning(
-            "queue_size=%d is filled %s: the training sees %d images; give at most %d, or %s",
+            "queue_size=%d is %s: the training sees %d images; give at most %d, or %s",
             *(size, when, training.seen, max(keys // SHARE, 1), AUTO),
         )
 
