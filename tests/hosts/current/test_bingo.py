@@ -51,6 +51,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parts = {
         "backbone": build_backbone("resnet18", 32),
         "projector": two_layer_projector(512, 16, 8),
+        "classifier": torch.nn.Linear(512, 3),
     }
     state = {
         f"{part}.{name}": tensor

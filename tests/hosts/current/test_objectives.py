@@ -22,6 +22,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
     state |= {"projector.0.weight": torch.randn(16, 512) / 22, "projector.0.bias": torch.zeros(16)}
     state |= {"projector.2.weight": torch.randn(8, 16) / 4, "projector.2.bias": torch.zeros(8)}
+    state |= {"classifier.weight": torch.zeros(3, 512), "classifier.bias": torch.zeros(3)}
     path = tmp_path_factory.mktemp("teacher") / "last.ckpt"
     torch.save({"state_dict": state}, path)
     return path

@@ -35,6 +35,7 @@ def test_it_is_the_teachers_own_word_and_kept(
         for part, network in (("backbone", backbone), ("projector", projector))
         for name, tensor in network.state_dict().items()
     }
+    state |= {"classifier.weight": torch.zeros(3, 512), "classifier.bias": torch.zeros(3)}
     torch.save({"state_dict": state}, tmp_path / "teacher.ckpt")
     settings = {
         "method_kwargs.teacher": "resnet18",
