@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import torch
@@ -173,7 +174,7 @@ class FrozenTeacher(nn.Module):
     def _first(self) -> Tensor:
         """A tensor that follows the networks; a network of another kind may have none."""
         backbone = self._networks[0]
-        return next((*backbone.parameters(), *backbone.buffers(), torch.empty(0)).__iter__())
+        return next(chain(backbone.parameters(), backbone.buffers(), [torch.empty(0)]))
 
     @property
     def dtype(self) -> torch.dtype:
