@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from solo_rekd.backbones import TIMM, build_backbone, refuse_unknown, settle_stem
+from solo_rekd.checkpoints.beside import CONFIG, read_beside
 from solo_rekd.checkpoints.facts import Facts, describe_head, describe_pooling
 from solo_rekd.checkpoints.fit import load_backbone
 from solo_rekd.checkpoints.loaded import Loaded
@@ -19,7 +20,6 @@ from solo_rekd.checkpoints.split import split_state_dict
 from solo_rekd.checkpoints.stems import stem_of_resnet, trained_stem
 from solo_rekd.checkpoints.variants import variant_of
 from solo_rekd.utils.errors import UserError
-from solo_rekd.utils.files import read_json
 
 _log = logging.getLogger("solo_rekd")
 
@@ -81,7 +81,7 @@ def read_networks(
         img_size = img_size or preprocessing.size
         if img_size is None:
             raise UserError(f"nothing tells the size it was trained at: give {role}_size=N, in px")
-        config = read_json(file.parent / "config.json")
+        config = read_beside(file, CONFIG)
         variant = variant_of(name, split, method_of(raw, file), config)
     doubts.append(variant.doubt)
     backbone = build_backbone(variant.name, img_size, stem, role, variant.options)

@@ -7,8 +7,8 @@ from typing import Any
 import timm
 
 from solo_rekd.backbones import TIMM
+from solo_rekd.checkpoints.beside import CONFIG, read_beside
 from solo_rekd.utils.errors import UserError
-from solo_rekd.utils.files import read_json
 
 
 def named_architecture(path: Path, raw: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -21,8 +21,7 @@ def named_architecture(path: Path, raw: Mapping[str, Any]) -> tuple[str, str] | 
     Returns:
         The name without its tag of weights, and where it stands; None where nothing names one.
     """
-    config = read_json(path.parent / "config.json")
-    beside = config.get("architecture") if isinstance(config, dict) else None
+    beside = read_beside(path, CONFIG).get("architecture")
     for name, where in ((beside, "config.json beside it"), (raw.get("arch"), "its entry arch")):
         if isinstance(name, str) and timm.is_model(name.partition(".")[0]):
             return name.partition(".")[0], where

@@ -13,13 +13,13 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from solo_rekd.backbones import TIMM
+from solo_rekd.checkpoints.beside import CONFIG, read_beside
 from solo_rekd.checkpoints.formats import CLASSIC_HOST, CLASSIFIERS, CURRENT_HOST
 from solo_rekd.checkpoints.read import read_checkpoint
 from solo_rekd.checkpoints.run_record import record_of
 from solo_rekd.checkpoints.run_settings import read_colours, read_student
 from solo_rekd.checkpoints.split import argument_in, split_state_dict
 from solo_rekd.images.data_sets import FIXED_SIDES, LARGE_IMAGE
-from solo_rekd.utils.files import read_json
 
 Colours = tuple[float, ...]
 
@@ -75,11 +75,10 @@ def preprocessing_of(
         tells that.
     """
     path = Path(path)
-    folder = path if path.is_dir() else path.parent
     witnesses: list[Callable[[], Preprocessing]] = [
         lambda: _of_run(path, name, format, raw),
-        lambda: _of_hugging_face(_json(folder / "preprocessor_config.json")),
-        lambda: _of_timm(_json(folder / "config.json"), "timm's config.json"),
+        lambda: _of_hugging_face(read_beside(path, "preprocessor_config.json")),
+        lambda: _of_timm(read_beside(path, CONFIG), "timm's config.json"),
         lambda: _of_timm(_metadata(path), "the file's metadata"),
         lambda: Preprocessing(size=_side_of_positions(raw)),
         lambda: _of_format(name, format, raw),
@@ -99,13 +98,6 @@ def read_preprocessing(path: str | Path, name: str) -> Preprocessing:
     """
     raw, _ = read_checkpoint(path)
     return preprocessing_of(path, name, split_state_dict(raw).format, raw)
-
-
-def _json(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except OSError:  # a folder, or another user's
-        return None
 
 
 def preprocessing_told(
@@ -170,7 +162,7 @@ def _of_timm(config: Any, source: str) -> Preprocessing:
     if isinstance(inner, str):  # metadata holds text alone
         try:
             inner = json.loads(inner)
-        except ValueError:
+        except (ValueError, RecursionError):
             return Preprocessing()
     if not isinstance(inner, Mapping):
         return Preprocessing()

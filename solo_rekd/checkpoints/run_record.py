@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from solo_rekd import __version__
+from solo_rekd.checkpoints.beside import read_beside
 from solo_rekd.checkpoints.read import read_checkpoint
 from solo_rekd.utils.errors import UserError
-from solo_rekd.utils.files import read_json
 
 KEY = "solo_rekd"  # of a checkpoint: our record; of a run's settings: what we add to them
 
@@ -51,7 +51,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 def settings_of(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """The same of a checkpoint that has been read: `checkpoint` is its content, `path` the file."""
     settings = record_of(checkpoint).get("settings")
-    return settings if isinstance(settings, dict) else read_json(path.parent / "args.json") or {}
+    return settings if isinstance(settings, dict) else read_beside(path, "args.json")
 
 
 def plain(value: Any) -> Any:

@@ -39,8 +39,8 @@ def read_student(checkpoint: Path, content: Mapping[str, Any] | None = None) -> 
             return _exported(checkpoint)
         run = _settings(checkpoint, content)
         return _classic(run) if "encoder" in run else _current(_resolved(run))
-    except (KeyError, IndexError, TypeError, ValueError):
-        return {}  # of another program
+    except Exception:  # of another program, whose settings are of any form
+        return {}
 
 
 def method_of(content: Mapping[str, Any], path: Path) -> str | None:

@@ -12,7 +12,20 @@ from solo_rekd.checkpoints.split import SplitCheckpoint
 from solo_rekd.utils.errors import UserError
 
 _TWELVE_HEADS = (192, 384)  # widths at which timm's ViTs have fewer heads than MoCo v3's
-_OURS = ("img_size", "num_classes", "in_chans", "pretrained")  # which `build_backbone` decides
+# what a configuration may tell timm, and of which kind: no other of its arguments is passed on
+_ARGUMENTS: dict[str, type] = {
+    "num_heads": int,
+    "mlp_ratio": float,
+    "init_values": float,
+    "qkv_bias": bool,
+    "qk_norm": bool,
+    "class_token": bool,
+    "fc_norm": bool,
+    "no_embed_class": bool,
+    "pre_norm": bool,
+    "global_pool": str,
+}
+_POOLING = ("token", "avg", "avgmax", "max", "map")
 _METHODS = ("mocov3", "mae")  # of solo-learn, whose ViTs are MoCo v3's and MAE's own
 
 
@@ -62,8 +75,6 @@ def variant_of(
     if "storage_tokens" in tensors:
         return _dinov3(name, tensors)
     options: dict[str, Any] = told
-    if config.get("architecture") and isinstance(config.get("global_pool"), str):
-        options.setdefault("global_pool", config["global_pool"])
     pooling = doubt = ""
     width = len(tensors["patch_embed.proj.weight"])
     solo = split.format in (CLASSIC_HOST, CURRENT_HOST)
@@ -80,11 +91,11 @@ def variant_of(
         )
     is_hugging_face = split.format == HUGGING_FACE.name
     if is_hugging_face and "blocks.0.ls1.gamma" not in tensors:
-        eps = config.get("layer_norm_eps", 1e-12)  # of its ViT and ViT-MAE
-        options["norm_layer"] = partial(nn.LayerNorm, eps=float(eps))
-    heads = config.get("num_attention_heads")
-    if is_hugging_face and isinstance(heads, int):
-        options["num_heads"] = heads
+        eps = _checked("layer_norm_eps", config.get("layer_norm_eps", 1e-12), float)
+        options["norm_layer"] = partial(nn.LayerNorm, eps=eps)  # of its ViT and ViT-MAE
+    if is_hugging_face and "num_attention_heads" in config:
+        heads = config["num_attention_heads"]
+        options["num_heads"] = _checked("num_attention_heads", heads, int)
     return Variant(name, options, pooling, _positions(split), doubt)
 
 
@@ -92,9 +103,28 @@ def _told_by_timm(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """How a model of timm was built, by the `config.json` that timm writes beside its weights."""
     if config.get("architecture") != name.removeprefix("timm:").partition(".")[0]:
         return {}
-    args = config.get("model_args")
-    told = {k: v for k, v in args.items() if k not in _OURS} if isinstance(args, Mapping) else {}
-    return told
+    held = config.get("model_args")
+    args: dict[str, Any] = dict(held) if isinstance(held, Mapping) else {}
+    if "vit" in name and config.get("global_pool"):
+        args.setdefault("global_pool", config["global_pool"])
+    given = {key: args[key] for key in _ARGUMENTS if args.get(key) is not None}
+    return {key: _checked(key, value, _ARGUMENTS[key]) for key, value in given.items()}
+
+
+def _checked(key: str, value: Any, kind: type) -> Any:
+    """A value of a configuration, of the kind that it has to be, and in its range."""
+    allowed = {int: "a whole number from 1 on", float: "a number above 0", bool: "true or false"}
+    is_number = kind in (int, float) and isinstance(value, int | float)
+    fits = {
+        int: is_number and not isinstance(value, bool) and 1 <= value <= 4096 and value % 1 == 0,
+        float: is_number and not isinstance(value, bool) and 0 < value < 1e6,
+        bool: isinstance(value, bool),
+        str: value in _POOLING if isinstance(value, str) else False,
+    }
+    if not fits[kind]:
+        limit = allowed.get(kind, ", ".join(_POOLING))
+        raise UserError(f"its config.json has {key}={value!r}: expected {limit}")
+    return kind(value)
 
 
 def _refuse_config(config: Mapping[str, Any], split: SplitCheckpoint) -> None:

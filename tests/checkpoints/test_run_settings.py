@@ -3,6 +3,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from solo_rekd.checkpoints.run_settings import read_student
 
@@ -96,3 +98,25 @@ def test_what_is_no_run_tells_nothing(run: Any, tmp_path: Path) -> None:
 
 def test_no_file_tells_nothing(tmp_path: Path) -> None:
     assert read_student(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"encoder": 3, "crop_size": "x", "dataset": []},
+        {"backbone": "resnet18", "augmentations": [{"crop_size": 1}], "data": {"dataset": "x"}},
+        {"backbone": {"name": "${nothing}"}, "augmentations": [{}], "data": {"dataset": "x"}},
+        {"encoder": "resnet18", "crop_size": [1e999], "dataset": "custom"},
+        {"encoder": "resnet18", "crop_size": [32], "dataset": "custom", "mean": 7},
+    ],
+)
+def test_settings_of_any_form_tell_nothing(settings, tmp_path):
+    (tmp_path / "args.json").write_text(json.dumps(settings))
+    torch.save({}, path := tmp_path / "t.ckpt")
+    assert read_student(path) == {}
+
+
+def test_metadata_of_any_form_tell_nothing(tmp_path):
+    noted = {"encoder": "alexnet", "crop_size": "32", "stem": "small", "mean": "[" * 100_000}
+    save_file({"weight": torch.ones(1)}, path := tmp_path / "t.safetensors", noted)
+    assert read_student(path) == {}

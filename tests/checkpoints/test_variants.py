@@ -280,6 +280,33 @@ def test_timm_s_config_tells_how_the_model_was_built(two_blocks, shake, views, t
     check(load_networks(save(net.state_dict(), tmp_path / "t.pth"), NAME, 64), net, views)
 
 
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"checkpoint_path": "CANARY"}, None),  # which timm would open
+        ({"act_layer": "nothing", "pretrained": True, "depth": 99}, None),
+        ({"num_heads": 0}, "num_heads=0"),
+        ({"num_heads": "12"}, "num_heads='12'"),
+        ({"num_heads": 7}, "cannot take"),
+        ({"global_pool": ["token"]}, "global_pool="),
+        ([1, 2], None),
+    ],
+)
+def test_of_a_config_nothing_but_a_few_numbers_and_words_reaches_timm(
+    args, words, two_blocks, shake, views, tmp_path
+):
+    net = vit(shake, num_heads=6)
+    told = {"architecture": "vit_small_patch16_224", "model_args": args}
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    path = save(net.state_dict(), tmp_path / "t.pth")
+    if words is None:
+        check(load_networks(path, NAME, 64), net, views)
+        return
+    with pytest.raises(UserError, match=words) as caught:
+        load_networks(path, NAME, 64)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("told", [{"hidden_act": "quick_gelu"}, {"downsample_in_bottleneck": True}])
 def test_a_network_that_only_transformers_builds_is_refused(told, tmp_path):
     state = {"embedder.embedder.convolution.weight": torch.ones(64, 3, 7, 7)}

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from solo_rekd.checkpoints.beside import CONFIG, read_beside
 from solo_rekd.checkpoints.facts import Facts
 from solo_rekd.checkpoints.loaded import Loaded
 from solo_rekd.checkpoints.preprocessing import preprocessing_of
 from solo_rekd.config import HUGGING_FACE
 from solo_rekd.utils.errors import UserError, refuse_missing
-from solo_rekd.utils.files import read_json, sha256
+from solo_rekd.utils.files import sha256
 
 PACKAGES = ("transformers",)
 
@@ -60,7 +61,7 @@ class HuggingFaceBackbone(nn.Module):
 
 def is_folder(path: Path) -> bool:
     """Whether a path is a folder that transformers wrote."""
-    return path.is_dir() and (path / "config.json").is_file()
+    return path.is_dir() and (path / CONFIG).is_file()
 
 
 def read_folder(path: Path, img_size: int | None) -> Loaded:
@@ -137,8 +138,8 @@ def load_folder(path: Path) -> tuple[HuggingFaceBackbone, dict[str, Any]]:
     refuse_missing(PACKAGES, "hf")
     if not is_folder(path):
         raise UserError(f"{path} is no folder of transformers, with a config.json in it")
-    config = read_json(path / "config.json")
-    if not isinstance(config, dict) or "model_type" not in config:
+    config = read_beside(path, CONFIG)
+    if "model_type" not in config:
         raise UserError(f"{path} is no folder of transformers: its config.json has no model_type")
     from transformers import AutoModel
     from transformers.utils import logging

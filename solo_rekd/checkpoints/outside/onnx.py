@@ -107,7 +107,7 @@ def _preprocessing(noted: dict[str, str], session: Any) -> Preprocessing:
     side = shape[-1] if shape and isinstance(shape[-1], int) else None
     try:
         told = {key: json.loads(noted[key]) for key in ("mean", "std", "crop_size") if key in noted}
-    except ValueError:
+    except (ValueError, RecursionError):
         told = {}
     return preprocessing_told(
         told.get("mean"), told.get("std"), told.get("crop_size") or side, "the file's metadata"
