@@ -136,9 +136,23 @@ def _problems(backbone: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
             found.append(f"{key} is {_size(tensors[key])} instead of {_size(own)}")
         elif own.is_floating_point() and not tensors[key].is_floating_point():
             found.append(f"{key} is {tensors[key].dtype}, not of floating point")
-        elif not tensors[key].isfinite().all():
+        elif not is_finite(tensors[key]):
             found.append(f"{key} is not finite")
     return found
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether a tensor holds neither infinity nor NaN; torch cannot ask one of 8 bits."""
+    if tensor.is_floating_point() and tensor.itemsize == 1:
+        tensor = tensor.float()
+    return bool(tensor.isfinite().all())
+
+
+def refuse_not_finite(head: Mapping[str, Tensor]) -> None:
+    """Raises a UserError where a tensor of a projector is not finite."""
+    for key, tensor in head.items():
+        if not is_finite(tensor):
+            raise UserError(f"{key} of its projector is not finite")
 
 
 def _size(tensor: Tensor) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from solo_rekd.backbones import TIMM, build_backbone, refuse_unknown, settle_stem
 from solo_rekd.checkpoints.beside import CONFIG, read_beside
 from solo_rekd.checkpoints.facts import Facts, describe_head, describe_pooling
-from solo_rekd.checkpoints.fit import load_backbone
+from solo_rekd.checkpoints.fit import load_backbone, refuse_not_finite
 from solo_rekd.checkpoints.loaded import Loaded
 from solo_rekd.checkpoints.named import doubt_of_padding, refuse_another
 from solo_rekd.checkpoints.outside import READERS
@@ -88,6 +88,7 @@ def read_networks(
     with _about(path, role):
         fitted = load_backbone(backbone, split.backbone, variant.name, positions=variant.positions)
         refuse_another(file, raw, variant.name)
+        refuse_not_finite(split.head)
     doubts.append(doubt_of_padding(file, raw, variant.name))
     projector = build_projector(split.head, split.activation)
     if projector is not None and widths(projector)[0] != backbone.num_features:

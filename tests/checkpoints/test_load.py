@@ -64,6 +64,28 @@ def test_a_refusal_loads_nothing(source, spoil):
     assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
 
 
+@pytest.mark.parametrize("kind", ["float8_e4m3fn", "float8_e5m2", "bfloat16", "float16", "float64"])
+def test_weights_of_any_floating_point(kind, source, tmp_path):
+    held = {
+        key: value.to(getattr(torch, kind)) if value.is_floating_point() else value
+        for key, value in source.state_dict().items()
+    }
+    torch.save(held, path := tmp_path / "t.pth")
+    weights = load_networks(path, "resnet18", 32, "small").backbone.state_dict()
+    assert all(torch.equal(weights[key], value.to(weights[key])) for key, value in held.items())
+    held["bn1.weight"] = torch.full((64,), torch.nan).to(getattr(torch, kind))
+    torch.save(held, path)
+    assert "bn1.weight is not finite" in refusal(load_networks, path, "resnet18", 32, "small")
+
+
+def test_a_projector_that_is_not_finite(source, tmp_path):
+    state = {"encoder_q." + key: value for key, value in source.state_dict().items()}
+    state["encoder_q.fc.weight"] = torch.full((4, 512), torch.nan)
+    torch.save({"state_dict": state}, path := tmp_path / "t.pth")
+    message = refusal(load_networks, path, "resnet18", 32, "small")
+    assert "weight of its projector is not finite" in message
+
+
 def test_unexpected_keys_are_reported(source, caplog):
     with caplog.at_level(logging.INFO, "solo_rekd"):
         tensors = source.state_dict() | {"extra.weight": torch.ones(1)}
