@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from solo_rekd.checkpoints.leftovers import TOKENS, of_another_network, of_unknown_use
 from solo_rekd.checkpoints.positions import resize_positions
-from solo_rekd.utils.errors import UserError
+from solo_rekd.utils.errors import UserError, one_line
 
 _log = logging.getLogger("solo_rekd")
 
@@ -85,7 +85,7 @@ def load_backbone(
     unknown = of_unknown_use(left_out)
     if unknown:
         shown = ", ".join(unknown[:_SHOWN]) + (", ..." if len(unknown) > _SHOWN else "")
-        _log.warning("%s has no place for %d tensors: %s", name, len(unknown), shown)
+        _log.warning("%s has no place for %d tensors: %s", name, len(unknown), one_line(shown))
     backbone.load_state_dict({key: tensors.get(key, own[key]) for key in own})
     resized = tuple(key for key in given if key in used and given[key].shape != used[key].shape)
     return Fitted(len(used), tuple(left_out), resized)

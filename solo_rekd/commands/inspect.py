@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from solo_rekd.config import AUTO, HUGGING_FACE, ONNX, TEACHER_STEMS
-from solo_rekd.utils.errors import UserError, at_least
+from solo_rekd.utils.errors import UserError, at_least, one_line
 
 DESCRIPTION = (
     "Says what a file of weights is: its format, its architecture, embedding and head, stem, "
@@ -194,7 +194,8 @@ def as_text(facts: dict[str, Any]) -> str:
         lines["or"] = f"{_some(facts['same_tensors'])}, which no key tells apart: see --teacher"
     lines |= {f"doubt {i}": doubt for i, doubt in enumerate(facts.get("doubts") or (), 1)}
     lines |= {"problem": facts["problem"], "use": facts["flags"]}
-    return "\n".join(f"{name + ':':<14}{value}" for name, value in lines.items() if value)
+    told = {name: one_line(str(value)) for name, value in lines.items() if value}
+    return "\n".join(f"{name + ':':<14}{value}" for name, value in told.items())
 
 
 def _with(first: Any, second: Any, word: str) -> str | None:

@@ -12,8 +12,21 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 
+def one_line(text: str) -> str:
+    """The text in one line, with control characters, which a file may bring along, as escapes."""
+    joined = " ".join(text.splitlines())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)
+
+
 class UserError(Exception):
-    """A mistake of the user's: shown as one line, without a traceback, with exit code 2."""
+    """A mistake of the user's: shown as one line, without a traceback, with exit code 2.
+
+    Args:
+        message: what is wrong and what to do.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 def refuse(key: str, value: object, allowed: str | Iterable[str]) -> UserError:

@@ -78,6 +78,31 @@ def test_weights_of_any_floating_point(kind, source, tmp_path):
     assert "bn1.weight is not finite" in refusal(load_networks, path, "resnet18", 32, "small")
 
 
+ODD = "odd\n\x1b[31m\u202eword"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {ODD: torch.ones(2)},
+        {ODD: 1},
+        {f"layer1.0.{ODD}.weight": torch.ones(2)},
+        {f"{ODD}.{name}.conv1.weight": torch.rand(2, 3, 3, 3) for name in "ab"},
+    ],
+)
+def test_a_key_brings_no_control_characters_into_a_message(content, source, tmp_path):
+    whole = source.state_dict() if any(key.startswith("layer1") for key in content) else {}
+    torch.save(whole | content, path := tmp_path / "t.pth")
+    message = refusal(load_networks, path, "resnet18", 32, "small")
+    assert message.isprintable() and "odd \\x1b[31m" in message
+
+
+def test_nor_into_the_log(source, tmp_path, caplog):
+    torch.save(source.state_dict() | {f"{ODD}.weight": torch.ones(2)}, path := tmp_path / "t.pth")
+    load_networks(path, "resnet18", 32, "small")
+    assert all(line.isprintable() for line in caplog.messages) and "odd \\x1b" in caplog.text
+
+
 def test_a_projector_that_is_not_finite(source, tmp_path):
     state = {"encoder_q." + key: value for key, value in source.state_dict().items()}
     state["encoder_q.fc.weight"] = torch.full((4, 512), torch.nan)
