@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from solo_rekd.backbones import TIMM, build_backbone, is_known, settle_stem
+from solo_rekd.checkpoints.beside import CONFIG, read_beside
 from solo_rekd.checkpoints.fit import load_backbone
 from solo_rekd.checkpoints.read import read_file
-from solo_rekd.checkpoints.run_settings import read_student
+from solo_rekd.checkpoints.run_settings import method_of, read_student
 from solo_rekd.checkpoints.split import SplitCheckpoint, split_state_dict
 from solo_rekd.checkpoints.stems import stem_of_resnet, trained_stem
+from solo_rekd.checkpoints.variants import Variant, refuse_other, variant_of
 from solo_rekd.config import STEMS
 from solo_rekd.utils.errors import UserError
 
@@ -57,8 +59,15 @@ def load_student(
         UserError: the checkpoint cannot be read, is of another format than `only`, or a weight is
             missing or of another shape.
     """
-    _, split, digest = _split(path, only, key)
-    _fill(path, split, name, backbone, key, translate=only is None)
+    raw, split, digest = _split(path, only, key)
+    variant = _variant(path, raw, split, f"{TIMM}{name.removeprefix(TIMM)}", key)
+    try:
+        refuse_other(backbone, variant, name)
+    except UserError as error:
+        raise _about(path, error, key) from error
+    # a host's script takes the names and sizes as they are
+    translated = only is None
+    _fill(path, split, name, backbone, key, translated, variant.positions if translated else None)
     return Source(split.format, digest)
 
 
@@ -79,9 +88,26 @@ def build_student(path: str | Path, name: str, img_size: int, stem: str = "auto"
         stem = _stem(path, raw, split, stem)
     elif stem == "auto":
         stem = trained_stem(name, split, read_student(Path(path), raw))
-    backbone = build_backbone(name, img_size, stem, "encoder")
-    _fill(path, split, name, backbone)
+    variant = _variant(path, raw, split, name)
+    backbone = build_backbone(variant.name, img_size, stem, "encoder", variant.options)
+    _fill(path, split, variant.name, backbone, positions=variant.positions)
+    if variant.doubt:
+        _log.warning("%s: %s", path, variant.doubt)
     return backbone
+
+
+def _variant(
+    path: str | Path,
+    raw: Mapping[str, Any],
+    split: SplitCheckpoint,
+    name: str,
+    key: str = EVALUATED,
+) -> Variant:
+    file = Path(path)
+    try:
+        return variant_of(name, split, method_of(raw, file), read_beside(file, CONFIG))
+    except UserError as error:
+        raise _about(path, error, key) from error
 
 
 def choose_stem(path: str | Path, name: str, asked: str, key: str = "stem") -> str:
@@ -174,10 +200,10 @@ def _fill(
     backbone: nn.Module,
     key: str = EVALUATED,
     translate: bool = True,
+    positions: str | None = None,
 ) -> None:
     try:
-        # a host's script takes the names and sizes as they are
-        matched = load_backbone(backbone, split.backbone, name, translate).matched
+        matched = load_backbone(backbone, split.backbone, name, translate, positions).matched
     except UserError as error:
         raise _about(path, error, key) from error
     total = len(backbone.state_dict())

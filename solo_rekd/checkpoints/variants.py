@@ -99,6 +99,32 @@ def variant_of(
     return Variant(name, options, pooling, _positions(split), doubt)
 
 
+def refuse_other(backbone: nn.Module, variant: Variant, name: str) -> None:
+    """Refuses a network that has the tensors of the source's and computes otherwise.
+
+    Args:
+        backbone: as somebody else built it.
+        variant: that the checkpoint needs.
+        name: of the backbone, for the refusal.
+
+    Raises:
+        UserError: its heads or its pooling are others.
+    """
+    blocks = getattr(backbone, "blocks", None)
+    attention = getattr(blocks[0], "attn", None) if isinstance(blocks, nn.Sequential) else None
+    own = {
+        "num_heads": getattr(attention, "num_heads", None),
+        "global_pool": getattr(backbone, "global_pool", None),
+    }
+    for key, built in own.items():
+        wanted = variant.options.get(key, built)
+        if built is not None and wanted != built:
+            raise UserError(
+                f"the file's network has {key}={wanted!r}, and {name} as it is built for this has "
+                f"{key}={built!r}"
+            )
+
+
 def _told_by_timm(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """How a model of timm was built, by the `config.json` that timm writes beside its weights."""
     if config.get("architecture") != name.removeprefix("timm:").partition(".")[0]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from argparse import Namespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from solo_rekd import lengths
 from solo_rekd.backbones import refuse_unknown
@@ -17,11 +17,14 @@ from solo_rekd.compare.jobs import (
     teacher_job,
 )
 from solo_rekd.compare.plan import Plan, Run
-from solo_rekd.config import SIGHT, parse_colours
+from solo_rekd.config import SIGHT, STEMS, parse_colours
 from solo_rekd.hosts.jobs import Host
 from solo_rekd.lengths import AUTO, Training
 from solo_rekd.teachers.sight import Sight
 from solo_rekd.utils.errors import refuse
+
+if TYPE_CHECKING:
+    from solo_rekd.checkpoints.loaded import Loaded
 
 
 def make_plan(options: Namespace, extra: tuple[str, ...], images: Images, host: Host) -> Plan:
@@ -123,6 +126,7 @@ def settle_teachers(plan: Plan) -> Plan:
         path, name = plan.teacher_checkpoint, plan.teacher
         sight = sight_of_teacher(plan, read_preprocessing(path, name))
         loaded = load_networks(path, name, sight.size, plan.teacher_stem)
+        _refuse_what_no_host_builds(loaded, path, name)
         given = FrozenTeacher(loaded.backbone, loaded.projector)
         plan = dataclasses.replace(
             plan,
@@ -144,6 +148,18 @@ def settle_teachers(plan: Plan) -> Plan:
             with about(arm):
                 config.refuse_width(given.embedding_dim)
     return dataclasses.replace(plan, arm_sha256=digests)
+
+
+def _refuse_what_no_host_builds(loaded: "Loaded", path: str, name: str) -> None:
+    """Refuses a teacher that a host's linear evaluation, which judges it too, builds otherwise."""
+    from solo_rekd.backbones import build_backbone
+    from solo_rekd.checkpoints.student import load_student
+
+    if loaded.stem not in STEMS:
+        limit = f"{', '.join(STEMS)} in a comparison, where a host judges the teacher too"
+        raise refuse("teacher_stem", loaded.stem, limit)
+    backbone = build_backbone(name, loaded.img_size, loaded.stem, "teacher")
+    load_student(path, name, backbone, key="teacher_checkpoint")
 
 
 def own_sight(plan: Plan, sight: Sight) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 
 from solo_rekd.checkpoints.load import load_networks
 from solo_rekd.checkpoints.split import SplitCheckpoint
+from solo_rekd.checkpoints.student import build_student, load_student
 from solo_rekd.checkpoints.variants import variant_of
 from solo_rekd.utils.errors import UserError
 
@@ -88,6 +89,30 @@ def test_i_jepa_has_no_class_token_and_averages_its_patches(two_blocks, shake, v
     loaded = load_networks(save(raw, tmp_path / "t.pth.tar"), NAME, 64)
     check(loaded, net, views)
     assert "mean of the patches" in loaded.facts.pooling
+
+
+def moco_v3_file(shake, path):
+    net = vit(shake, num_heads=12)
+    state = {f"module.base_encoder.{key}": value for key, value in net.state_dict().items()}
+    return net, save({"state_dict": state}, path)
+
+
+def test_an_evaluation_builds_the_variant_too(two_blocks, shake, views, tmp_path):
+    net, path = moco_v3_file(shake, tmp_path / "t.pth")
+    with torch.no_grad():
+        found = build_student(path, NAME, 64).eval()(views)
+        torch.testing.assert_close(found, net(views), rtol=1e-5, atol=1e-5)
+
+
+def test_a_network_that_somebody_else_built_otherwise_is_refused(two_blocks, shake, tmp_path):
+    _, path = moco_v3_file(shake, tmp_path / "t.pth")
+    six, twelve = vit(shake, num_heads=6), vit(shake, num_heads=12)
+    with pytest.raises(UserError, match=r"num_heads=12, and vit_small .* has num_heads=6"):
+        load_student(path, "vit_small", six)
+    load_student(path, "vit_small", twelve)
+    with pytest.raises(UserError, match="global_pool='token'"):
+        net = timm.create_model(DINOV3.removeprefix("timm:"), num_classes=0, img_size=64)
+        load_student(save(official_dinov3(net), tmp_path / "d.pth"), DINOV3, net)
 
 
 DINOV2 = "timm:vit_small_patch14_dinov2"

@@ -4,8 +4,10 @@ import shutil
 from argparse import Namespace
 
 import pytest
+import timm
 import torch
 
+from solo_rekd.backbones import build_backbone
 from solo_rekd.compare import checks
 from solo_rekd.compare.images import find_images
 from solo_rekd.compare.options import read_options
@@ -125,3 +127,33 @@ def test_the_host_judges_the_extra_words(classic, plan, data):
             checks.refuse_jobs(plan(data=str(data), arms="simclr", extra=extra), classic)
     with pytest.raises(UserError, match=r"^mocov2plus\+temperature=0: temperature=0 is not al"):
         checks.refuse_jobs(plan(data=str(data), arms="mocov2plus+temperature=0"), classic)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "stem", "words"),
+    [("encoder.", "small", None), ("", "3x3", "teacher_stem='3x3' is not allowed")],
+)
+def test_a_teacher_that_no_host_builds_is_refused(prefix, stem, words, plan, tmp_path):
+    state = build_backbone("resnet18", 32, stem).state_dict()
+    state = {prefix + key: value for key, value in state.items()}
+    if prefix:
+        state |= {"classifier.weight": torch.ones(2), "projector.0.weight": torch.ones(8, 512)}
+    else:  # SupContrast's
+        state = {f"encoder.{k}": v for k, v in state.items()}
+        state |= {"head.0.weight": torch.ones(8, 512), "head.2.weight": torch.ones(8, 8)}
+    torch.save({"model": state} if not prefix else state, path := tmp_path / "t.pth")
+    given = plan(arms=DISCO, teacher="resnet18", teacher_checkpoint=str(path))
+    if words is None:
+        assert checks.settle_teachers(given).teacher_stem == "small"
+        return
+    with pytest.raises(UserError, match=words):
+        checks.settle_teachers(given)
+
+
+def test_a_teacher_of_other_heads_is_refused_before_any_run(plan, tmp_path):
+    net = timm.create_model("vit_tiny_patch16_224", num_classes=0, num_heads=12, img_size=32)
+    state = {f"base_encoder.{key}": value for key, value in net.state_dict().items()}
+    torch.save({"state_dict": state}, path := tmp_path / "t.pth")
+    given = plan(arms="seed", teacher="timm:vit_tiny_patch16_224", teacher_checkpoint=str(path))
+    with pytest.raises(UserError, match=r"teacher_checkpoint=.*num_heads=12"):
+        checks.settle_teachers(given)
