@@ -19,6 +19,7 @@ from solo_rekd.checkpoints.run_settings import method_of, read_student
 from solo_rekd.checkpoints.split import split_state_dict
 from solo_rekd.checkpoints.stems import stem_of_resnet, trained_stem
 from solo_rekd.checkpoints.variants import variant_of
+from solo_rekd.images.data_sets import SMALL_IMAGE
 from solo_rekd.utils.errors import UserError
 
 _log = logging.getLogger("solo_rekd")
@@ -77,6 +78,11 @@ def read_networks(
             doubts.append(doubt)
         elif stem == "auto":
             stem = trained_stem(name, split, read_student(file, raw))
+            if stem == "auto" and not name.startswith(TIMM):
+                doubts.append(
+                    f"nothing tells its first layers: they go by the size of the images, small up "
+                    f"to {SMALL_IMAGE} px: give {role}_stem"
+                )
         preprocessing = preprocessing_of(file, name, split.format, raw)
         img_size = img_size or preprocessing.size
         if img_size is None:

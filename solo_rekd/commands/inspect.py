@@ -175,7 +175,7 @@ def as_text(facts: dict[str, Any]) -> str:
     lines: dict[str, Any] = {
         "file": facts["path"],
         "SHA-256": facts.get("sha256"),
-        "format": _with(facts.get("format"), facts.get("naming"), "names of"),
+        "format": _with(facts.get("format"), _other(facts), "names of"),
         "code": code,
         "architecture": _with(facts.get("architecture"), facts.get("architecture_told_by"), "by"),
     }
@@ -186,8 +186,7 @@ def as_text(facts: dict[str, Any]) -> str:
             "embedding": facts["embedding_dim"],
             "stem": "timm's own" if facts["stem"] == AUTO else facts["stem"],
             "images": f"{colours}; {seen.get('size') or 'unknown'} px",
-            "tensors": f"{facts['matched']} matched, {len(facts['left_out'])} left out"
-            + (f": {_some(facts['left_out'])}" if facts["left_out"] else ""),
+            "tensors": _tensors(facts),
             "resized": ", ".join(facts["resized"]) or None,
         }
     if facts.get("same_tensors"):
@@ -196,6 +195,20 @@ def as_text(facts: dict[str, Any]) -> str:
     lines |= {"problem": facts["problem"], "use": facts["flags"]}
     told = {name: one_line(str(value)) for name, value in lines.items() if value}
     return "\n".join(f"{name + ':':<14}{value}" for name, value in told.items())
+
+
+def _other(facts: dict[str, Any]) -> str | None:
+    """The library whose names were translated, where it is not the format itself."""
+    return facts["naming"] if facts.get("naming") != facts.get("format") else None
+
+
+def _tensors(facts: dict[str, Any]) -> str | None:
+    if not facts["matched"]:
+        return None  # of a program, which names none
+    left = facts["left_out"]
+    return f"{facts['matched']} matched, {len(left)} left out" + (
+        f": {_some(left)}" if left else ""
+    )
 
 
 def _with(first: Any, second: Any, word: str) -> str | None:

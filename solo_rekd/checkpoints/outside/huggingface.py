@@ -144,8 +144,9 @@ def load_folder(path: Path) -> tuple[HuggingFaceBackbone, dict[str, Any]]:
     from transformers import AutoModel
     from transformers.utils import logging
 
-    level = logging.get_verbosity()
+    level, shows = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # it warns of a head that is not used, which is meant so
+    logging.disable_progress_bar()
     try:
         # safetensors alone, and no code that the folder brings along
         model, report = AutoModel.from_pretrained(
@@ -161,6 +162,8 @@ def load_folder(path: Path) -> tuple[HuggingFaceBackbone, dict[str, Any]]:
         raise UserError(f"transformers cannot read {path}: {cause}") from error
     finally:
         logging.set_verbosity(level)
+        if shows:
+            logging.enable_progress_bar()
     _refuse_partial(path, report)
     if "pixel_values" not in inspect.signature(model.forward).parameters:
         raise UserError(f"{path} is a {config['model_type']}, which takes no images")
