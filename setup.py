@@ -65,7 +65,7 @@ setup(
     install_requires=[
         "numpy>=1.26",
         "pillow>=10",
-        "safetensors>=0.4.1",
+        "safetensors>=0.4.3",
         "timm>=1.0.8",
         "torch>=2.6",
         "torchvision>=0.21",
