@@ -7,7 +7,7 @@ from typing import Any
 
 import timm
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from solo_rekd.backbones import HOST_NAMES, STUDENTS, TEACHERS, TIMM, build_backbone, is_known
 from solo_rekd.checkpoints.fit import looks_like
@@ -87,17 +87,23 @@ def _vit(tensors: Mapping[str, Tensor]) -> str | None:
 @cache
 def _shapes(name: str) -> dict[str, tuple[int, ...]]:
     """The shapes of a backbone's tensors, without its memory; empty where it cannot be built so."""
-    model = name.removeprefix(TIMM)
-    try:
-        with torch.device("meta"):
-            if name.startswith(TIMM):
-                net = timm.create_model(model, pretrained=False, num_classes=0)
-            else:
-                net = build_backbone(name, LARGE_IMAGE, "imagenet")
-    except (RuntimeError, NotImplementedError):
+    for device in ("meta", "cpu"):  # older versions of timm read numbers as they build
+        try:
+            with torch.device(device):
+                net = _build(name)
+            break
+        except (RuntimeError, NotImplementedError):
+            continue
+    else:
         return {}
     return {
         key: tuple(value.shape)
         for key, value in net.state_dict().items()
         if not key.endswith("num_batches_tracked") and "pos" not in key
     }
+
+
+def _build(name: str) -> nn.Module:
+    if name.startswith(TIMM):
+        return timm.create_model(name.removeprefix(TIMM), pretrained=False, num_classes=0)
+    return build_backbone(name, LARGE_IMAGE, "imagenet")

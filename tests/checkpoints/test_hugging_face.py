@@ -115,6 +115,8 @@ CASES = {  # the network, our name, the side of the images, and the source's own
 @pytest.mark.parametrize("how", ["save_pretrained", "state_dict"])
 def test_the_features_are_transformers_own(case, how, shake, tmp_path):
     make, name, side, features = CASES[case]
+    if "dinov3" in name and not timm.is_model(name.removeprefix("timm:")):
+        pytest.skip("this timm is from before DINOv3")
     if case == "vit_of_other_heads" and how == "state_dict":
         pytest.skip("a state dict alone does not tell")
     torch.manual_seed(0)
