@@ -152,7 +152,7 @@ def _without_wrapper(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _anywhere(raw: Mapping[str, Any]) -> SplitCheckpoint | None:
-    """Finds a network by its first layer, whatever stands before it in the keys."""
+    """Finds a network by where its own names begin, whatever stands before them in the keys."""
     found: list[tuple[str, SplitCheckpoint]] = []
     for name, held in _mappings(raw):
         tensors = tensors_in(held)
