@@ -90,6 +90,11 @@ def variant_of(
             "beside the file"
         )
     is_hugging_face = split.format == HUGGING_FACE.name
+    if is_hugging_face and "dist_token" in tensors:
+        doubt = (
+            "the features are the mean of the class and the distillation token, as timm has it: "
+            "for the class token alone give the folder to --teacher huggingface"
+        )
     if is_hugging_face and "blocks.0.ls1.gamma" not in tensors:
         eps = _checked("layer_norm_eps", config.get("layer_norm_eps", 1e-12), float)
         options["norm_layer"] = partial(nn.LayerNorm, eps=eps)  # of its ViT and ViT-MAE

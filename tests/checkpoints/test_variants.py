@@ -362,6 +362,14 @@ def test_a_sequence_without_pooling_is_not_taken_for_one_with(place, shake, imag
         torch.testing.assert_close(found, sequence.eval()(images).mean((2, 3)))
 
 
+def test_a_distilled_deit_of_hugging_face_is_warned_of():
+    state = {"patch_embed.proj.weight": torch.ones(192, 3, 16, 16), "dist_token": torch.ones(1)}
+    name = "timm:deit_tiny_distilled_patch16_224"
+    told = variant_of(name, SplitCheckpoint("Hugging Face transformers", state)).doubt
+    assert "distillation token" in told and "--teacher huggingface" in told
+    assert not variant_of(name, SplitCheckpoint("torchvision, timm", state)).doubt
+
+
 def test_eps_of_hugging_face_s_layer_norm():
     state = {"patch_embed.proj.weight": torch.ones(384, 3, 16, 16), "cls_token": torch.ones(1)}
     variant = variant_of(NAME, SplitCheckpoint("Hugging Face transformers", state))
