@@ -44,19 +44,19 @@ class Facts:
     path: str
     sha256: str
     format: str
-    naming: str | None
-    inert: tuple[str, ...]
     architecture: str
     num_features: int
-    matched: int
-    left_out: tuple[str, ...]
-    resized: tuple[str, ...]
-    stem: str
     pooling: str
-    head: str
-    activation: str
-    activation_known: bool
     preprocessing: Preprocessing
+    matched: int = 0
+    naming: str | None = None
+    inert: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    resized: tuple[str, ...] = ()
+    stem: str = "auto"
+    head: str = ""
+    activation: str = "none"
+    activation_known: bool = True
     doubts: tuple[str, ...] = ()
 
     def line(self) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from solo_rekd.backbones import HOST_NAMES, STUDENTS, TEACHERS, TIMM, build_backbone, is_known
+from solo_rekd.checkpoints.beside import CONFIG, read_beside
 from solo_rekd.checkpoints.fit import looks_like
 from solo_rekd.checkpoints.named import named_architecture
 from solo_rekd.checkpoints.run_settings import read_student
@@ -45,7 +46,7 @@ def guess_architecture(
     resnet = looks_like(tensors)
     if resnet and is_known(resnet):
         return resnet, "its blocks and widths"
-    named = named_architecture(path, raw)
+    named = named_architecture(read_beside(path, CONFIG), raw)
     if named is not None:
         return TIMM + named[0], named[1]
     vit = _vit(tensors)

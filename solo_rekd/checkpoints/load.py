@@ -10,9 +10,9 @@ from solo_rekd.checkpoints.beside import CONFIG, read_beside
 from solo_rekd.checkpoints.facts import Facts, describe_head, describe_pooling
 from solo_rekd.checkpoints.fit import load_backbone, refuse_not_finite
 from solo_rekd.checkpoints.loaded import Loaded
-from solo_rekd.checkpoints.named import doubt_of_padding, refuse_another
+from solo_rekd.checkpoints.named import doubt_of_padding, named_architecture, refuse_another
 from solo_rekd.checkpoints.outside import READERS
-from solo_rekd.checkpoints.preprocessing import preprocessing_of
+from solo_rekd.checkpoints.preprocessing import preprocessing_of, refuse_unknown_size
 from solo_rekd.checkpoints.projector import build_projector, widths
 from solo_rekd.checkpoints.read import read_file
 from solo_rekd.checkpoints.run_settings import method_of, read_student
@@ -84,18 +84,17 @@ def read_networks(
                     f"to {SMALL_IMAGE} px: give {role}_stem"
                 )
         preprocessing = preprocessing_of(file, name, split.format, raw)
-        img_size = img_size or preprocessing.size
-        if img_size is None:
-            raise UserError(f"nothing tells the size it was trained at: give {role}_size=N, in px")
+        img_size = img_size or preprocessing.size or refuse_unknown_size(role)
         config = read_beside(file, CONFIG)
         variant = variant_of(name, split, method_of(raw, file), config)
     doubts.append(variant.doubt)
     backbone = build_backbone(variant.name, img_size, stem, role, variant.options)
     with _about(path, role):
         fitted = load_backbone(backbone, split.backbone, variant.name, positions=variant.positions)
-        refuse_another(file, raw, variant.name)
+        named = named_architecture(config, raw)
+        refuse_another(named, variant.name)
         refuse_not_finite(split.head)
-    doubts.append(doubt_of_padding(file, raw, variant.name))
+    doubts.append(doubt_of_padding(named, variant.name))
     projector = build_projector(split.head, split.activation)
     if projector is not None and widths(projector)[0] != backbone.num_features:
         doubts.append(f"the projector is left out: it does not take {variant.name}'s features")

@@ -1,44 +1,46 @@
 """The architecture that a checkpoint, or the `config.json` beside it, names."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import timm
 
 from solo_rekd.backbones import TIMM
-from solo_rekd.checkpoints.beside import CONFIG, read_beside
 from solo_rekd.utils.errors import UserError
 
+Named = tuple[str, str]  # an architecture, and where it is named
 
-def named_architecture(path: Path, raw: Mapping[str, Any]) -> tuple[str, str] | None:
+
+def named_architecture(config: Mapping[str, Any], raw: Mapping[str, Any]) -> Named | None:
     """Finds the name of timm's that the source gave the network.
 
     Args:
-        path: the file.
-        raw: what it holds.
+        config: what the `config.json` beside the file holds.
+        raw: what the file holds.
 
     Returns:
         The name without its tag of weights, and where it stands; None where nothing names one.
     """
-    beside = read_beside(path, CONFIG).get("architecture")
-    for name, where in ((beside, "config.json beside it"), (raw.get("arch"), "its entry arch")):
+    told = (
+        (config.get("architecture"), "config.json beside it"),
+        (raw.get("arch"), "its entry arch"),
+    )
+    for name, where in told:
         if isinstance(name, str) and timm.is_model(name.partition(".")[0]):
             return name.partition(".")[0], where
     return None
 
 
-def refuse_another(path: Path, raw: Mapping[str, Any], name: str) -> None:
+def refuse_another(named: Named | None, name: str) -> None:
     """Raises a UserError where the source names another architecture than `name`.
 
     Two of timm's networks can have the same tensors and compute differently: `tf_efficientnet_b0`
     pads as TensorFlow does.
     """
-    named = named_architecture(path, raw)
     if named is None:
         return
     architecture, where = named
-    if _family(architecture) != _family(name.removeprefix("timm:")):
+    if _family(architecture) != _family(name.removeprefix(TIMM)):
         raise UserError(
             f"is of {architecture}, as {where} says, which has the tensors of {name} and computes "
             f"otherwise: give timm:{architecture}"
@@ -53,10 +55,10 @@ def twins_of(name: str) -> list[str]:
     return [TIMM + twin for twin in twins if twin != model and timm.is_model(twin)]
 
 
-def doubt_of_padding(path: Path, raw: Mapping[str, Any], name: str) -> str:
+def doubt_of_padding(named: Named | None, name: str) -> str:
     """What is in doubt where nothing names the architecture of a file that two of timm's fit."""
     twins = [twin for twin in twins_of(name) if "tf_" in twin or "tf_" in name]
-    if not name.startswith(TIMM) or not twins or named_architecture(path, raw) is not None:
+    if not name.startswith(TIMM) or not twins or named is not None:
         return ""
     return (
         f"nothing names its architecture, and {twins[0]} has the same tensors as {name} and pads "

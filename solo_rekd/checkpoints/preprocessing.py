@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite, isqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import timm
 from safetensors import SafetensorError, safe_open
@@ -20,6 +20,7 @@ from solo_rekd.checkpoints.run_record import record_of
 from solo_rekd.checkpoints.run_settings import read_colours, read_student
 from solo_rekd.checkpoints.split import argument_in, split_state_dict
 from solo_rekd.images.data_sets import FIXED_SIDES, LARGE_IMAGE
+from solo_rekd.utils.errors import UserError
 
 Colours = tuple[float, ...]
 
@@ -88,6 +89,11 @@ def preprocessing_of(
     told = next((each for each in found if each.mean), Preprocessing())
     size = next((each.size for each in found if each.size), None)
     return replace(told, size=size)
+
+
+def refuse_unknown_size(role: str) -> NoReturn:
+    """Raises a UserError where a network is to see its own size and nothing tells that."""
+    raise UserError(f"nothing tells the size it was trained at: give {role}_size=N, in px")
 
 
 def read_preprocessing(path: str | Path, name: str) -> Preprocessing:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from solo_rekd.backbones import TIMM
 from solo_rekd.checkpoints.formats import CLASSIC_HOST, CURRENT_HOST, DINO, HUGGING_FACE, MOCO_V3
 from solo_rekd.checkpoints.split import SplitCheckpoint
 from solo_rekd.utils.errors import UserError
@@ -67,7 +68,7 @@ def variant_of(
     """
     config, tensors = config or {}, split.backbone
     _refuse_config(config, split)
-    if not name.startswith("timm:"):
+    if not name.startswith(TIMM):
         return Variant(name)
     told = _told_by_timm(name, config)
     if "patch_embed.proj.weight" not in tensors:
@@ -132,7 +133,7 @@ def refuse_other(backbone: nn.Module, variant: Variant, name: str) -> None:
 
 def _told_by_timm(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """How a model of timm was built, by the `config.json` that timm writes beside its weights."""
-    if config.get("architecture") != name.removeprefix("timm:").partition(".")[0]:
+    if config.get("architecture") != name.removeprefix(TIMM).partition(".")[0]:
         return {}
     held = config.get("model_args")
     args: dict[str, Any] = dict(held) if isinstance(held, Mapping) else {}

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from solo_rekd.checkpoints.beside import CONFIG, read_beside
 from solo_rekd.checkpoints.facts import Facts
+from solo_rekd.checkpoints.formats import HUGGING_FACE as FORMAT
 from solo_rekd.checkpoints.loaded import Loaded
-from solo_rekd.checkpoints.preprocessing import preprocessing_of
+from solo_rekd.checkpoints.preprocessing import preprocessing_of, refuse_unknown_size
 from solo_rekd.config import HUGGING_FACE
 from solo_rekd.utils.errors import UserError, refuse_missing
 from solo_rekd.utils.files import sha256
@@ -78,27 +79,17 @@ def read_folder(path: Path, img_size: int | None) -> Loaded:
         UserError: see `load_folder`; or the model does not take images of that side.
     """
     backbone, config = load_folder(path)
-    preprocessing = preprocessing_of(path, HUGGING_FACE, "Hugging Face transformers", {})
-    size = img_size or preprocessing.size or _side(config)
-    if size is None:
-        raise UserError("nothing tells the size it was trained at: give teacher_size=N, in px")
+    preprocessing = preprocessing_of(path, HUGGING_FACE, FORMAT.name, {})
+    size = img_size or preprocessing.size or _side(config) or refuse_unknown_size("teacher")
     backbone.num_features = _features(path, backbone, size)
     facts = Facts(
         path=str(path),
         sha256=digest_of(path),
-        format="Hugging Face transformers",
-        naming=None,
-        inert=(),
+        format=FORMAT.name,
         architecture=str(config["model_type"]),
         num_features=backbone.num_features,
         matched=len(backbone.state_dict()),
-        left_out=(),
-        resized=(),
-        stem="auto",
         pooling=backbone.pooling,
-        head="",
-        activation="none",
-        activation_known=True,
         preprocessing=preprocessing,
     )
     return Loaded(backbone, None, size, facts)

@@ -9,7 +9,11 @@ from torch import Tensor, nn
 
 from solo_rekd.checkpoints.facts import Facts
 from solo_rekd.checkpoints.loaded import Loaded
-from solo_rekd.checkpoints.preprocessing import Preprocessing, preprocessing_told
+from solo_rekd.checkpoints.preprocessing import (
+    Preprocessing,
+    preprocessing_told,
+    refuse_unknown_size,
+)
 from solo_rekd.utils.errors import UserError, refuse_missing
 from solo_rekd.utils.files import sha256
 
@@ -74,9 +78,7 @@ def read_program(path: Path, img_size: int | None) -> Loaded:
     session = _session(path)
     noted = dict(session.get_modelmeta().custom_metadata_map)
     preprocessing = _preprocessing(noted, session)
-    size = img_size or preprocessing.size
-    if size is None:
-        raise UserError("nothing tells the size it was trained at: give teacher_size=N, in px")
+    size = img_size or preprocessing.size or refuse_unknown_size("teacher")
     backbone = OnnxBackbone(session)
     _refuse_inputs(path, session, size)
     backbone.num_features = _features(path, backbone, size)
@@ -84,18 +86,9 @@ def read_program(path: Path, img_size: int | None) -> Loaded:
         path=str(path),
         sha256=sha256(path),
         format="ONNX",
-        naming=None,
-        inert=(),
         architecture=noted.get("encoder", "onnx"),
         num_features=backbone.num_features,
-        matched=0,
-        left_out=(),
-        resized=(),
-        stem="auto",
         pooling="first output",
-        head="",
-        activation="none",
-        activation_known=True,
         preprocessing=preprocessing,
     )
     return Loaded(backbone, None, size, facts)
