@@ -200,6 +200,12 @@ class DistillationConfig:
     teacher_temperature: float = _option(
         0.2, "temperature of the online teacher's InfoNCE", source=MOCO_V2, bounds=(1e-4, inf)
     )
+    teacher_probe: str = _option(
+        "on",
+        "an online classifier on the teacher's features, which no other network learns from: "
+        "teacher_acc1 in the log; off: none, at no cost",
+        choices=("on", "off"),
+    )
 
     def __post_init__(self) -> None:
         for option in dataclasses.fields(self):
@@ -246,6 +252,16 @@ class DistillationConfig:
             raise refuse("teacher_mode", self.teacher_mode, limit)
         if self.teacher in (HUGGING_FACE, ONNX, MODULE) and self.teacher_stem != AUTO:
             raise refuse("teacher_stem", self.teacher_stem, f"auto with teacher={self.teacher}")
+
+    @property
+    def starts_pretrained(self) -> bool:
+        """Whether the teacher's weights are those of a training before this one."""
+        return self.teacher_mode == "frozen" or self.teacher_checkpoint is not None
+
+    @property
+    def reads_momentum(self) -> bool:
+        """Whether the loss has keys of the student's momentum twin: without, there is none."""
+        return True
 
     def settled(self, epochs: int, queue: int | None = None) -> "Self":
         """Returns the same settings with a number for every `auto`.
@@ -357,6 +373,12 @@ class RekdConfig(DistillationConfig):
         changes: dict[str, Any] = {k: v for k, v in meant.items() if getattr(self, k) == AUTO}
         return dataclasses.replace(config, **changes)
 
+    @property
+    def reads_momentum(self) -> bool:
+        """See `DistillationConfig`; of settled settings."""
+        warm = self.starts_pretrained or self.teacher_warmup_epochs == 0
+        return not (self.dictionary == "teacher" and self.relation_weight == 1 and warm)
+
     def refuse_width(self, width: int, unless: str = ", or dictionary=student") -> None:
         """See `DistillationConfig`; the student's dictionary alone holds none of the teacher's."""
         if self.dictionary != "student":
@@ -386,6 +408,11 @@ class SeedConfig(DistillationConfig):
         source=SEED,
         bounds=(1e-4, inf),
     )
+
+    @property
+    def reads_momentum(self) -> bool:
+        """See `DistillationConfig`; both dictionaries are the teacher's."""
+        return False
 
 
 @dataclass(frozen=True)
@@ -418,6 +445,11 @@ class CompressConfig(DistillationConfig):
         source=COMPRESS,
         bounds=(1e-4, inf),
     )
+
+    @property
+    def reads_momentum(self) -> bool:
+        """See `DistillationConfig`; with 1q the one memory is the teacher's."""
+        return self.variant == "2q"
 
     def refuse_width(self, width: int, unless: str = "") -> None:
         """Refuses none: each network is compared in the space of its own features."""
@@ -484,6 +516,11 @@ class BingoConfig(DistillationConfig):
         if self.teacher_checkpoint is None and self.teacher != MODULE:
             raise UserError("bingo needs teacher_checkpoint=PATH: its teacher is always frozen")
         super().__post_init__()
+
+    @property
+    def reads_momentum(self) -> bool:
+        """See `DistillationConfig`; the queue is the teacher's."""
+        return False
 
 
 # of every objective in `solo_rekd.objectives`, by its name, to be read without torch

@@ -5,7 +5,7 @@ They are written out, not taken by autograd, so that the student can learn from 
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, one_hot
+from torch.nn.functional import cosine_similarity
 
 from solo_rekd.utils.precision import full_precision
 
@@ -51,11 +51,13 @@ def cross_entropy_gradient(
     """
     weight, bias = weight.detach(), bias.detach()
     predicted = torch.softmax(embedding @ weight.T + bias, 1)
-    return (predicted - one_hot(labels, len(weight))) @ weight
+    return predicted @ weight - weight[labels]
 
 
 @full_precision
-def gradient_relation_loss(student: Tensor, teacher: Tensor) -> Tensor:
+def gradient_relation_loss(
+    student: Tensor, teacher: Tensor, counted: Tensor | None = None
+) -> Tensor:
     """`mean_i (1 - cos(g_i, h_i))`, between the gradients of student and teacher.
 
     As the code of arXiv 2103.16367, which weighs it by 10.
@@ -63,8 +65,13 @@ def gradient_relation_loss(student: Tensor, teacher: Tensor) -> Tensor:
     Args:
         student: gradients g of the student's task, shape (B, d).
         teacher: gradients h of the teacher's, shape (B, d), without gradient.
+        counted: which rows the mean is of, shape (B,); None: all. A mask, where to choose rows
+            would have the host wait for the device to count them.
 
     Returns:
-        A scalar in [0, 2].
+        A scalar in [0, 2]; 0 where no row counts.
     """
-    return (1 - cosine_similarity(student, teacher.detach(), dim=1)).mean()
+    distances = 1 - cosine_similarity(student, teacher.detach(), dim=1)
+    if counted is None:
+        return distances.mean()
+    return distances.masked_fill(~counted, 0).sum() / counted.sum().clamp(min=1)

@@ -5,11 +5,13 @@ bank. The update rule, the start and the re-seeding are ours.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
+from solo_rekd.modules.counters import Counters
 from solo_rekd.utils.precision import full_precision
 
+NOT_STARTED = -1  # steps of a bank
 CHUNK = 4096  # embeddings assigned at a time, to bound the similarity matrix
 
 
@@ -67,6 +69,12 @@ def member_means(embeddings: Tensor, ids: Tensor, num_prototypes: int) -> tuple[
     return sums / counts.clamp(min=1)[:, None], counts
 
 
+def candidate_weights(similarity: Tensor) -> Tensor:
+    """How likely each embedding is to seed a prototype: by its distance from the nearest one."""
+    # nan: the training diverged, which its host says at the end of the epoch
+    return (1 - similarity).nan_to_num(nan=0).clamp(min=1e-6)
+
+
 def seed_from(embeddings: Tensor, similarity: Tensor, number: int, seed: int) -> Tensor:
     """Draws embeddings to start prototypes from, the worse explained the likelier (k-means++).
 
@@ -80,8 +88,7 @@ def seed_from(embeddings: Tensor, similarity: Tensor, number: int, seed: int) ->
         Shape (number, d).
     """
     generator = torch.Generator().manual_seed(seed)
-    # nan: the training diverged, which its host says at the end of the epoch
-    weights = (1 - similarity).nan_to_num(nan=0).clamp(min=1e-6).float().cpu()
+    weights = candidate_weights(similarity).float().cpu()
     drawn = torch.multinomial(weights, number, number > len(weights), generator=generator)
     return embeddings[drawn.to(embeddings.device)]
 
@@ -115,7 +122,49 @@ def spherical_kmeans(embeddings: Tensor, num_prototypes: int, iterations: int = 
     return prototypes
 
 
-class PrototypeBank(nn.Module):
+@full_precision
+def group_means(embeddings: Tensor, ids: Tensor) -> Tensor:
+    """Averages each embedding's group, at a cost that does not grow with the number of groups.
+
+    Every member of a group gets the very same bits, those of the row of its first member, and
+    every rank too: a matrix product adds in a fixed order.
+
+    Args:
+        embeddings: shape (N, d).
+        ids: the group of each, shape (N,).
+
+    Returns:
+        The mean of the group of each embedding, shape (N, d).
+    """
+    means, first = [], []
+    for chunk in ids.split(CHUNK):
+        same = chunk[:, None] == ids
+        first.append(same.to(torch.uint8).argmax(1))
+        means.append(same.to(embeddings.dtype) @ embeddings / same.sum(1, keepdim=True))
+    return torch.cat(means)[torch.cat(first)]
+
+
+@full_precision
+def draw_order(similarity: Tensor, seed: int) -> Tensor:
+    """Orders embeddings by a draw without replacement: the worse explained, the likelier first.
+
+    The largest `log(weight) + Gumbel noise` come first, which is that draw (arXiv 1903.06059); the
+    noise is the CPU's, the same on every rank, and nothing waits for the device.
+
+    Args:
+        similarity: each embedding's similarity to its nearest prototype, shape (N,), at most 1.
+        seed: of the draw, the same on every rank.
+
+    Returns:
+        Places, shape (N,).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noise = -torch.empty(len(similarity)).exponential_(generator=generator).log()
+    noise = noise.to(similarity.device, non_blocking=True)
+    return (noise + candidate_weights(similarity).log()).argsort(descending=True, stable=True)
+
+
+class PrototypeBank(Counters):
     """Prototypes that follow the teacher, the same on every rank.
 
     Args:
@@ -127,28 +176,25 @@ class PrototypeBank(nn.Module):
 
     prototypes: Tensor
     idle: Tensor
-    steps: Tensor
 
     def __init__(self, num_prototypes: int, dim: int, momentum: float, patience: int) -> None:
-        super().__init__()
+        super().__init__(steps=NOT_STARTED)
         self.momentum = momentum
         self.patience = patience
         self.register_buffer("prototypes", torch.zeros(num_prototypes, dim))
         self.register_buffer("idle", torch.zeros(num_prototypes, dtype=torch.long))
-        # -1 until the bank has been started
-        self.register_buffer("steps", torch.tensor([-1]))
 
     @property
     def ready(self) -> bool:
         """Whether the bank has been started."""
-        return int(self.steps) >= 0
+        return self.number("steps") > NOT_STARTED
 
     @torch.no_grad()
     def start(self, embeddings: Tensor) -> None:
         """Starts the bank by spherical k-means on `embeddings`, shape (N, d), N >= C."""
         self.prototypes.copy_(spherical_kmeans(embeddings, len(self.prototypes)))
         self.idle.zero_()
-        self.steps.zero_()
+        self.set_number("steps", 0)
 
     @torch.no_grad()
     def assign(self, embeddings: Tensor) -> Tensor:
@@ -162,22 +208,28 @@ class PrototypeBank(nn.Module):
     def update(self, embeddings: Tensor, ids: Tensor) -> None:
         """Moves the prototypes towards their new members and re-seeds those idle for long.
 
+        Time is linear in the bank only where one number per prototype is looked at: no prototype
+        but those of the batch, and as many that are seeded anew, is touched. Of more idle ones
+        than there are embeddings, the others wait for the next batch.
+
         Args:
             embeddings: the global batch of teacher embeddings, shape (N, d).
             ids: their prototypes, as `assign` gives them, shape (N,).
         """
-        means, counts = member_means(embeddings, ids, len(self.prototypes))
-        active = (counts > 0)[:, None]
-        before = self.prototypes
-        moved = normalize(self.momentum * before + (1 - self.momentum) * means, dim=1)
-        moved = torch.where(active, moved, before)
+        before = self.prototypes[ids]
+        moved = self.momentum * before + (1 - self.momentum) * group_means(embeddings, ids)
+        dtype = self.prototypes.dtype  # half where all of a method's weights are
+        self.prototypes[ids] = normalize(moved, dim=1).to(dtype)
 
-        self.steps += 1
-        self.idle.add_(len(embeddings)).masked_fill_(active[:, 0], 0)
-        stale = self.idle >= self.patience
-        if stale.any():
-            similarity = (embeddings * before[ids]).sum(1)
-            number, seed = int(stale.sum()), int(self.steps)
-            moved[stale] = seed_from(embeddings, similarity, number, seed)
-            self.idle[stale] = 0
-        self.prototypes.copy_(moved)
+        step = self.number("steps") + 1
+        self.set_number("steps", step)
+        self.idle += len(embeddings)
+        self.idle[ids] = 0
+        order = draw_order((embeddings * before).sum(1), seed=step)[: len(self.idle)]
+        # among equally idle ones the first: which one is no matter of chance on any device
+        rank = self.idle * len(self.idle) - torch.arange(len(self.idle), device=self.idle.device)
+        longest = rank.topk(len(order)).indices
+        stale = self.idle[longest] >= self.patience
+        fresh = embeddings[order].to(dtype)
+        self.prototypes[longest] = torch.where(stale[:, None], fresh, self.prototypes[longest])
+        self.idle[longest] = self.idle[longest].masked_fill(stale, 0)

@@ -4,6 +4,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from solo_rekd.modules.counters import Counters
 from solo_rekd.utils.processes import is_distributed
 
 
@@ -16,7 +17,7 @@ def gather(values: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-class KeyQueue(nn.Module):
+class KeyQueue(Counters):
     """The last `size` entries of several index-aligned fields (arXiv 1911.05722, section 3.2).
 
     A batch need not divide `size`. Each field is a buffer named after it; entries are overwritten
@@ -26,17 +27,12 @@ class KeyQueue(nn.Module):
         fields: the initial content of each field, shape (size, ...), the same size for all.
     """
 
-    pointer: Tensor
-    seen: Tensor
-
     def __init__(self, **fields: Tensor) -> None:
-        super().__init__()
+        super().__init__(pointer=0, seen=0)
         self.names = tuple(fields)
         self.size = len(fields[self.names[0]])
         for name, content in fields.items():
             self.register_buffer(name, content)
-        self.register_buffer("pointer", torch.zeros(1, dtype=torch.long))
-        self.register_buffer("seen", torch.zeros(1, dtype=torch.long))
 
     def __getitem__(self, name: str) -> Tensor:
         return self.get_buffer(name)
@@ -44,24 +40,33 @@ class KeyQueue(nn.Module):
     @property
     def full(self) -> bool:
         """Whether every initial entry has been overwritten."""
-        return int(self.seen) >= self.size
+        return self.number("seen") >= self.size
 
     @torch.no_grad()
     def push(self, **values: Tensor) -> None:
         """Writes one batch of every field, already gathered over the ranks.
 
         Args:
-            values: a tensor of shape (B, ...) for each field; of a batch longer than the queue,
-                the last `size` entries stay.
+            values: a tensor of shape (B, ...) for each field, those of others are left out; of a
+                batch longer than the queue, the last `size` entries stay.
         """
         batch = len(values[self.names[0]])
         kept = min(batch, self.size)
-        start = self.pointer + (batch - kept)
-        slots = (start + torch.arange(kept, device=self.pointer.device)) % self.size
+        start = (self.number("pointer") + batch - kept) % self.size
+        before_end = min(kept, self.size - start)
         for name in self.names:
-            self[name][slots] = values[name][-kept:].to(self[name].dtype)
-        self.pointer.copy_((self.pointer + batch) % self.size)
-        self.seen += batch
+            newest = values[name][batch - kept :]
+            self[name][start : start + before_end] = newest[:before_end]
+            self[name][: kept - before_end] = newest[before_end:]
+        self.set_number("pointer", (start + kept) % self.size)
+        self.set_number("seen", self.number("seen") + batch)
+
+    def newest(self, count: int) -> dict[str, Tensor]:
+        """The last `count` entries of every field, at most `size`, the newest first."""
+        device = self[self.names[0]].device
+        back = torch.arange(1, min(count, self.size) + 1, device=device)
+        places = (self.number("pointer") - back) % self.size
+        return {name: self[name][places] for name in self.names}
 
 
 def random_keys(size: int, dim: int) -> Tensor:

@@ -29,11 +29,9 @@ class CompRess(DistillationObjective):
         teacher_dim = self.teacher.num_features
         fields = {"teacher": random_keys(config.queue_size, teacher_dim)}
         if config.variant == "1q":
-            self.projector = nn.Linear(run.features_dim, teacher_dim)
-            self.momentum_projector = nn.Linear(run.features_dim, teacher_dim).requires_grad_(False)
-            self.momentum_projector.load_state_dict(self.projector.state_dict())
+            self.set_projector(nn.Linear(run.features_dim, teacher_dim))
         else:
-            self.projector = self.momentum_projector = nn.Identity()
+            self.set_projector(nn.Identity())
             fields["student"] = random_keys(config.queue_size, run.features_dim)
         # one for both views: at the paper's length and widths it takes 1.3 GB
         self.memory = KeyQueue(**fields)
@@ -43,7 +41,7 @@ class CompRess(DistillationObjective):
 
     def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """See `DistillationObjective.forward`."""
-        queries, keys = self.query(batch), self.key(batch)
+        queries = self.query(batch)
         taught, losses, metrics = self.teach(batch)
         # half precision would blur the neighbours
         features = torch.cat(taught.features).to(self.memory["teacher"].dtype)
@@ -58,7 +56,9 @@ class CompRess(DistillationObjective):
             teacher_temperature=self.config.target_temperature,
         )
         loss = sum(losses.values(), start=queries[0].new_zeros(()))
-        fields = {"teacher": features, "student": torch.cat(keys)}
-        self.memory.push(**{name: gather(fields[name]) for name in self.memory.names})
+        fields = {"teacher": features}
+        if self.config.variant == "2q":
+            fields["student"] = torch.cat(self.key(batch))
+        self.memory.push(**{name: gather(values) for name, values in fields.items()})
         self.push(teacher=taught.embeddings)
         return loss, losses | metrics

@@ -79,6 +79,7 @@ class CRCD(DistillationObjective):
                     gradient_relation_loss(
                         self.task_gradient("student", queries[v], keys[w], w, batch.labels),
                         self.task_gradient("teacher", taught[v], taught[w], w, batch.labels),
+                        self.has_task(batch.labels),
                     )
                     for v, w in views
                 ]
@@ -90,12 +91,11 @@ class CRCD(DistillationObjective):
 
     def relation_loss(self, query: Tensor, taught: Tensor, queue: KeyQueue) -> Tensor:
         """The relation contrast of one view, among the newest entries of a queue."""
-        count = min(self.config.relation_negatives, queue.size)
-        newest = queue.pointer - 1 - torch.arange(count, device=queue.pointer.device)
-        places = newest % queue.size
-        students, teachers = queue["student"][places], queue["teacher"][places]
+        newest = queue.newest(self.config.relation_negatives)
         temperature = self.config.relation_temperature
-        return relation_difference_loss(query, taught, students, teachers, temperature)
+        return relation_difference_loss(
+            query, taught, newest["student"], newest["teacher"], temperature
+        )
 
     def task_gradient(
         self, network: str, embedding: Tensor, key: Tensor, view: int, labels: Tensor
@@ -110,17 +110,20 @@ class CRCD(DistillationObjective):
             labels: shape (B,), -1 where there is none; read if they are the task.
 
         Returns:
-            Shape (B, d), or a row for each image with a label.
+            Shape (B, d); of an image without a label, one that means nothing.
         """
         if self.config.gradient_task == "labels":
-            known = labels >= 0
             weight, bias = self.task_classifiers[network].parameters()
-            return cross_entropy_gradient(embedding[known], labels[known], weight, bias)
+            return cross_entropy_gradient(embedding, labels.clamp(min=0), weight, bias)
         of_student = network == "student"
         temperature = self.config.temperature if of_student else self.config.teacher_temperature
         # a copy: backward needs the entries that the queue has now
         entries = self.queues[view][network].clone()
         return info_nce_gradient(embedding, key, entries, temperature)
+
+    def has_task(self, labels: Tensor) -> Tensor | None:
+        """Whether each image has a task, (B,); None: every one has."""
+        return labels >= 0 if self.config.gradient_task == "labels" else None
 
     def task_class_loss(
         self, queries: list[Tensor], taught: list[Tensor], labels: Tensor

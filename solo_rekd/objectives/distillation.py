@@ -1,5 +1,6 @@
 """What every objective has: the student's head, a teacher, and the teacher's own training."""
 
+import copy
 import logging
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
@@ -54,7 +55,8 @@ class Batch(NamedTuple):
     Attributes:
         images: two views, each of shape (B, 3, H, W).
         features: the student's features of each view, shape (B, f).
-        momentum_features: those of its momentum twin, without gradient.
+        momentum_features: those of its momentum twin, without gradient; none where the settings
+            read none (`reads_momentum`).
         labels: shape (B,), -1 where there is none; they reach the student only on request, and the
             host sees to it that they are there then (`DistillationObjective.needs_labels`).
         indexes: the images' places in the training set, shape (B,).
@@ -92,7 +94,7 @@ class DistillationObjective(nn.Module):
     Attributes:
         run: as given.
         projector: the student's head, features (B, f) to embeddings (B, d).
-        momentum_projector: its momentum twin.
+        momentum_projector: its momentum twin; None where the settings read none.
         teacher: online or frozen.
         queues: one a view, made by the subclass; none where nothing is contrasted with a queue.
         taught_images: what a frozen teacher says of each image, with `teacher_view=image`.
@@ -101,7 +103,7 @@ class DistillationObjective(nn.Module):
 
     config_class: ClassVar[type[DistillationConfig]]
     projector: nn.Module
-    momentum_projector: nn.Module
+    momentum_projector: nn.Module | None
     queues: "list[KeyQueue]"
     needs_labels: str = ""
     # no buffer: DDP would broadcast it at every step, and every checkpoint hold it
@@ -112,17 +114,23 @@ class DistillationObjective(nn.Module):
         self.config = config = config.settled(run.max_epochs)
         self.run = run
         widths = (run.features_dim, config.proj_hidden_dim, config.proj_output_dim)
-        self.projector = two_layer_projector(*widths)
-        self.momentum_projector = two_layer_projector(*widths)
-        self.momentum_projector.load_state_dict(self.projector.state_dict())
-        self.momentum_projector.requires_grad_(False)
+        self.set_projector(two_layer_projector(*widths))
         self.teacher = build_teacher(config, run.img_size, run.mean, run.std, run.teacher)
         config.refuse_width(self.teacher.embedding_dim)
-        # the host's probe learning rate suits features of unit variance, not those of any teacher
-        self.teacher_classifier = nn.Sequential(
-            nn.BatchNorm1d(self.teacher.num_features, affine=False),
-            nn.Linear(self.teacher.num_features, run.num_classes),
-        )
+        self.teacher_classifier = None
+        if config.teacher_probe == "on":
+            # the host's probe learning rate suits features of unit variance, not any teacher's
+            self.teacher_classifier = nn.Sequential(
+                nn.BatchNorm1d(self.teacher.num_features, affine=False),
+                nn.Linear(self.teacher.num_features, run.num_classes),
+            )
+
+    def set_projector(self, projector: nn.Module) -> None:
+        """Takes a head for the student, and a copy for its momentum twin where there is one."""
+        self.projector = projector
+        self.momentum_projector = None
+        if self.config.reads_momentum:
+            self.momentum_projector = copy.deepcopy(projector).requires_grad_(False)
 
     def learnable_params(self, classifier_lr: float) -> list[dict[str, Any]]:
         """Parameter groups for the optimiser; a frozen teacher has none."""
@@ -130,18 +138,22 @@ class DistillationObjective(nn.Module):
         if isinstance(self.teacher, OnlineTeacher):
             trained = [p for p in self.teacher.parameters() if p.requires_grad]
             groups.append({"name": "teacher", "params": trained})
-        probe: dict[str, Any] = {
-            "name": "teacher_classifier",
-            "params": list(self.teacher_classifier.parameters()),
-            "lr": classifier_lr,
-            "weight_decay": 0,
-        }
-        return [*groups, probe]
+        if self.teacher_classifier is not None:
+            probe: dict[str, Any] = {
+                "name": "teacher_classifier",
+                "params": list(self.teacher_classifier.parameters()),
+                "lr": classifier_lr,
+                "weight_decay": 0,
+            }
+            groups.append(probe)
+        return groups
 
     @property
     def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
         """Pairs (network, its momentum twin) which the host averages after each step."""
-        pairs: list[tuple[nn.Module, nn.Module]] = [(self.projector, self.momentum_projector)]
+        pairs: list[tuple[nn.Module, nn.Module]] = []
+        if self.momentum_projector is not None:
+            pairs.append((self.projector, self.momentum_projector))
         if isinstance(self.teacher, OnlineTeacher):
             pairs += self.teacher.momentum_pairs
         return pairs
@@ -195,6 +207,7 @@ class DistillationObjective(nn.Module):
     @torch.no_grad()
     def key(self, batch: Batch) -> list[Tensor]:
         """Its momentum twin's unit key of each view, (B, d), without gradient and always finite."""
+        assert self.momentum_projector is not None  # of a class whose settings read it
         views = batch.momentum_features
         return [finite(normalize(self.momentum_projector(view), dim=1)) for view in views]
 
@@ -251,15 +264,17 @@ class DistillationObjective(nn.Module):
             of_image = self.taught_images.look_up(batch.indexes, self.teacher.dtype)
             asked = said = [of_image] * len(batch.images)
         else:
-            asked = said = [self.teacher(view) for view in batch.images]
-        features = finite(torch.cat([features for features, _ in asked]).detach())
-        logits = self.teacher_classifier(features)
-        twice = batch.labels.repeat(len(batch.images))
-        known = (twice >= 0).sum().clamp(min=1)
-        # 0 without labels, so that DDP finds a gradient for every parameter on every rank
-        class_loss = cross_entropy(logits, twice, ignore_index=-1, reduction="sum") / known
-        losses["teacher_class_loss"] = class_loss
-        metrics = {"teacher_acc1": 100 * (logits.argmax(1) == twice).sum() / known}
+            asked = said = self.teacher.views(batch.images)
+        metrics: dict[str, Tensor] = {}
+        if self.teacher_classifier is not None:
+            features = finite(torch.cat([features for features, _ in asked]).detach())
+            logits = self.teacher_classifier(features)
+            twice = batch.labels.repeat(len(batch.images))
+            known = (twice >= 0).sum().clamp(min=1)
+            # 0 without labels, so that DDP finds a gradient for every parameter on every rank
+            class_loss = cross_entropy(logits, twice, ignore_index=-1, reduction="sum") / known
+            losses["teacher_class_loss"] = class_loss
+            metrics["teacher_acc1"] = 100 * (logits.argmax(1) == twice).sum() / known
         taught = Taught([features for features, _ in said], [unit for _, unit in said])
         return taught, losses, metrics
 

@@ -16,7 +16,11 @@ from torch.utils.data import DataLoader
 
 from solo_rekd.config import RekdConfig
 from solo_rekd.lengths import Training
-from solo_rekd.losses import relation_contrast_loss, symmetric_info_nce_loss
+from solo_rekd.losses import (
+    info_nce_loss,
+    relation_contrast_loss,
+    symmetric_info_nce_loss,
+)
 from solo_rekd.losses.contrast import count_members
 from solo_rekd.modules.prototypes import PrototypeBank, soft_assign
 from solo_rekd.modules.queue import KeyQueue, gather, random_keys
@@ -37,8 +41,9 @@ class ReKD(DistillationObjective):
         teacher_dim = self.teacher.embedding_dim
         size = config.queue_size
         # One queue a view: the keys of view 2 meet the queries of view 1.
+        keys = {"student": random_keys(size, config.proj_output_dim)}
         self.queues = self.view_queues(
-            student=random_keys(size, config.proj_output_dim),
+            **(keys if config.reads_momentum else {}),
             teacher=random_keys(size, teacher_dim),
             ids=torch.full((size,), -1),
             labels=torch.full((size,), -1),
@@ -47,6 +52,7 @@ class ReKD(DistillationObjective):
         if config.relation == "labels":
             self.needs_labels = "relation=labels"
         self.warmup_epochs = 0 if self.teacher.pretrained else config.teacher_warmup_epochs
+        self.labelled: bool | None = None  # the queues; until the relation counts nobody asks
         # A prototype is seeded anew once the queues have turned over without it: none of their
         # entries can then carry its id.
         self.bank = PrototypeBank(
@@ -70,8 +76,12 @@ class ReKD(DistillationObjective):
 
     def forward(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """See `DistillationObjective.forward`."""
-        queries, keys = self.query(batch), self.key(batch)
+        queries = self.query(batch)
         (_, taught), losses, metrics = self.teach(batch)
+        teacher_keys = taught[::-1] if self.config.teacher_view == "other" else taught
+        # without a twin, the teacher's embeddings are the only keys from the first step on
+        own = "student" if self.config.reads_momentum else "teacher"
+        keys = self.key(batch) if own == "student" else teacher_keys[::-1]
         mined = self.config.relation == "prototypes"
         ready = mined and self.bank.ready
         if not ready and epoch >= self.warmup_epochs and all(queue.full for queue in self.queues):
@@ -84,14 +94,12 @@ class ReKD(DistillationObjective):
         loss = sum(losses.values(), start=queries[0].new_zeros(()))
         share = self.config.relation_weight if ready else 0
         if share < 1:
-            entries = self.entries("student")
             losses["nce_loss"] = symmetric_info_nce_loss(
-                queries, keys, entries, self.config.temperature
+                queries, keys, self.entries(own), self.config.temperature
             )
             loss = loss + (1 - share) * losses["nce_loss"]
         if share > 0:
             shares = self.soft_relatives(images)
-            teacher_keys = taught[::-1] if self.config.teacher_view == "other" else taught
             losses["relation_loss"] = (
                 self.relation_loss(
                     queries[0], keys[1], teacher_keys[0], ids, shares, self.queues[1]
@@ -101,8 +109,11 @@ class ReKD(DistillationObjective):
                 )
             ) / 2
             loss = loss + share * losses["relation_loss"]
+            if self.labelled is None:  # once a run: the queue is the same on every rank
+                self.labelled = bool((self.queues[1]["labels"] >= 0).any())
+            labels = batch.labels if self.labelled else None
             metrics |= relation_metrics(
-                ids, batch.labels, self.queues[1], self.groups, self.run.num_classes
+                ids, labels, self.queues[1], self.groups, self.run.num_classes
             )
         self.remember(keys, taught, ids, batch.labels)
         return loss, losses | metrics
@@ -134,27 +145,22 @@ class ReKD(DistillationObjective):
         With both, the mean of that on the student's and of plain InfoNCE on the teacher's: who is
         near whom is seen there already, and a relation adds nothing (docs/benchmarks.md).
         """
-        own_weight = self.config.own_weight
-        terms = {
-            "student": [(key, queue["student"], own_weight)],
-            "teacher": [(teacher_key, queue["teacher"], own_weight)],
-            "both": [(key, queue["student"], own_weight), (teacher_key, queue["teacher"], 1.0)],
-        }
-        parts = [
-            relation_contrast_loss(
-                query,
-                positive,
-                entries,
-                ids,
-                queue["ids"],
-                num_prototypes=self.groups,
-                temperature=self.config.temperature,
-                own_weight=weight,
-                shares=shares,
-            )
-            for positive, entries, weight in terms[self.config.dictionary]
-        ]
-        return torch.stack(parts).mean()
+        temperature = self.config.temperature
+        related = "teacher" if self.config.dictionary == "teacher" else "student"
+        loss = relation_contrast_loss(
+            query,
+            teacher_key if related == "teacher" else key,
+            queue[related],
+            ids,
+            queue["ids"],
+            num_prototypes=self.groups,
+            temperature=temperature,
+            own_weight=self.config.own_weight,
+            shares=shares,
+        )
+        if self.config.dictionary != "both":
+            return loss
+        return (loss + info_nce_loss(query, teacher_key, queue["teacher"], temperature)) / 2
 
     def start_bank(self) -> None:
         """Starts the bank on the first full queues, whose entries it assigns."""
@@ -175,12 +181,8 @@ class ReKD(DistillationObjective):
         all_ids, all_labels = gather(ids), gather(labels)
         all_taught = [gather(embeddings) for embeddings in taught]
         for view, queue in enumerate(self.queues):
-            queue.push(
-                student=gather(keys[view]),
-                teacher=all_taught[view],
-                ids=all_ids,
-                labels=all_labels,
-            )
+            own = {"student": gather(keys[view])} if self.config.reads_momentum else {}
+            queue.push(**own, teacher=all_taught[view], ids=all_ids, labels=all_labels)
         if self.bank.ready:
             self.bank.update(merge_views(all_taught), all_ids)
 
@@ -203,13 +205,13 @@ def random_groups(indexes: Tensor, groups: int) -> Tensor:
 
 @torch.no_grad()
 def relation_metrics(
-    ids: Tensor, labels: Tensor, queue: KeyQueue, num_prototypes: int, num_classes: int
+    ids: Tensor, labels: Tensor | None, queue: KeyQueue, num_prototypes: int, num_classes: int
 ) -> dict[str, Tensor]:
-    """Says what the relation is worth.
+    """Says what the relation is worth, with no table of prototypes by classes: that can be large.
 
     Args:
         ids: the queries' prototypes, shape (B,).
-        labels: the queries' classes, shape (B,), -1 where unknown.
+        labels: the queries' classes, shape (B,), -1 where unknown; None: of none is it known.
         queue: with the fields `ids` and `labels`, shape (K,).
         num_prototypes: size of the bank.
         num_classes: number of classes.
@@ -228,12 +230,15 @@ def relation_metrics(
         "active_prototypes": (counts > 0).sum().float(),
         "assignment_entropy": torch.special.entr(shares).sum(),
     }
-    known, known_entries = (labels >= 0) & (ids >= 0), (queue["labels"] >= 0) & (queue["ids"] >= 0)
-    cells = queue["ids"][known_entries] * num_classes + queue["labels"][known_entries]
-    table = torch.bincount(cells, minlength=num_prototypes * num_classes).view(-1, num_classes)
-    positives = table[ids[known]]
-    # The queue is the same on every rank, so either all ranks log this or none does.
-    if known_entries.any():
-        same = positives.gather(1, labels[known][:, None]).sum()
-        metrics["relation_purity"] = same / positives.sum().clamp(min=1)
+    if labels is None:
+        return metrics
+    known_entries = (queue["labels"] >= 0) & (queue["ids"] >= 0)
+    of_known = count_members(queue["ids"].where(known_entries, -1), num_prototypes)
+    positives = of_known[ids + 1].where(labels >= 0, 0).sum()
+    # of a query and an entry the same number where prototype and class are the same
+    cells = (ids * num_classes + labels).where((labels >= 0) & (ids >= 0), -2)
+    entries = (queue["ids"] * num_classes + queue["labels"]).where(known_entries, -1)
+    entries = entries.sort().values
+    same = torch.searchsorted(entries, cells, right=True) - torch.searchsorted(entries, cells)
+    metrics["relation_purity"] = same.sum() / positives.clamp(min=1)
     return metrics

@@ -186,12 +186,20 @@ class FrozenTeacher(nn.Module):
         """Where its weights are."""
         return self._first.device
 
-    @torch.no_grad()
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled features (B, num_features), their embedding (B, d), L2-normalised; both finite."""
         backbone, head, *views = self._networks
-        features = backbone(_seen(views[0] if views else None, images))
-        return finite(features), finite(_normalize(head(features)))
+        with torch.inference_mode():
+            features = backbone(_seen(views[0] if views else None, images))
+            said = finite(features), finite(_normalize(head(features)))
+        # what inference made, no backward may keep; a copy may be kept
+        features, embeddings = (each.clone() for each in said)
+        return features, embeddings
+
+    def views(self, views: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """What `forward` says of each of several views of one shape, from one batch of them all."""
+        features, embeddings = self(torch.cat(views))
+        return [*zip(features.chunk(len(views)), embeddings.chunk(len(views)), strict=True)]
 
     def see_as_student(self, **seen: Any) -> None:
         """Takes the student's views as they are from here on; `seen` are their mean, std, size."""

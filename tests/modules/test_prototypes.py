@@ -7,6 +7,8 @@ from torch.nn.functional import normalize
 from solo_rekd.modules.prototypes import (
     PrototypeBank,
     assign,
+    draw_order,
+    group_means,
     member_means,
     seed_from,
     soft_assign,
@@ -78,6 +80,36 @@ def test_seeds_are_the_same_for_the_same_seed_and_prefer_the_badly_explained():
     assert torch.equal(*repeated)
 
 
+@pytest.mark.parametrize("chunk", [4, 4096])
+def test_group_means_equal_a_loop_and_are_one_number_a_group(chunk, monkeypatch):
+    monkeypatch.setattr("solo_rekd.modules.prototypes.CHUNK", chunk)
+    points, _ = clusters(members=7)
+    ids = torch.randint(0, 9, (len(points),), generator=torch.Generator().manual_seed(2)) * 1000
+    means = group_means(points.double(), ids)
+    for i, group in enumerate(ids):
+        torch.testing.assert_close(means[i], points[ids == group].double().mean(0))
+    single = group_means(points, ids)
+    for group in ids.unique():
+        assert len(single[ids == group].unique(dim=0)) == 1
+
+
+def test_the_order_of_a_draw_is_that_of_its_seed_and_prefers_the_badly_explained():
+    similarity = torch.ones(50)
+    similarity[7], similarity[9] = -1, torch.nan
+    orders = torch.stack([draw_order(similarity, seed) for seed in range(20)])
+    assert orders[:, 0].tolist() == [7] * 20
+    assert all(order.sort().values.tolist() == [*range(50)] for order in orders)
+    assert torch.equal(draw_order(similarity, 3), orders[3])
+    assert len(orders.unique(dim=0)) == 20
+
+
+def test_a_draw_is_as_likely_as_its_weights():
+    # of weights 3, 1, 0: the first is drawn first in three of four draws
+    similarity = torch.tensor([-2.0, 0.0, 1.0])
+    first = torch.tensor([int(draw_order(similarity, seed)[0]) for seed in range(2000)])
+    assert float((first == 0).float().mean()) == pytest.approx(0.75, abs=0.03)
+
+
 def started(**settings):
     points, _ = clusters()
     bank = PrototypeBank(4, 8, **{"momentum": 0.9, "patience": 300, **settings})
@@ -118,6 +150,17 @@ def test_a_prototype_without_members_is_seeded_anew():
     update(bank, chosen)
     assert any(torch.equal(bank.prototypes[2], point) for point in chosen)
     assert bank.idle.tolist() == [0, 0, 0, 0]
+
+
+def test_more_idle_prototypes_than_embeddings_are_seeded_in_turn():
+    bank, points = started(patience=2)
+    lost = normalize(torch.tensor([[1.0] + [0.0] * 7]), dim=1)
+    bank.prototypes.copy_(torch.cat([-lost, lost, lost, lost]))
+    for step, waiting in enumerate(([3], [])):  # of a batch of two, two are seeded
+        update(bank, normalize(-lost + 0.01 * points[2 * step : 2 * step + 2], dim=1))
+        untouched = (bank.prototypes == lost).all(1).nonzero()[:, 0].tolist()
+        assert untouched == waiting
+    assert bank.idle[3] == 0
 
 
 def test_two_banks_with_the_same_batches_stay_the_same():

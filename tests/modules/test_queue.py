@@ -31,6 +31,17 @@ def test_overwrites_the_oldest_first_and_wraps_around():
     assert queue["ids"].tolist() == [4, 5, 2, 3]
 
 
+@pytest.mark.parametrize("count", [1, 3, 4, 9])
+def test_newest_gives_the_last_entries_backwards(count):
+    queue = make(4)
+    for start in (0, 3):
+        ids = torch.arange(start, start + 3)
+        queue.push(keys=torch.stack([ids, ids], 1).float(), ids=ids)
+    found = queue.newest(count)
+    assert found["ids"].tolist() == [5, 4, 3, 2][:count]
+    assert found["keys"][:, 0].tolist() == found["ids"].tolist()
+
+
 def test_goes_on_where_a_checkpoint_stopped():
     queue, copy = make(5), make(5)
     queue.push(keys=torch.ones(3, 2), ids=torch.arange(3))

@@ -44,7 +44,10 @@ def build(
     )
     monkeypatch.setattr(distillation, "build_teacher", lambda *args: teacher)
     sizes = {"queue_size": QUEUE, "proj_hidden_dim": 8, "proj_output_dim": DIM}
-    config: DistillationConfig = objective_class.config_class(**sizes | settings)
+    told = {"teacher_mode": "frozen" if mode == "frozen" else "online"}
+    if mode != "online":
+        told["teacher_checkpoint"] = "t.pth"
+    config: DistillationConfig = objective_class.config_class(**sizes | told | settings)
     return objective_class(config, HostRun(FEATURES, CLASSES, SIZE, EPOCHS)).double()
 
 

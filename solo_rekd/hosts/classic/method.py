@@ -19,6 +19,8 @@ from solo_rekd.utils.errors import refuse
 class ClassicMethod(Distilled, BaseMomentumMethod):
     """The classic host's momentum method with one of our objectives."""
 
+    twin = "momentum_encoder"
+
     def __init__(self, teacher_module: nn.Module | None = None, **kwargs: Any) -> None:
         """Builds the method; `teacher_module` is a network for `teacher="module"`."""
         config = from_settings(self.objective_class.config_class, kwargs)
@@ -29,7 +31,7 @@ class ClassicMethod(Distilled, BaseMomentumMethod):
         sizes = (self.features_dim, self.num_classes, img_size, self.max_epochs)
         mean, std = view_colours(kwargs) or (None, None)
         run = HostRun(*sizes, mean, std, teacher_module)
-        self.objective = self.objective_class(config, run)
+        self.set_objective(self.objective_class(config, run))
 
     def loader_without_dali(self) -> DataLoader:
         """The host's other loader, of the same images; its data set is in DALI's order."""

@@ -28,6 +28,8 @@ from solo_rekd.objectives import HostRun
 class CurrentMethod(Distilled, BaseMomentumMethod):
     """The current host's momentum method with one of our objectives."""
 
+    twin = "momentum_backbone"
+
     def __init__(self, cfg: DictConfig, teacher: nn.Module | None = None) -> None:
         """Builds the method; `teacher` is a network for `method_kwargs.teacher=module`."""
         super().__init__(cfg)
@@ -36,7 +38,7 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
         colours = colours_of(build_transform_pipeline(cfg.data.dataset, cfg.augmentations[0]))
         sizes = (self.features_dim, self.num_classes, img_size, self.max_epochs)
         run = HostRun(*sizes, *colours, teacher)
-        self.objective = self.objective_class(config, run)
+        self.set_objective(self.objective_class(config, run))
 
     def on_train_batch_end(self, *args: Any) -> None:
         """The host's momentum update; and a training that diverged ends with its epoch."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from solo_rekd.backbones import TIMM, settle_stem
 from solo_rekd.checkpoints.run_record import KEY, record_of
@@ -24,6 +25,11 @@ from solo_rekd.utils.errors import UserError, refuse
 
 _log = logging.getLogger("solo_rekd")
 
+# what an objective keeps of the twin or for it
+OBJECTIVES_TWIN = (
+    "objective.momentum_projector.",
+    *(f"objective.queues.{view}.student" for view in range(2)),
+)
 MIN_LOSS_SCALE = 1e-4  # of float16, as fairseq's --min-loss-scale; torch starts at 65536
 
 _Host: Any = object  # mypy: the host's base class, which stands behind this one in every adapter
@@ -35,7 +41,19 @@ class Distilled(_Host):
     name: ClassVar[str]
     objective_class: ClassVar[type[DistillationObjective]]
     replaces: ClassVar[type | None]  # solo-learn's own method of that name, if it has one
+    twin: ClassVar[str]  # what the host calls the student's momentum twin
     objective: DistillationObjective
+    _saw_labels = False
+
+    def set_objective(self, objective: DistillationObjective) -> None:
+        """Takes what is trained for; a momentum twin that nobody reads goes."""
+        self.objective = objective
+        if not self._has_twin:
+            delattr(self, self.twin)
+
+    @property
+    def _has_twin(self) -> bool:
+        return self.objective.config.reads_momentum or self.momentum_classifier is not None
 
     @property
     def learnable_params(self) -> list[dict[str, Any]]:
@@ -45,7 +63,8 @@ class Distilled(_Host):
     @property
     def momentum_pairs(self) -> list[tuple[Any, Any]]:
         """The host's momentum pairs and the objective's."""
-        return super().momentum_pairs + self.objective.momentum_pairs
+        students = super().momentum_pairs if self._has_twin else []
+        return students + self.objective.momentum_pairs
 
     def train(self, mode: bool = True) -> Any:
         """Sets the mode, in which the momentum twins draw nothing at random."""
@@ -67,6 +86,16 @@ class Distilled(_Host):
             for name, _ in module.named_buffers()
         ]
 
+    def _shared_step_momentum(self, *args: Any) -> dict[str, Any]:
+        """The host's forward pass of the momentum twin, where somebody reads what it gives.
+
+        A classifier of its own does; without, the loss may in training and nothing in validation.
+        """
+        read = self.training and self.objective.config.reads_momentum
+        if read or self.momentum_classifier is not None:
+            return super()._shared_step_momentum(*args)
+        return {}
+
     def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:
         """The host's step (online classifier, momentum features), then the objective's loss.
 
@@ -78,15 +107,16 @@ class Distilled(_Host):
             The loss, a scalar.
 
         Raises:
-            UserError: the objective needs labels, and the batch has none.
+            UserError: the objective needs labels, and the first batch has none.
         """
         out = super().training_step(batch, batch_idx)
         indexes, images, labels = batch
-        labelled = bool((labels >= 0).any())
-        if self.objective.needs_labels and not labelled:
-            raise UserError(f"{self.objective.needs_labels}: the images have no labels")
+        if self.objective.needs_labels and not self._saw_labels:
+            self._saw_labels = bool((labels >= 0).any())
+            if not self._saw_labels:
+                raise UserError(f"{self.objective.needs_labels}: the images have no labels")
         loss, logs = self.objective(
-            Batch(images, out["feats"], out["momentum_feats"], labels, indexes),
+            Batch(images, out["feats"], out.get("momentum_feats", []), labels, indexes),
             self.current_epoch,
         )
         self.log_dict(
@@ -94,10 +124,11 @@ class Distilled(_Host):
             on_epoch=True,
             sync_dist=True,
         )
-        if labelled:
-            return loss + out["loss"]
-        # Without labels the host's class loss is the mean of nothing; DDP still wants a gradient.
-        return loss + 0 * sum(parameter.sum() for parameter in self.classifier.parameters())
+        # the host's own is NaN, the mean of nothing, for a batch without labels
+        for logits in (out["logits"], out.get("momentum_logits", [])):
+            for view in logits:
+                loss = loss + mean_class_loss(view, labels) / len(logits)
+        return loss
 
     def on_fit_start(self) -> None:
         """Says which method this is, where the host has one of that name too."""
@@ -143,12 +174,36 @@ class Distilled(_Host):
         theirs = theirs if isinstance(theirs, dict) else {}
         refuse_other_teacher(theirs, self.objective)
         own = self.state_dict()
+        drop_twin(checkpoint["state_dict"], own, (f"{self.twin}.", *OBJECTIVES_TWIN))
         for name, held in checkpoint["state_dict"].items():
             if name in own and held.shape != own[name].shape:
                 raise UserError(
                     f"{name} of the checkpoint to resume is {tuple(held.shape)}, of this run "
                     f"{tuple(own[name].shape)}: give the settings that it was trained with"
                 )
+
+
+def mean_class_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The cross-entropy of those with a label; 0 where there is none, with a gradient for DDP.
+
+    Args:
+        logits: of a classifier, shape (B, C).
+        labels: shape (B,), -1 where there is none.
+    """
+    known = (labels >= 0).sum().clamp(min=1)
+    return cross_entropy(logits, labels, ignore_index=-1, reduction="sum") / known
+
+
+def drop_twin(state: dict[str, Tensor], own: Mapping[str, Any], prefixes: tuple[str, ...]) -> None:
+    """Takes a momentum twin that nobody reads out of an earlier version's checkpoint.
+
+    Args:
+        state: what the checkpoint holds, changed in place.
+        own: what this run holds.
+        prefixes: of the twin's entries.
+    """
+    for name in [name for name in state if name.startswith(prefixes) and name not in own]:
+        del state[name]
 
 
 def refuse_other_teacher(theirs: Mapping[str, Any], objective: DistillationObjective) -> None:
