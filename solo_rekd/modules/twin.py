@@ -1,5 +1,6 @@
 """A momentum twin whose keys depend on the images and the weights alone."""
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -23,3 +24,16 @@ def switch_off_noise(twin: nn.Module) -> None:
     for module in twin.modules():
         if not isinstance(module, _BatchNorm):
             module.training = False
+
+
+@torch.no_grad()
+def follow(network: nn.Module, twin: nn.Module, momentum: float) -> None:
+    """Moves a momentum twin, `w' <- m w' + (1 - m) w` (arXiv 1911.05722, equation 2), in place.
+
+    Args:
+        network: whose parameters w are followed; its buffers are not.
+        twin: of the same kind.
+        momentum: m, in [0, 1].
+    """
+    for parameter, follower in zip(network.parameters(), twin.parameters(), strict=True):
+        follower.lerp_(parameter, 1 - momentum)

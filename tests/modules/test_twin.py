@@ -1,8 +1,10 @@
+import pytest
+import torch
 from torch import nn
 from torchvision.ops import StochasticDepth
 
 from solo_rekd.backbones import build_backbone
-from solo_rekd.modules.twin import switch_off_noise
+from solo_rekd.modules.twin import follow, switch_off_noise
 
 
 def test_all_but_batchnorm_is_in_eval_mode() -> None:
@@ -25,3 +27,19 @@ def test_a_timm_network_with_stochastic_depth_of_its_own() -> None:
     assert drawing and all(module.training for module in drawing)
     switch_off_noise(net)
     assert not any(module.training for module in drawing)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.3, 0.99, 1.0])
+def test_a_twin_follows_by_its_momentum(momentum: float) -> None:
+    torch.manual_seed(0)
+    net, twin = (nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).double() for _ in range(2))
+    net[1].running_mean.add_(1)
+    before = [parameter.detach().clone() for parameter in twin.parameters()]
+    places = [parameter.data_ptr() for parameter in twin.parameters()]
+    follow(net, twin, momentum)
+    pairs = zip(net.parameters(), before, twin.parameters(), strict=True)
+    for parameter, old, new in pairs:
+        expected = momentum * old + (1 - momentum) * parameter.detach()
+        torch.testing.assert_close(new, expected, rtol=0, atol=1e-15, check_device=False)
+    assert not twin[1].running_mean.any()
+    assert [parameter.data_ptr() for parameter in twin.parameters()] == places

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from solo_rekd.backbones import TIMM, settle_stem
@@ -17,7 +17,7 @@ from solo_rekd.hosts.shared.lengths import end_after
 from solo_rekd.hosts.shared.training_images import training_images
 from solo_rekd.lengths import Training
 from solo_rekd.modules.queue import KeyQueue
-from solo_rekd.modules.twin import switch_off_noise
+from solo_rekd.modules.twin import follow, switch_off_noise
 from solo_rekd.objectives import OBJECTIVES, Batch, DistillationObjective
 from solo_rekd.teachers.sight import Sight
 from solo_rekd.teachers.teacher import SEEN
@@ -50,6 +50,8 @@ class Distilled(_Host):
         self.objective = objective
         if not self._has_twin:
             delattr(self, self.twin)
+        # of this one updater; the host's own writes every weight three times
+        self.momentum_updater.update = functools.partial(move_twin, self.momentum_updater)
 
     @property
     def _has_twin(self) -> bool:
@@ -181,6 +183,11 @@ class Distilled(_Host):
                     f"{name} of the checkpoint to resume is {tuple(held.shape)}, of this run "
                     f"{tuple(own[name].shape)}: give the settings that it was trained with"
                 )
+
+
+def move_twin(updater: Any, network: nn.Module, twin: nn.Module) -> None:
+    """The host's momentum update, by the momentum that its updater has now."""
+    follow(network, twin, updater.cur_tau)
 
 
 def mean_class_loss(logits: Tensor, labels: Tensor) -> Tensor:
