@@ -57,8 +57,9 @@ class BINGO(DistillationObjective):
         """See `DistillationObjective.forward`."""
         queries = self.query(batch)
         taught, losses, metrics = self.teach(batch)
-        own = self.bags.embeddings[batch.indexes]
-        members = self.bags.embeddings[self.bags.members[batch.indexes]]
+        places = batch.indexes.to(self.bags.members.device, non_blocking=True)
+        own = self.bags.embeddings[places]
+        members = self.bags.embeddings[self.bags.members[places]]
 
         parts = torch.stack(
             [

@@ -59,7 +59,8 @@ class Batch(NamedTuple):
             read none (`reads_momentum`).
         labels: shape (B,), -1 where there is none; they reach the student only on request, and the
             host sees to it that they are there then (`DistillationObjective.needs_labels`).
-        indexes: the images' places in the training set, shape (B,).
+        indexes: the images' places in the training set, shape (B,); a host leaves them on the CPU
+            where it can.
     """
 
     images: list[Tensor]
@@ -261,7 +262,9 @@ class DistillationObjective(nn.Module):
                 queries, keys, entries, temperature
             )
         elif self.config.teacher_view == IMAGE:
-            of_image = self.taught_images.look_up(batch.indexes, self.teacher.dtype)
+            of_image = self.taught_images.look_up(
+                batch.indexes, self.teacher.dtype, batch.images[0].device
+            )
             asked = said = [of_image] * len(batch.images)
         else:
             asked = said = self.teacher.views(batch.images)

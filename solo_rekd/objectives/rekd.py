@@ -123,7 +123,8 @@ class ReKD(DistillationObjective):
         if self.config.relation == "labels":
             return batch.labels
         if self.config.relation == "random":
-            return random_groups(batch.indexes, self.groups)
+            places = batch.indexes.to(images.device, non_blocking=True)
+            return random_groups(places, self.groups)
         return self.bank.assign(images)
 
     def soft_relatives(self, images: Tensor) -> Tensor | None:

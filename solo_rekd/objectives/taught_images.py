@@ -30,20 +30,23 @@ class TaughtImages:
     def __init__(self, features: Tensor, embeddings: Tensor) -> None:
         self.features, self.embeddings = features, embeddings
 
-    def look_up(self, indexes: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def look_up(
+        self, indexes: Tensor, dtype: torch.dtype, device: torch.device | str = "cpu"
+    ) -> tuple[Tensor, Tensor]:
         """Says what `FrozenTeacher` would say of the images.
 
         Args:
-            indexes: the images' places in the training set, shape (B,).
+            indexes: the images' places in the training set, shape (B,); on another device than the
+                CPU they are waited for.
             dtype: of the teacher.
+            device: where it is to be said.
 
         Returns:
-            Features (B, F) of that type, and unit embeddings (B, d) of float32 at least, on the
-            device of `indexes`.
+            Features (B, F) of that type, and unit embeddings (B, d) of float32 at least.
         """
-        places, device = indexes.cpu(), indexes.device
-        features = self.features[places].to(device).to(dtype)
-        embeddings = self.embeddings[places].to(device)
+        places = indexes.cpu()
+        features = self.features[places].to(device, non_blocking=True).to(dtype)
+        embeddings = self.embeddings[places].to(device, non_blocking=True)
         return features, normalize(embeddings.to(torch.promote_types(dtype, torch.float32)), dim=-1)
 
 

@@ -136,7 +136,7 @@ def test_no_step_synchronises_a_gpu(make):
     def step(objective, seed):
         images, features, momentum, labels, indexes = make_batch(seed=seed)
         moved = [[view.cuda() for view in views] for views in (images, features, momentum)]
-        batch = type(make_batch())(*moved, labels.cuda(), indexes.cuda())
+        batch = type(make_batch())(*moved, labels.cuda(), indexes)
         torch.cuda.set_sync_debug_mode("error" if seed > 8 else "default")
         try:
             objective(batch, epoch=0)[0].backward()

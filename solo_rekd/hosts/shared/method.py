@@ -32,6 +32,14 @@ OBJECTIVES_TWIN = (
 )
 MIN_LOSS_SCALE = 1e-4  # of float16, as fairseq's --min-loss-scale; torch starts at 65536
 
+
+class OnHost:
+    """A tensor that stays in the host's memory: who moves a batch to a device leaves it alone."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
 _Host: Any = object  # mypy: the host's base class, which stands behind this one in every adapter
 
 
@@ -98,6 +106,16 @@ class Distilled(_Host):
             return super()._shared_step_momentum(*args)
         return {}
 
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        """Moves a batch, but for the images' places: tables in the host's memory are read by them.
+
+        A step would have to wait for the device to have them back.
+        """
+        moved = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        if self.training and batch[0].device.type == "cpu" != device.type:
+            return [OnHost(batch[0]), *moved[1:]]
+        return moved
+
     def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:
         """The host's step (online classifier, momentum features), then the objective's loss.
 
@@ -112,7 +130,8 @@ class Distilled(_Host):
             UserError: the objective needs labels, and the first batch has none.
         """
         out = super().training_step(batch, batch_idx)
-        indexes, images, labels = batch
+        places, images, labels = batch
+        indexes = places.tensor if isinstance(places, OnHost) else places
         if self.objective.needs_labels and not self._saw_labels:
             self._saw_labels = bool((labels >= 0).any())
             if not self._saw_labels:

@@ -166,6 +166,21 @@ def test_no_step_waits_for_the_device(recipe: str, pretraining: Build) -> None:
             step(method, batch)
 
 
+def test_the_images_places_stay_in_the_hosts_memory(pretraining: Build) -> None:
+    method = pretraining("seed", **{"knn_eval.enabled": False})
+    batch = make_batch(torch.arange(8) % 3)
+    moved = method.train().transfer_batch_to_device(batch, torch.device("meta"), 0)
+    assert moved[0].tensor is batch[0]
+    assert [view.device.type for view in (*moved[1], moved[2])] == ["meta"] * 3
+    losses = [step(method, [places, *batch[1:]])[0] for places in (batch[0], moved[0])]
+    assert all(loss.isfinite() for loss in losses)
+    same = method.transfer_batch_to_device(batch, torch.device("cpu"), 0)
+    assert same[0] is batch[0]
+    validation = [batch[1][0], batch[2]]
+    moved = method.eval().transfer_batch_to_device(validation, torch.device("meta"), 0)
+    assert [each.device.type for each in moved] == ["meta"] * 2
+
+
 def test_a_step_without_labels_is_finite_and_reaches_every_parameter(pretraining: Build) -> None:
     method = pretraining("rekd", **{"knn_eval.enabled": False})
     loss, logged = step(method, make_batch(torch.full((8,), -1)))
