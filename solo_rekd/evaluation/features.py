@@ -10,9 +10,11 @@ from torch.utils.data import DataLoader
 
 from solo_rekd.backbones import is_known
 from solo_rekd.checkpoints.student import build_student, load_student
+from solo_rekd.config import AUTO
 from solo_rekd.evaluation.as_trained import JudgedImages, as_trained
 from solo_rekd.evaluation.knn import weighted_knn
 from solo_rekd.images.evaluated import evaluation_sets
+from solo_rekd.memory_format import choose, lay_out
 from solo_rekd.utils.errors import refuse
 from solo_rekd.utils.progress import bar
 
@@ -67,6 +69,7 @@ def judge_features(
     k: int,
     temperature: float,
     host_backbone: HostBackbone | None = None,
+    memory_format: str = AUTO,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Judgement:
     """Extracts the features of a checkpoint's network and lets their neighbours vote.
@@ -80,6 +83,7 @@ def judge_features(
         k: number of neighbours, at least 1; all of them where there are fewer.
         temperature: of the votes, above 0.
         host_backbone: builds what no name of `solo_rekd.backbones` stands for.
+        memory_format: of the network, `auto`, `channels_last` or `contiguous`.
         progress: takes the share of the features that is there, in [0, 1], after every batch.
 
     Raises:
@@ -94,6 +98,7 @@ def judge_features(
         backbone = build_student(checkpoint, network.name, side, seen.stem)
     else:
         backbone = _of_host(checkpoint, network, images.dataset, side, host_backbone)
+    lay_out(backbone, choose(backbone, memory_format, gpu=torch.cuda.is_available()).name)
     splits = extract_features(backbone, sets, batch_size, images.workers or 0, progress)
     train, val = splits["train"], splits["val"]
     k = min(k, len(train.labels))
