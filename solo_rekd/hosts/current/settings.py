@@ -8,6 +8,7 @@ import functools
 import logging
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -239,7 +240,7 @@ def prepare(cfg: DictConfig, schedulers: Collection[str], required: tuple[str, .
         OmegaConf.update(cfg, "dali.device", "cpu")
 
 
-def settle_memory_format(cfg: DictConfig) -> str:
+def settle_memory_format(cfg: DictConfig) -> Any:
     """Reads `memory_format` and the host's own key for it as one, and returns that.
 
     The host would lay out the whole model; `auto` is a choice for each network, so that the host
@@ -256,7 +257,7 @@ def settle_memory_format(cfg: DictConfig) -> str:
             raise refuse(key, given, f"none with {MEMORY_FORMAT}={asked}, which says the opposite")
         asked = of_host
     OmegaConf.update(cfg, key, asked != CHANNELS_LAST)
-    return str(asked)
+    return asked
 
 
 def refuse_numbers(cfg: DictConfig, names: Mapping[str, str]) -> None:
