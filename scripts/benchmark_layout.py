@@ -1,7 +1,9 @@
-"""Times a training step and a forward pass of networks in both memory formats, side by side.
+"""Times a training step and a forward pass of networks in two ways, side by side.
 
 `python scripts/benchmark_layout.py resnet18 timm:regnetx_002 --sides 64 224` prints a row for each
-network and side: seconds in the default format, and channels-last as a share of that.
+network and side: seconds in the default memory format, and channels-last as a share of that. With
+`--way bfloat16` or `--way compile` it is channels-last against that and weights in bfloat16, or
+compilation.
 """
 
 import argparse
@@ -10,53 +12,54 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import nn
 
 from solo_rekd.backbones import build_backbone
-from solo_rekd.memory_format import choose
+from solo_rekd.memory_format import choose, lay_out
 
-IMAGES = 8 * 64 * 64  # pixels of a batch: 8 images at 64 px
+PIXELS = 8 * 64 * 64  # of a batch: 8 images at 64 px
 NETWORKS = (
     "shufflenet_v2_x1_0 timm:mobilenetv2_100 mobilenet_v3_small mobilenet_v3_large "
     "efficientnet_b0 resnet50 alexnet resnet18 resnet34 timm:regnetx_002 timm:ghostnet_100 "
     "timm:tf_efficientnet_lite0 timm:convnext_atto timm:vgg11_bn timm:resnext50_32x4d "
     "timm:densenet121 timm:vit_tiny_patch16_224"
 ).split()
-FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+WAYS = ("channels_last", "bfloat16", "compile")
+
+Work = Callable[[], object]
 
 
-def fastest(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+def fastest(works: list[Work], repeats: int) -> list[float]:
     """The least CPU seconds of each work, which take turns."""
-    found = dict.fromkeys(works, float("inf"))
+    found = [float("inf")] * len(works)
     for repeat in range(repeats + 1):
-        for name, work in works.items():
+        for place, work in enumerate(works):
             started = time.process_time()
             work()
             if repeat:  # the first is a warm-up
-                found[name] = min(found[name], time.process_time() - started)
+                found[place] = min(found[place], time.process_time() - started)
     return found
 
 
-def make(name: str, side: int, batch: int, *, train: bool) -> dict[str, Callable[[], object]]:
-    """A step, or a forward pass, in each memory format."""
+def make(name: str, side: int, batch: int, way: str, *, train: bool) -> Work:
+    """A training step of a network, or a forward pass without gradients."""
+    torch.manual_seed(0)
+    network = build_backbone(name, side).train(train)
+    lay_out(network, "contiguous" if way == "contiguous" else "channels_last")
+    images = torch.randn(batch, 3, side, side)
+    if way == "bfloat16":
+        network, images = network.bfloat16(), images.bfloat16()
+    if way == "compile":
+        network.compile(dynamic=False)
 
-    def work(memory_format: torch.memory_format) -> Callable[[], object]:
-        torch.manual_seed(0)
-        network: nn.Module = build_backbone(name, side)
-        network.to(memory_format=memory_format).train(train)  # type: ignore[call-overload]
-        images = torch.randn(batch, 3, side, side)
+    def step() -> None:
+        network.zero_grad()
+        network(images).square().sum().backward()
 
-        def step() -> None:
-            network.zero_grad()
-            network(images.to(memory_format=memory_format)).square().sum().backward()
+    @torch.inference_mode()
+    def forward() -> None:
+        network(images)
 
-        @torch.inference_mode()
-        def forward() -> None:
-            network(images.to(memory_format=memory_format))
-
-        return step if train else forward
-
-    return {label: work(memory_format) for label, memory_format in FORMATS.items()}
+    return step if train else forward
 
 
 def main() -> None:
@@ -64,30 +67,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", default=NETWORKS)
     parser.add_argument("--sides", nargs="+", type=int, default=[32, 64, 224])
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--batch", type=int, help="Default: that of 32,768 pixels, up to 16")
+    parser.add_argument("--repeats", type=int, default=4)
+    parser.add_argument("--way", choices=WAYS, default=WAYS[0])
     args = parser.parse_args()
-    threads = torch.get_num_threads()
-    print(f"torch {torch.__version__}, {threads} thread(s), {os.cpu_count()} cores")
-    print("| network | px | batch | rule | step | forward |")
+    before = "contiguous" if args.way == WAYS[0] else WAYS[0]
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} of {os.cpu_count()} threads")
+    print(f"| network | px | batch | rule | step, {args.way} | forward, {args.way} |")
     print("|---|---|---|---|---|---|", flush=True)
     for name in args.networks:
         for side in args.sides:
-            batch = max(2, min(16, IMAGES // side**2))
-            try:
-                columns = [
-                    fastest(make(name, side, batch, train=train), args.repeats)
-                    for train in (True, False)
-                ]
-                network = build_backbone(name, side)
-            except (AssertionError, RuntimeError, ValueError) as error:  # a ViT has its own side
-                print(f"| {name} | {side} | | {str(error)[:40]} | | |", flush=True)
-                continue
-            shown = [
-                f"{each['contiguous']:.3f} s, {each['channels_last'] / each['contiguous']:.2f}"
-                for each in columns
-            ]
-            rule = choose(network).name
-            row = [name, str(side), str(batch), rule, *shown]
+            batch = args.batch or max(2, min(16, PIXELS // side**2))
+            shown = []
+            for train in (True, False):
+                works = [make(name, side, batch, way, train=train) for way in (before, args.way)]
+                first, second = fastest(works, args.repeats)
+                shown.append(f"{first:.3f} s, {second / first:.2f}")
+            row = [name, str(side), str(batch), choose(build_backbone(name, side)).name, *shown]
             print(f"| {' | '.join(row)} |", flush=True)
 
 

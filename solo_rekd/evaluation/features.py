@@ -98,8 +98,8 @@ def judge_features(
         backbone = build_student(checkpoint, network.name, side, seen.stem)
     else:
         backbone = _of_host(checkpoint, network, images.dataset, side, host_backbone)
-    lay_out(backbone, choose(backbone, memory_format, gpu=torch.cuda.is_available()).name)
-    splits = extract_features(backbone, sets, batch_size, images.workers or 0, progress)
+    loading = batch_size, images.workers or 0
+    splits = extract_features(backbone, sets, *loading, progress, memory_format)
     train, val = splits["train"], splits["val"]
     k = min(k, len(train.labels))
     votes = train.features, train.labels, val.features, val.labels
@@ -125,6 +125,7 @@ def extract_features(
     batch_size: int,
     workers: int = 0,
     progress: Callable[[float], None] = lambda share: None,
+    memory_format: str = AUTO,
 ) -> dict[str, Features]:
     """Extracts the features of images, on the GPU where there is one.
 
@@ -134,11 +135,13 @@ def extract_features(
         batch_size: images at a time.
         workers: processes that load images.
         progress: takes the share done, in [0, 1], after every batch.
+        memory_format: of the network, as in `judge_features`.
 
     Returns:
         The features of each data set, under its name.
     """
     backbone.eval().to(device := "cuda" if torch.cuda.is_available() else "cpu")
+    lay_out(backbone, choose(backbone, memory_format, gpu=device == "cuda").name)
     loaders = {
         name: DataLoader(images, batch_size=batch_size, num_workers=workers)
         for name, images in sets.items()
