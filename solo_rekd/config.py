@@ -7,7 +7,7 @@ values of a run are checked by the dataclass itself, so a wrong one never reache
 import argparse
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -36,12 +36,19 @@ HUGGING_FACE, ONNX, MODULE = "huggingface", "onnx", "module"
 SIGHT = {"teacher_mean": AUTO, "teacher_std": AUTO, "teacher_size": AUTO}
 IMAGE = "image"  # a `teacher_view`
 # what a run had whose record is older than these settings
-EARLIER = {"teacher_view": "views", "teacher_image_views": 0}
+EARLIER = {"teacher_view": "views", "teacher_image_views": 0, "teacher_precision": AUTO}
 
 STUDENT_CHECKPOINT = (  # a setting of every pretraining, whatever its method
     "weights that the student and its momentum twin start from, in any format of `solo-rekd list`; "
     "a ResNet's first layers are as the file has them"
 )
+
+# settings of every run, whatever its method
+CHANNELS_LAST, CONTIGUOUS = "channels_last", "contiguous"
+MEMORY_FORMATS = (AUTO, CHANNELS_LAST, CONTIGUOUS)
+MEMORY_FORMAT = "how images and weights lie in memory; auto: as is faster for each network"
+COMPILE = "let torch.compile translate student and teacher, which takes minutes at the start"
+PRECISIONS = (AUTO, "float32", "bfloat16", "float16")  # of a frozen teacher
 
 OURS = "ours"
 REKD = "arXiv 2112.04174"
@@ -197,6 +204,12 @@ class DistillationConfig:
         parse=parse_side,
         bounds=(1, inf),
     )
+    teacher_precision: str = _option(
+        AUTO,
+        "of a frozen teacher's weights and arithmetic; its outputs are float32; auto: that of the "
+        "run, as Lightning's --precision has it",
+        choices=PRECISIONS,
+    )
     teacher_temperature: float = _option(
         0.2, "temperature of the online teacher's InfoNCE", source=MOCO_V2, bounds=(1e-4, inf)
     )
@@ -231,6 +244,9 @@ class DistillationConfig:
             raise UserError(
                 "teacher_view='image' needs teacher_mode=frozen: an online teacher changes"
             )
+        if self.teacher_precision != AUTO and self.teacher_mode != "frozen":
+            limit = "auto with teacher_mode=online, whose precision is that of the run"
+            raise refuse("teacher_precision", self.teacher_precision, limit)
         for name in ("teacher_mean", "teacher_std"):
             _refuse_colours(name, getattr(self, name))
         if isinstance(self.teacher_size, str) and self.teacher_size not in (AUTO, NATIVE):
@@ -250,6 +266,9 @@ class DistillationConfig:
         if self.teacher == ONNX and self.teacher_mode != "frozen":
             limit = "frozen with teacher=onnx, which has no gradients"
             raise refuse("teacher_mode", self.teacher_mode, limit)
+        if self.teacher == ONNX and self.teacher_precision not in (AUTO, "float32"):
+            limit = "auto or float32 with teacher=onnx, whose program has its own types"
+            raise refuse("teacher_precision", self.teacher_precision, limit)
         if self.teacher in (HUGGING_FACE, ONNX, MODULE) and self.teacher_stem != AUTO:
             raise refuse("teacher_stem", self.teacher_stem, f"auto with teacher={self.teacher}")
 
@@ -532,6 +551,23 @@ CONFIGS: dict[str, type[DistillationConfig]] = {
     "crcd": CrcdConfig,
     "bingo": BingoConfig,
 }
+
+
+def add_speed_flags(add: Callable[..., argparse.Action], *, compiles: bool = True) -> None:
+    """Adds the flags that decide how fast a run is and, beyond rounding, nothing else of it.
+
+    Args:
+        add: the method `add_argument` of a parser or of a group.
+        compiles: whether there is `--compile` too.
+    """
+    add(
+        "--memory_format",
+        choices=MEMORY_FORMATS,
+        default=AUTO,
+        help=f"{MEMORY_FORMAT} (docs/speed.md). Default: %(default)s",
+    )
+    if compiles:
+        add("--compile", action="store_true", help=f"{COMPILE}. Default: no")
 
 
 def add_flags(

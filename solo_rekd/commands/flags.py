@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from solo_rekd.config import STEMS, STUDENT_CHECKPOINT
+from solo_rekd.config import AUTO, STEMS, STUDENT_CHECKPOINT, add_speed_flags
 from solo_rekd.hosts import HOST_HELP
 from solo_rekd.hosts.jobs import DEFAULT_SEED
 from solo_rekd.hosts.shared.limits import Limits
@@ -142,6 +142,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         help="decides the first weights, the order of the images and, with --num_workers of 1 or "
         f"more, their augmentation. Default: {DEFAULT_SEED}, the hosts'",
     )
+    add_speed_flags(add)
     add("--save_checkpoint", action="store_true", help="keep a checkpoint per epoch")
     add(
         "--checkpoint_dir",
@@ -159,6 +160,12 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         metavar="YES",
         help="show a progress bar; False: none. Default: True",
     )
+
+
+def speed(args: argparse.Namespace) -> dict[str, Any]:
+    """The flags of `add_speed_flags` that are given, for the `host` of a job."""
+    asked = {"memory_format": args.memory_format, "compile": args.compile}
+    return {name: value for name, value in asked.items() if value not in (AUTO, False)}
 
 
 def yes_or_no(text: str) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from solo_rekd.commands.flags import folders, refuse_numbers
+from solo_rekd.commands.flags import folders, refuse_numbers, speed
 from solo_rekd.commands.words import given, values_of_others
 from solo_rekd.config import CONFIGS
 from solo_rekd.hosts import names
@@ -60,7 +60,9 @@ def pretraining(args: Namespace, methods: Mapping[str, Collection[str]]) -> Pret
         student_checkpoint=args.student_checkpoint,
         seed=args.seed,
         settings=settings,
-        host={name: value for name, value in others.items() if name not in of_method} | args.keys,
+        host=speed(args)
+        | {name: value for name, value in others.items() if name not in of_method}
+        | args.keys,
     )
 
 
@@ -92,7 +94,7 @@ def linear_evaluation(args: Namespace, network: Network) -> LinearEvaluation:
         batch_size=args.batch_size,
         epochs=args.max_epochs,
         seed=args.seed,
-        host=others | args.keys,
+        host=speed(args) | others | args.keys,
     )
 
 

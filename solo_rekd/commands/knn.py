@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from solo_rekd.commands import flags
 from solo_rekd.commands.judged import encoder_in, print_accuracy
+from solo_rekd.config import add_speed_flags
 from solo_rekd.hosts.jobs import Images, Network
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
 from solo_rekd.utils.cores import cores
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add = flags.group(parser, "run")
     add("--batch_size", type=int, default=BATCH_SIZE, metavar="N", help="images at a time")
+    add_speed_flags(add, compiles=False)
     add("--host", metavar="HOST", help=f"for a network of a host's alone: {flags.HOST_HELP}")
 
 
@@ -75,5 +77,6 @@ def judge(args: argparse.Namespace) -> "Judgement":
         batch_size=args.batch_size,
         k=args.k,
         temperature=args.temperature,
+        memory_format=args.memory_format,
         host_backbone=None if is_known(network.name) else builder(args.host),
     )

@@ -10,7 +10,7 @@ from solo_rekd.backbones import settle_stem
 from solo_rekd.checkpoints.preprocessing import Preprocessing
 from solo_rekd.compare.arms import LR, UNTRAINED, Arm, about, refuse_arm
 from solo_rekd.compare.plan import Plan, Run
-from solo_rekd.config import SIGHT, DistillationConfig, from_settings
+from solo_rekd.config import AUTO, SIGHT, DistillationConfig, from_settings
 from solo_rekd.hosts import names
 from solo_rekd.hosts.jobs import (
     Host,
@@ -66,6 +66,7 @@ RESERVED = (
     *"data.train_path data.val_path data.no_labels resume_from_checkpoint".split(),
     *"queue_size proj_hidden_dim proj_output_dim".split(),
     *"teacher_mode teacher_checkpoint teacher_stem".split(),
+    *"memory_format compile".split(),
     *SIGHT,
     *"devices gpus num_nodes strategy".split(),  # a run is one process
 )
@@ -138,7 +139,8 @@ def linear_job(
         batch_size=plan.batch_size,
         epochs=plan.linear_epochs,
         seed=seed,
-        host={"check_val_every_n_epoch": plan.linear_epochs},  # the only figure that is read
+        # the only figure that is read
+        host={"check_val_every_n_epoch": plan.linear_epochs} | _memory_format(plan),
     )
 
 
@@ -264,8 +266,12 @@ def _shared(
         epochs=epochs,
         classifier_lr=plan.linear_lr,  # of the online probe, whose curve the report shows
         seed=seed,
-        host={"name": method},
+        host={"name": method} | _memory_format(plan) | ({"compile": True} if plan.compile else {}),
     )
+
+
+def _memory_format(plan: Plan) -> dict[str, str]:
+    return {} if plan.memory_format == AUTO else {"memory_format": plan.memory_format}
 
 
 def _with(job: Pretraining, settings: Mapping[str, Any]) -> Pretraining:

@@ -7,7 +7,14 @@ from typing import Any
 
 from solo_rekd.compare.arms import UNTRAINED
 from solo_rekd.compare.launch.choose import LAUNCHERS, PROCESSES, read_parameter
-from solo_rekd.config import AUTO, CONFIGS, STEMS, STUDENT_CHECKPOINT, parse_side
+from solo_rekd.config import (
+    AUTO,
+    CONFIGS,
+    STEMS,
+    STUDENT_CHECKPOINT,
+    add_speed_flags,
+    parse_side,
+)
 from solo_rekd.hosts import HOST_HELP
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
 from solo_rekd.images.data_sets import MEAN, SMALL_IMAGE, STD
@@ -146,6 +153,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     add = group("work")
+    add_speed_flags(add)
     add("--out", type=Path, required=True, metavar="DIR", help="folder of runs and report")
     add(
         "--jobs",

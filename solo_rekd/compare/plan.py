@@ -22,6 +22,8 @@ MAY_CHANGE = (
     "title",
     "student_format",
     "teacher_facts",
+    "memory_format",
+    "compile",
 )
 LONGEST_NAME = 200  # bytes; file systems take 255
 TEACHER_FOLDER = "runs/teacher/seed-0"
@@ -70,6 +72,8 @@ class Plan:
             they are drawn by the seed.
         student_sha256: of that file, which may not change along the way.
         student_format: that it is in.
+        memory_format: of every arm's networks, `auto`, `channels_last` or `contiguous`.
+        compile: whether they are compiled, in pretraining.
     """
 
     title: str
@@ -109,6 +113,8 @@ class Plan:
     student_checkpoint: str | None = None
     student_sha256: str | None = None
     student_format: str | None = None
+    memory_format: str = AUTO
+    compile: bool = False
 
     @property
     def distils(self) -> bool:

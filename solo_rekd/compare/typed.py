@@ -28,6 +28,7 @@ def knn_command(job: LinearEvaluation, votes: Mapping[str, Any]) -> str:
         "std": images.std,
         "batch_size": job.batch_size,
         "num_workers": images.workers,
+        "memory_format": job.host.get("memory_format"),
         **votes,
     }
     return shlex.join(["solo-rekd", "knn", *flags(settings)])

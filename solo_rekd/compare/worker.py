@@ -29,6 +29,7 @@ from solo_rekd.compare import pixels
 from solo_rekd.compare.collect import describe_machine, describe_versions
 from solo_rekd.compare.conditions import begin
 from solo_rekd.compare.typed import knn_command
+from solo_rekd.config import AUTO
 from solo_rekd.evaluation.features import judge_features
 from solo_rekd.evaluation.linear_probe import linear_probe
 from solo_rekd.hosts.jobs import (
@@ -239,6 +240,7 @@ def evaluate_features(
         job.images,
         batch_size=job.batch_size,
         **votes,
+        memory_format=job.host.get("memory_format", AUTO),
         progress=share,
     )
     took = {"seconds": time.perf_counter() - started, "command": knn_command(job, votes)}

@@ -10,9 +10,11 @@ from torch.utils.data import DataLoader
 
 from solo_rekd.backbones import is_known
 from solo_rekd.checkpoints.student import build_student, load_student
+from solo_rekd.config import AUTO
 from solo_rekd.evaluation.as_trained import JudgedImages, as_trained
 from solo_rekd.evaluation.knn import weighted_knn
 from solo_rekd.images.evaluated import evaluation_sets
+from solo_rekd.memory_format import choose, lay_out
 from solo_rekd.utils.errors import refuse
 from solo_rekd.utils.progress import bar
 
@@ -67,6 +69,7 @@ def judge_features(
     k: int,
     temperature: float,
     host_backbone: HostBackbone | None = None,
+    memory_format: str = AUTO,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Judgement:
     """Extracts the features of a checkpoint's network and lets their neighbours vote.
@@ -80,6 +83,7 @@ def judge_features(
         k: number of neighbours, at least 1; all of them where there are fewer.
         temperature: of the votes, above 0.
         host_backbone: builds what no name of `solo_rekd.backbones` stands for.
+        memory_format: of the network, `auto`, `channels_last` or `contiguous`.
         progress: takes the share of the features that is there, in [0, 1], after every batch.
 
     Raises:
@@ -94,7 +98,8 @@ def judge_features(
         backbone = build_student(checkpoint, network.name, side, seen.stem)
     else:
         backbone = _of_host(checkpoint, network, images.dataset, side, host_backbone)
-    splits = extract_features(backbone, sets, batch_size, images.workers or 0, progress)
+    loading = batch_size, images.workers or 0
+    splits = extract_features(backbone, sets, *loading, progress, memory_format)
     train, val = splits["train"], splits["val"]
     k = min(k, len(train.labels))
     votes = train.features, train.labels, val.features, val.labels
@@ -120,6 +125,7 @@ def extract_features(
     batch_size: int,
     workers: int = 0,
     progress: Callable[[float], None] = lambda share: None,
+    memory_format: str = AUTO,
 ) -> dict[str, Features]:
     """Extracts the features of images, on the GPU where there is one.
 
@@ -129,11 +135,13 @@ def extract_features(
         batch_size: images at a time.
         workers: processes that load images.
         progress: takes the share done, in [0, 1], after every batch.
+        memory_format: of the network, as in `judge_features`.
 
     Returns:
         The features of each data set, under its name.
     """
     backbone.eval().to(device := "cuda" if torch.cuda.is_available() else "cpu")
+    lay_out(backbone, choose(backbone, memory_format, gpu=device == "cuda").name)
     loaders = {
         name: DataLoader(images, batch_size=batch_size, num_workers=workers)
         for name, images in sets.items()

@@ -90,6 +90,8 @@ HOST = {
         Name("eta_lars", "optimizer.kwargs.eta"),
         Name("grad_clip_lars", "optimizer.kwargs.clip_lr"),
         Name("exclude_bias_n_norm", "optimizer.kwargs.exclude_bias_n_norm"),
+        Name("memory_format", "memory_format"),
+        Name("compile", "compile"),
     )
 }
 

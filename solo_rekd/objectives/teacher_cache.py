@@ -19,7 +19,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from solo_rekd.config import CHANNELS_LAST
 from solo_rekd.images.fingerprint import fingerprint
+from solo_rekd.memory_format import is_channels_last
 from solo_rekd.teachers import FrozenTeacher
 from solo_rekd.utils.errors import UserError, refuse
 from solo_rekd.utils.files import UNFINISHED, user_cache
@@ -143,7 +145,9 @@ def describe(
         "transform": re.sub(r" at 0x[0-9a-f]+", "", repr(listed.transform)),
         "teacher": json.dumps(identity, sort_keys=True, default=str),
         "teacher_stem": stem,
-        "dtype": str(teacher.dtype),
+        "dtype": str(teacher.precision or teacher.dtype),
+        # rounding differs; without the key the files of earlier versions stay good
+        **({"memory_format": CHANNELS_LAST} if is_channels_last(teacher.backbones[0]) else {}),
         "device": teacher.device.type,
         **versions(PACKAGES),
     }

@@ -2,16 +2,19 @@
 
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from solo_rekd.backbones import build_backbone, settle_stem
 from solo_rekd.checkpoints.load import log_facts, read_networks
 from solo_rekd.checkpoints.preprocessing import Preprocessing
 from solo_rekd.checkpoints.projector import two_layer_projector
-from solo_rekd.config import AUTO, MODULE, NATIVE, DistillationConfig
+from solo_rekd.config import AUTO, MODULE, NATIVE, PRECISIONS, DistillationConfig
 from solo_rekd.teachers.given import given_backbone
 from solo_rekd.teachers.sight import Sight, describe_sight, settle_sight, views_between
 from solo_rekd.teachers.teacher import FrozenTeacher, Identity, OnlineTeacher, make_identity
+
+TYPES = {name: None if name == AUTO else getattr(torch, name) for name in PRECISIONS}
 
 
 def build_teacher(
@@ -74,7 +77,8 @@ def _made(
     views: nn.Module | None,
 ) -> OnlineTeacher | FrozenTeacher:
     if config.teacher_mode == "frozen":
-        return FrozenTeacher(backbone, projector, identity, views)
+        precision = TYPES[config.teacher_precision]
+        return FrozenTeacher(backbone, projector, identity, views, precision)
     return OnlineTeacher(backbone, projector or _new_projector(backbone, config), identity, views)
 
 

@@ -42,6 +42,16 @@ def make_identity(
     return {"mode": mode, "name": name, "checkpoint": checkpoint, "sha256": sha256, **seen}
 
 
+def _keeping_types(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A move of tensors to where `fn` would move them, without its change of their type."""
+
+    def move(tensor: Tensor) -> Tensor:
+        moved = fn(tensor)
+        return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+    return move
+
+
 def _seen(views: nn.Module | None, images: Tensor) -> Tensor:
     return images if views is None else views(images)
 
@@ -90,6 +100,11 @@ class OnlineTeacher(nn.Module):
         self.embedding_dim = widths(projector)[1]
         self.identity = identity or make_identity("online")
         self.train()  # Lightning 2 leaves the modes as it finds them
+
+    @property
+    def backbones(self) -> list[nn.Module]:
+        """The networks that take images."""
+        return [self.backbone, self.momentum_backbone]
 
     @property
     def pretrained(self) -> bool:
@@ -142,8 +157,10 @@ class FrozenTeacher(nn.Module):
         projector: features to embeddings (B, d); None: the features are the embedding.
         identity: what a checkpoint records of it, see `make_identity`.
         views: what turns the student's views into its own; None: they are the same.
+        precision: of its weights and arithmetic, whatever that of the run; None: that of the run.
 
     Attributes:
+        precision: as given.
         embedding_dim: d.
         num_features: width of the features.
         identity: as given.
@@ -160,15 +177,25 @@ class FrozenTeacher(nn.Module):
         projector: nn.Sequential | None,
         identity: Identity | None = None,
         views: nn.Module | None = None,
+        precision: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         head = nn.Identity() if projector is None else projector
         networks = (backbone, head, *([] if views is None else [views]))
         # nn.Module registers a module that is an attribute, but not one inside a tuple
         self._networks = tuple(network.eval().requires_grad_(False) for network in networks)
+        self.precision = precision
+        if precision is not None:
+            for network in self._networks[:2]:
+                network.to(precision)
         self.num_features = int(backbone.num_features)  # type: ignore[arg-type]
         self.embedding_dim = self.num_features if projector is None else widths(projector)[1]
         self.identity = identity or make_identity("frozen")
+
+    @property
+    def backbones(self) -> list[nn.Module]:
+        """The network that takes images."""
+        return [self._networks[0]]
 
     @property
     def _first(self) -> Tensor:
@@ -178,8 +205,8 @@ class FrozenTeacher(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of its weights, and so of the images that it takes."""
-        return self._first.dtype
+        """Of the images that it takes and of what it says: that of its weights, or float32."""
+        return self._first.dtype if self.precision is None else torch.float32
 
     @property
     def device(self) -> torch.device:
@@ -190,8 +217,14 @@ class FrozenTeacher(nn.Module):
         """Pooled features (B, num_features), their embedding (B, d), L2-normalised; both finite."""
         backbone, head, *views = self._networks
         with torch.inference_mode():
-            features = backbone(_seen(views[0] if views else None, images))
-            said = finite(features), finite(_normalize(head(features)))
+            images = _seen(views[0] if views else None, images)
+            if self.precision is None:
+                features = backbone(images)
+                said = finite(features), finite(_normalize(head(features)))
+            else:
+                with torch.autocast(images.device.type, enabled=False):
+                    features = backbone(images.to(self.precision))
+                    said = finite(features.float()), finite(_normalize(head(features)))
         # what inference made, no backward may keep; a copy may be kept
         features, embeddings = (each.clone() for each in said)
         return features, embeddings
@@ -208,6 +241,7 @@ class FrozenTeacher(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FrozenTeacher":
         super()._apply(fn, recurse)
+        move = fn if self.precision is None else _keeping_types(fn)
         for network in self._networks:
-            network._apply(fn, recurse)
+            network._apply(move, recurse)
         return self

@@ -254,6 +254,17 @@ def test_a_method_of_the_host_is_given_what_it_takes(plan, student):
     assert settings == {"pred_hidden_dim": "64"}  # all else is the host's default
 
 
+@pytest.mark.parametrize("arm", ["untrained", "simclr", "rekd"])
+def test_memory_format_and_compilation_are_one_for_all(arm, plan, student_flags):
+    fast = plan(memory_format="contiguous", compile=True)
+    assert student_flags(fast, arm)["memory_format"] == "contiguous"
+    assert "compile" in student_flags(fast, arm)
+    judged = judged_flags(fast)
+    assert judged["memory_format"] == "contiguous" and "compile" not in judged
+    for default in (student_flags(plan(), arm), judged_flags(plan())):
+        assert not {"memory_format", "compile"} & default.keys()
+
+
 def test_a_job_names_no_flag(plan, student):
     text = str(to_json(student(plan(extra=("--precision", "16")), "rekd", checkpoint="t.ckpt")))
     assert "--" not in text

@@ -50,13 +50,17 @@ def write(plan, path):
     return path
 
 
-def test_arms_seeds_and_workers_may_change(plan, tmp_path):
+def test_arms_seeds_workers_and_speed_may_change(plan, tmp_path):
     first = plan()
     assert check_same(first, tmp_path / "none.json") == first
     path = write(plan(arms="rekd", seeds=1), tmp_path / "plan.json")
-    second = check_same(plan(arms="simclr,rekd", seeds=3, num_workers=5, title="New"), path)
+    speed = {"memory_format": "contiguous", "compile": True}
+    second = check_same(
+        plan(arms="simclr,rekd", seeds=3, num_workers=5, title="New", **speed), path
+    )
     assert [arm.name for arm in second.arms] == ["simclr", "rekd"]
     assert (second.seeds, second.num_workers, second.title) == (3, 5, "New")
+    assert (second.memory_format, second.compile) == ("contiguous", True)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from solo_rekd.checkpoints.student import STARTED, choose_stem, load_student
 from solo_rekd.hosts.classic import backbones, help
 from solo_rekd.hosts.classic.images import read_images
 from solo_rekd.hosts.classic.run import HOSTS_OWN, note_run, settle_lengths
-from solo_rekd.hosts.shared import changes
+from solo_rekd.hosts.shared import changes, speed
 from solo_rekd.hosts.shared.ownership import is_claimed
 from solo_rekd.images.data_sets import FIXED_SIDES, needs_size
 from solo_rekd.images.transforms import before_crop, evaluation_pipeline
@@ -169,6 +169,7 @@ def finish_pretrain(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
             install_excepthook()
             for name, value in HOSTS_OWN.items():
                 vars(args).setdefault(name, value)  # our commands have flags for these
+            speed.note(vars(args))
             prepare_dali(args)
             honour_crop_size(args)
             read_images(args)
@@ -194,6 +195,7 @@ def finish_linear(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
         begin(ours)
         if ours:
             install_excepthook()
+            speed.note({})
             fill_in_training(args, sys.argv[1:])
             args = complete_linear(args)
             load_encoder(args, only=CLASSIC_HOST)

@@ -11,6 +11,7 @@ from solo_rekd.hosts.shared.method import Distilled
 from solo_rekd.hosts.shared.online_knn import OnlineKnnHooks
 from solo_rekd.hosts.shared.ownership import is_claimed
 from solo_rekd.hosts.shared.refused import RemoveRefused
+from solo_rekd.hosts.shared.speed import SpeedHooks
 from solo_rekd.hosts.shared.starting_weights import StartingWeightsHooks
 
 
@@ -26,6 +27,10 @@ def is_ours(model: Any) -> bool:
     """Whether a model that is trained has our method or encoder, or belongs to our command."""
     named = "plugin_encoder" in getattr(model, "backbone_args", ())
     return is_claimed() or isinstance(model, Distilled) or named
+
+
+class Speed(SpeedHooks, pl.Callback):
+    """Memory format and compilation, in a trainer of this host."""
 
 
 class RemoveRefusedRun(RemoveRefused, pl.Callback):
@@ -48,4 +53,4 @@ class StartingWeights(StartingWeightsHooks, pl.Callback):
 
 def callbacks() -> list[pl.Callback]:
     """What the plug-in adds to the trainer of a run of ours."""
-    return [ClassicRun(), StartingWeights(), OnlineKnn(is_ours), RemoveRefusedRun()]
+    return [ClassicRun(), StartingWeights(), Speed(), OnlineKnn(is_ours), RemoveRefusedRun()]

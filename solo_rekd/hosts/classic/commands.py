@@ -37,6 +37,7 @@ from solo_rekd.hosts.classic.loaders import (
 )
 from solo_rekd.hosts.classic.progress import BatchCount, History, ShareDone, TotalProgress
 from solo_rekd.hosts.classic.run import ClassicRun, note_run, settle_lengths
+from solo_rekd.hosts.shared import speed
 from solo_rekd.hosts.shared.checks import (
     refuse_missing_gpu,
     refuse_no_training,
@@ -161,6 +162,8 @@ def parse(
     with command_line(rest):
         args = host_parser()
     args.seed = ours.seed
+    args.memory_format, args.compile = ours.memory_format, ours.compile
+    speed.note(vars(args))
     refuse_mistakes(args)
     trained = arguments.fill_in_training(args, argv)
     read_images(args)

@@ -8,7 +8,7 @@ from solo.methods import METHODS
 from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 
-from solo_rekd.config import STEMS, STUDENT_CHECKPOINT
+from solo_rekd.config import STEMS, STUDENT_CHECKPOINT, add_speed_flags
 from solo_rekd.hosts.shared.ownership import has_our_run
 from solo_rekd.images.data_sets import SMALL_IMAGE
 from solo_rekd.objectives import OBJECTIVES
@@ -40,6 +40,7 @@ def own_flags(*, pretraining: bool = True) -> ArgumentParser:
         "Default: %(default)s, for resnet18 and resnet50 the host's choice (small with CIFAR, "
         f"imagenet with --dataset custom), for ours small up to a --crop_size of {SMALL_IMAGE} px",
     )
+    add_speed_flags(group.add_argument)
     if pretraining:
         group.add_argument("--student_checkpoint", metavar="FILE", help=STUDENT_CHECKPOINT)
     return parser

@@ -42,7 +42,7 @@ class ClassicHost:
 
     def methods(self) -> Mapping[str, Collection[str]]:
         """See `Host`."""
-        shared = _flags_of(BaseMethod) | {"student_checkpoint"}
+        shared = _flags_of(BaseMethod) | {"student_checkpoint", "memory_format", "compile"}
         trained = sorted(set(METHODS) - {"base", "linear"})
         return {name: sorted(_flags_of(METHODS[name]) - shared) for name in trained}
 

@@ -9,7 +9,7 @@ from solo.utils.pretrain_dataloader import prepare_transform
 from torch import nn
 from torch.utils.data import DataLoader
 
-from solo_rekd.config import STUDENT_CHECKPOINT, add_flags, from_settings
+from solo_rekd.config import STUDENT_CHECKPOINT, add_flags, add_speed_flags, from_settings
 from solo_rekd.hosts.shared.method import Distilled
 from solo_rekd.hosts.shared.training_images import colours_of
 from solo_rekd.objectives import HostRun
@@ -45,8 +45,9 @@ class ClassicMethod(Distilled, BaseMomentumMethod):
         """Adds the host's flags and the objective's."""
         parser = BaseMomentumMethod.add_model_specific_args(parent_parser)
         add_flags(parser, cls.objective_class.config_class, cls.name)
-        # for the host's script: our commands have the flag whatever the method
+        # for the host's script: our commands have these flags whatever the method
         parser.add_argument("--student_checkpoint", metavar="FILE", help=STUDENT_CHECKPOINT)
+        add_speed_flags(parser.add_argument)
         return parser
 
 

@@ -12,7 +12,7 @@ from solo.utils.auto_resumer import AutoResumer
 from solo.utils.checkpointer import Checkpointer
 
 from solo_rekd.checkpoints.run_record import KEY, read_settings
-from solo_rekd.config import EARLIER, SIGHT
+from solo_rekd.config import AUTO, EARLIER, SIGHT
 from solo_rekd.hosts.classic import help
 from solo_rekd.hosts.classic.loaders import pretrain_images
 from solo_rekd.hosts.shared.changes import RUN
@@ -26,7 +26,10 @@ from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.files import sha256
 
 # what the host's own script does, without a flag for it
-HOSTS_OWN = {"seed": help.HOST_SEED, "stem": "auto", "student_checkpoint": None}
+HOSTS_OWN = {
+    **{"seed": help.HOST_SEED, "stem": "auto", "student_checkpoint": None},
+    **{"memory_format": AUTO, "compile": False},
+}
 # what decides nothing of a training: places, how it is watched and saved, and on which devices;
 # images and weights are compared by their content, the devices by their number
 IGNORED = tuple(
@@ -39,6 +42,7 @@ IGNORED = tuple(
     "num_sanity_val_steps check_val_every_n_epoch val_check_interval limit_val_batches "
     "limit_test_batches limit_predict_batches knn_eval knn_k "
     "accelerator strategy devices gpus num_nodes num_processes auto_select_gpus "
+    "memory_format compile "
     "benchmark detect_anomaly move_metrics_to_cpu inference_mode dali_device".split()
 )
 

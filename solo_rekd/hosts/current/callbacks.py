@@ -14,6 +14,7 @@ from solo_rekd.hosts.shared.method import Distilled, refuse_empty_epoch
 from solo_rekd.hosts.shared.online_knn import OnlineKnnHooks
 from solo_rekd.hosts.shared.ownership import is_claimed
 from solo_rekd.hosts.shared.refused import RemoveRefused
+from solo_rekd.hosts.shared.speed import SpeedHooks
 from solo_rekd.hosts.shared.starting_weights import StartingWeightsHooks
 
 
@@ -75,6 +76,10 @@ class StartingWeights(StartingWeightsHooks, pl.Callback):
         return str(module.backbone_name)
 
 
+class Speed(SpeedHooks, pl.Callback):
+    """Memory format and compilation, in a trainer of this host."""
+
+
 class RemoveRefusedRun(RemoveRefused, pl.Callback):
     """Removes what a refused run has written, in a trainer of this host."""
 
@@ -84,6 +89,7 @@ def callbacks() -> list[pl.Callback]:
     ours: list[pl.Callback] = [
         CurrentRun(),
         StartingWeights(),
+        Speed(),
         OnlineKnn(is_ours),
         LinearAccuracy(),
         RemoveRefusedRun(),

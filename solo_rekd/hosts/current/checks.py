@@ -76,11 +76,12 @@ def is_our_run(cfg: Any) -> bool:
         select_name(cfg, key)
         for key in (
             *("method", "pretrain_method", "backbone.name"),
-            # the host knows neither of these
-            *("backbone.kwargs.stem", "student_checkpoint"),
+            # the host knows none of these
+            *("backbone.kwargs.stem", "student_checkpoint", "memory_format"),
         )
     )
-    return method in OBJECTIVES or pretraining in OBJECTIVES or is_ours(backbone) or any(own)
+    ours = method in OBJECTIVES or pretraining in OBJECTIVES or is_ours(backbone)
+    return ours or any(own) or cfg.get("compile") is True
 
 
 def select_name(cfg: Any, key: str) -> str:

@@ -19,6 +19,7 @@ from solo_rekd.hosts.shared.knn_metric import HostKnn
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
 from solo_rekd.images.data_sets import FOLDERS
 from solo_rekd.images.folders import refuse_folders
+from solo_rekd.memory_format import choose, lay_out
 from solo_rekd.utils.errors import refuse_beyond
 
 # The host's parser leaves these empty and its script loops over them.
@@ -85,6 +86,7 @@ def extract_features(loader: DataLoader, model: Any) -> tuple[Tensor, ...]:
         Features of the backbone (N, f), of the projector (N, d), and labels (N,).
     """
     model.eval()
+    lay_out(model.backbone, choose(model.backbone, gpu=model.device.type == "cuda").name)
     parts = []
     for images, labels in tqdm(loader):
         out = model(images.to(model.device))

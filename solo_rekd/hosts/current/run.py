@@ -36,6 +36,7 @@ IGNORED = tuple(
     "default_root_dir enable_progress_bar enable_model_summary log_every_n_steps profiler "
     "debug_augmentations num_sanity_val_steps check_val_every_n_epoch val_check_interval "
     "limit_val_batches limit_test_batches limit_predict_batches performance "
+    "memory_format compile "
     "accelerator strategy devices num_nodes benchmark detect_anomaly inference_mode dali.device "
     "hydra".split()
 )

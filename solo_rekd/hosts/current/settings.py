@@ -8,6 +8,7 @@ import functools
 import logging
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -22,6 +23,7 @@ from solo_rekd.backbones import build_backbone, refuse_unknown, settle_stem
 from solo_rekd.checkpoints.formats import CURRENT_HOST
 from solo_rekd.checkpoints.run_settings import CIFAR
 from solo_rekd.checkpoints.student import STARTED, choose_stem, load_student
+from solo_rekd.config import AUTO, CHANNELS_LAST, CONTIGUOUS
 from solo_rekd.hosts.current.backbones import is_ours
 from solo_rekd.hosts.current.checks import (
     refuse_augmentations,
@@ -38,9 +40,10 @@ from solo_rekd.hosts.current.evaluation import (
 from solo_rekd.hosts.current.images import read_images
 from solo_rekd.hosts.current.machine import fit_devices
 from solo_rekd.hosts.current.run import note_run, settle_lengths
-from solo_rekd.hosts.shared import patches
+from solo_rekd.hosts.shared import patches, speed
 from solo_rekd.hosts.shared.changes import ENTRIES, RUN, begin
 from solo_rekd.hosts.shared.limits import LIMITS
+from solo_rekd.hosts.shared.speed import COMPILE, MEMORY_FORMAT
 from solo_rekd.images.data_sets import FOLDERS, needs_size
 from solo_rekd.images.folders import refuse_folders
 from solo_rekd.objectives import OBJECTIVES
@@ -229,11 +232,32 @@ def prepare(cfg: DictConfig, schedulers: Collection[str], required: tuple[str, .
         if chosen is not None and chosen not in allowed:
             raise refuse(key, chosen, allowed)
     refuse_numbers(cfg, NUMBERS)
+    speed.note({COMPILE: cfg.get(COMPILE, False), MEMORY_FORMAT: settle_memory_format(cfg)})
     fit_devices(cfg)
     if cfg.data.get("format") == "dali" and not torch.cuda.is_available():
         if omegaconf_select(cfg, "dali.device", "gpu") == "gpu":
             _log.warning("dali.device=gpu: no GPU here, so DALI loads on the CPU")
         OmegaConf.update(cfg, "dali.device", "cpu")
+
+
+def settle_memory_format(cfg: DictConfig) -> Any:
+    """Reads `memory_format` and the host's own key for it as one, and returns that.
+
+    The host would lay out the whole model; `auto` is a choice for each network, so that the host
+    is kept from it.
+
+    Raises:
+        UserError: the two contradict each other.
+    """
+    asked, key = cfg.get(MEMORY_FORMAT, AUTO), "performance.disable_channel_last"
+    given = omegaconf_select(cfg, key)
+    if given is not None:
+        of_host = CONTIGUOUS if given else CHANNELS_LAST
+        if asked not in (AUTO, of_host):
+            raise refuse(key, given, f"none with {MEMORY_FORMAT}={asked}, which says the opposite")
+        asked = of_host
+    OmegaConf.update(cfg, key, asked != CHANNELS_LAST)
+    return asked
 
 
 def refuse_numbers(cfg: DictConfig, names: Mapping[str, str]) -> None:

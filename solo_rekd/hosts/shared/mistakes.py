@@ -17,6 +17,8 @@ ONE_VALUE = "Expected more than 1 value per channel when training"
 # the file of either Lightning's trainer
 TRAINERS = (("pytorch", "trainer", "trainer.py"), ("pytorch_lightning", "trainer", "trainer.py"))
 MISCONFIGURED = "MisconfigurationException"  # Lightning's word for a setting that cannot be
+# torch's, where --compile meets what it cannot translate here
+UNCOMPILED = ("BackendCompilerFailed", "InductorError")
 MAY_REFUSE = ("ValueError", "TypeError")  # where its trainer reads them
 
 
@@ -46,6 +48,8 @@ def _read(error: BaseException) -> UserError | None:
         allowed = "at least 2 on every device: BatchNorm needs more than one value of a channel"
         return refuse("batch_size", 1, allowed)
     kind = type(error).__name__
+    if kind in UNCOMPILED:
+        return UserError(f"torch cannot compile the networks here, leave compile out: {error}")
     if kind == MISCONFIGURED or (kind in MAY_REFUSE and _from_trainer(error)):
         return UserError(f"Lightning's trainer refuses a setting: {error}")
     return None

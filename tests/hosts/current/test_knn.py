@@ -104,6 +104,7 @@ def test_the_names_that_the_script_has_bound_are_changed_for_our_runs_alone(
 def test_features_are_taken_where_the_model_is() -> None:
     class Model(torch.nn.Flatten):
         device = torch.device("cpu")
+        backbone = torch.nn.Flatten()
 
         def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
             return {"feats": super().forward(images), "z": images.sum((1, 2, 3))[:, None]}

@@ -35,6 +35,17 @@ def test_any_other_error_is_none(error: BaseException) -> None:
     assert as_mistake(error) is None
 
 
+def test_what_torch_cannot_compile_is_the_settings_fault() -> None:
+    def fail(*args: Any) -> None:
+        raise ValueError("Python.h is missing")
+
+    with pytest.raises(Exception, match=r"Python\.h") as raised:
+        torch.compile(torch.sin, backend=fail)(torch.ones(1))
+    mistake = as_mistake(raised.value)
+    assert mistake is not None
+    assert "compile" in str(mistake) and "Python.h" in str(mistake)
+
+
 def test_a_place_that_the_system_refuses_is_named() -> None:
     error = PermissionError(errno.EACCES, "Permission denied", "/data/train")
     mistake = as_mistake(error)
