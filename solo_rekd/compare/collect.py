@@ -1,5 +1,6 @@
 """From the folder of a comparison to the one dictionary that its report is made from."""
 
+import importlib
 import os
 import platform
 from collections.abc import Mapping
@@ -95,6 +96,19 @@ def describe_machine(threads: int) -> dict[str, str]:
         "system": platform.platform(),
         "Python": platform.python_version(),
     }
+
+
+def describe_loader(dali: str | None) -> dict[str, str]:
+    """Says what loads the images of a host's jobs.
+
+    Args:
+        dali: device on which NVIDIA DALI was to load them; None: torchvision loads them.
+    """
+    if dali is None:
+        return {"image loader": "torchvision"}
+    version = importlib.import_module("nvidia.dali").__version__
+    device = dali if torch.cuda.is_available() else "cpu"
+    return {"image loader": f"DALI {version} on the {device.upper()}"}
 
 
 def cpu_model() -> str:

@@ -67,6 +67,8 @@ def run(argv: Sequence[str]) -> tuple[dict[str, Any], Path]:
     options, extra = read_options(argv)
     out = options.out.resolve()  # results hold paths, and may be read from elsewhere
     refuse_missing(EXTRAS, "compare")
+    if options.dali is not None:
+        refuse_missing(("nvidia.dali",), "dali")
     options.data = options.data.resolve()  # by these names the runs look decoded images up
     images = find_images(options.data, options.train_dir, options.val_dir)
     for name in (options.train_dir, options.val_dir):

@@ -9,6 +9,7 @@ from solo_rekd.compare.arms import UNTRAINED
 from solo_rekd.compare.launch.choose import LAUNCHERS, PROCESSES, read_parameter
 from solo_rekd.config import AUTO, CONFIGS, STEMS, STUDENT_CHECKPOINT, parse_side
 from solo_rekd.hosts import HOST_HELP
+from solo_rekd.hosts.names import DALI_DEVICES
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
 from solo_rekd.images.data_sets import MEAN, SMALL_IMAGE, STD
 from solo_rekd.utils.errors import OneLineParser, at_least
@@ -175,7 +176,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=at_least(int, 0),
         metavar="N",
         default=2,
-        help="processes that load images, of each run. Default: %(default)s",
+        help="processes that load images, of each run; threads of DALI. Default: %(default)s",
+    )
+    add(
+        "--dali",
+        choices=DALI_DEVICES,
+        help="NVIDIA DALI loads the images on that device, with the host's augmentation; without "
+        "a GPU on the CPU. Default: torchvision loads them",
     )
 
 

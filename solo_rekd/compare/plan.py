@@ -70,6 +70,8 @@ class Plan:
             they are drawn by the seed.
         student_sha256: of that file, which may not change along the way.
         student_format: that it is in.
+        dali: device on which NVIDIA DALI loads the images of every pretraining and of the host's
+            linear evaluation, `cpu` or `gpu`; None: torchvision loads them.
     """
 
     title: str
@@ -109,6 +111,7 @@ class Plan:
     student_checkpoint: str | None = None
     student_sha256: str | None = None
     student_format: str | None = None
+    dali: str | None = None
 
     @property
     def distils(self) -> bool:

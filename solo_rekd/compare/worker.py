@@ -26,7 +26,7 @@ from torch.nn.functional import normalize
 from solo_rekd import hosts
 from solo_rekd.checkpoints import read_checkpoint
 from solo_rekd.compare import pixels
-from solo_rekd.compare.collect import describe_machine, describe_versions
+from solo_rekd.compare.collect import describe_loader, describe_machine, describe_versions
 from solo_rekd.compare.conditions import begin
 from solo_rekd.compare.typed import knn_command
 from solo_rekd.evaluation.features import judge_features
@@ -133,7 +133,11 @@ def work(folder: Path) -> None:
         host.check(job) if job else None,
         (job or linear).images.workers or 0,
         resumes,
-        {**describe_versions(host.versions()), **describe_machine(torch.get_num_threads())},
+        {
+            **describe_versions(host.versions()),
+            **describe_machine(torch.get_num_threads()),
+            **describe_loader((job or linear).images.dali),
+        },
     )
     checkpoint, pretrained = stored["checkpoint"], None
     if job:

@@ -37,7 +37,9 @@ from solo_rekd.hosts.current.evaluation import (
 )
 from solo_rekd.hosts.current.images import read_images
 from solo_rekd.hosts.current.machine import fit_devices
+from solo_rekd.hosts.current.overrides import WITH_DALI
 from solo_rekd.hosts.current.run import note_run, settle_lengths
+from solo_rekd.hosts.names import DALI_DEVICES
 from solo_rekd.hosts.shared import patches
 from solo_rekd.hosts.shared.changes import ENTRIES, RUN, begin
 from solo_rekd.hosts.shared.limits import LIMITS
@@ -230,10 +232,29 @@ def prepare(cfg: DictConfig, schedulers: Collection[str], required: tuple[str, .
             raise refuse(key, chosen, allowed)
     refuse_numbers(cfg, NUMBERS)
     fit_devices(cfg)
-    if cfg.data.get("format") == "dali" and not torch.cuda.is_available():
-        if omegaconf_select(cfg, "dali.device", "gpu") == "gpu":
-            _log.warning("dali.device=gpu: no GPU here, so DALI loads on the CPU")
-        OmegaConf.update(cfg, "dali.device", "cpu")
+    if cfg.data.get("format") == WITH_DALI:
+        prepare_dali(cfg)
+
+
+def prepare_dali(cfg: DictConfig) -> None:
+    """Checks loading by DALI before anything runs; it is on the CPU where there is no GPU.
+
+    Raises:
+        UserError: DALI is not installed, or a setting does not go with it.
+    """
+    if not has_dali():
+        raise UserError("data.format=dali needs NVIDIA DALI: pip install 'solo-rekd[dali]'")
+    device = omegaconf_select(cfg, "dali.device", "gpu")
+    if device not in DALI_DEVICES:
+        raise refuse("dali.device", device, DALI_DEVICES)
+    for index, view in enumerate(cfg.get("augmentations") or ()):
+        if probability := omegaconf_select(view, "equalization.prob", 0):
+            limit = "0 with data.format=dali, which equalizes no image"
+            raise refuse(f"augmentations.{index}.equalization.prob", probability, limit)
+    if device == "gpu" and not torch.cuda.is_available():
+        _log.warning("dali.device=gpu: no GPU here, so DALI loads on the CPU")
+        device = "cpu"
+    OmegaConf.update(cfg, "dali.device", device)
 
 
 def refuse_numbers(cfg: DictConfig, names: Mapping[str, str]) -> None:
