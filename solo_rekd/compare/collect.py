@@ -111,6 +111,12 @@ def describe_loader(dali: str | None) -> dict[str, str]:
     return {"image loader": f"DALI {version} on the {device.upper()}"}
 
 
+def describe_resizing(tensors: bool) -> dict[str, str]:
+    """Says what resizes the images, whose pixels may differ by rounding."""
+    by = "torchvision's v2, on tensors" if tensors else "torchvision, on pictures"
+    return {"images resized by": by}
+
+
 def cpu_model() -> str:
     """The processor's name, as Linux tells it, else its architecture."""
     try:

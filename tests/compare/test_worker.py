@@ -88,7 +88,7 @@ def job(data: Path, tmp_path: Path) -> Job:
             "linear": to_json(linear),
             "knn": {"k": 3, "temperature": 0.07},
             "teacher_sha256": None,
-            "pixels": None,
+            "decoded_images": {},
         }
         (run / "job.json").write_text(json.dumps(content))
         return run
@@ -409,6 +409,7 @@ def test_the_loader_is_a_condition_of_a_run(method: str | None, job: Job, moco: 
     work(run)
     (part,) = read(run, "conditions.json")["parts"]
     assert part["image loader"] == "torchvision"
+    assert part["images resized by"] == "torchvision, on pictures"
 
 
 @pytest.mark.slow
