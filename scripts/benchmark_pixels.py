@@ -15,9 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from solo_rekd import hosts
-from solo_rekd.compare import pixels
 from solo_rekd.compare.jobs import AUGMENTATION, blur
 from solo_rekd.hosts import names
+from solo_rekd.images.decoded.cache import find_or_decode
+from solo_rekd.images.decoded.loader import DecodedImages
 from solo_rekd.images.read import load_rgb
 from solo_rekd.images.sets import ClassFolders
 
@@ -58,9 +59,10 @@ def main() -> None:
     plain = ClassFolders(folder)
     side = max(plain[0][0].size)
     with tempfile.TemporaryDirectory() as temporary:
-        out = Path(temporary) / "pixels"
-        pixels.write([path for path, _ in plain.samples], out, 1 << 40)
-        mapped = pixels.DecodedImages(out)
+        out = find_or_decode([path for path, _ in plain.samples], folder, temporary)
+        if out is None:
+            parser.error(f"{temporary} has no room for the decoded images")
+        mapped = DecodedImages(out, folder)
         augmented = ClassFolders(folder, two_crops(side))
         for name, images in (("reading", plain), ("reading and two crops", augmented)):
             speeds: dict[Callable, list[float]] = {load_rgb: [], mapped: []}

@@ -76,6 +76,14 @@ def unclaimed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ownership, "_claimed", False)
 
 
+@pytest.fixture(autouse=True)
+def undecoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps the decoded images that a test chooses from being read in later tests."""
+    from solo_rekd.images.decoded.chosen import VARIABLE
+
+    monkeypatch.setenv(VARIABLE, "{}")
+
+
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder: `train` and `val` with 3 classes, `two/train` and `two/val` with 2, `flat`."""

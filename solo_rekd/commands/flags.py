@@ -10,6 +10,7 @@ from solo_rekd.hosts import HOST_HELP
 from solo_rekd.hosts.jobs import DEFAULT_SEED
 from solo_rekd.hosts.shared.limits import Limits
 from solo_rekd.images.data_sets import CUSTOM, FOLDERS, NAMES, SMALL_IMAGE
+from solo_rekd.images.decoded.flags import AUTO, OFF, add_flags
 from solo_rekd.utils.errors import UserError, refuse, refuse_beyond
 
 SEEDS = 2**32  # how many there are
@@ -50,6 +51,7 @@ def add_images(parser: argparse.ArgumentParser, *, judged: bool) -> None:
     add("--mean", **colours, help=f"of the colours, in [0, 1]. Default: {default}")
     add("--std", **colours, help=f"of the colours, in [0, 1]. Default: {default}")
     add("--num_workers", type=int, metavar="N", help="processes that load images. Default: 4")
+    add_flags(add, OFF)
     if judged:
         add(
             "--crop_size",
@@ -63,6 +65,24 @@ def add_images(parser: argparse.ArgumentParser, *, judged: bool) -> None:
             metavar="N",
             help="side to which they are resized then [px], as a teacher_size does. Default: none",
         )
+
+
+def use_decoded(args: argparse.Namespace, *, judged: bool) -> None:
+    """Decodes the images of a run where that is asked for, before it begins.
+
+    Args:
+        args: the arguments of `add_images`.
+        judged: see there.
+
+    Raises:
+        UserError: an image cannot be decoded, or the folder for them cannot be written.
+    """
+    if args.dataset not in FOLDERS or (args.decoded_images, args.transforms) == (OFF, AUTO):
+        return
+    from solo_rekd.images.decoded.chosen import prepare_folders  # imports torch
+
+    labelled = not getattr(args, "no_labels", False)
+    prepare_folders(folders(args, judged=judged), labelled, args.decoded_images, args.transforms)
 
 
 def add_network(parser: argparse.ArgumentParser, *, judged: bool) -> None:

@@ -70,6 +70,7 @@ def judge(args: argparse.Namespace) -> "Judgement":
         resize_to=args.resize_to,
         workers=min(WORKERS, cores()) if args.num_workers is None else args.num_workers,
     )
+    flags.use_decoded(args, judged=True)
     return judge_features(
         args.pretrained_feature_extractor,
         network,

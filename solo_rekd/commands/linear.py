@@ -43,6 +43,7 @@ def main(args: argparse.Namespace) -> None:
     """
     host = hosts.find(args.host)
     job = jobs.linear_evaluation(args, network_in(args))
+    flags.use_decoded(args, judged=True)
     progress = Progress("linear evaluation" if args.enable_progress_bar else None)
     result = host.linear(job, jobs.kept_in(args), progress)
     print_accuracy("linear", result.top1, result.top5, result.protocol)

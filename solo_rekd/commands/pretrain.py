@@ -85,6 +85,7 @@ def main(args: argparse.Namespace) -> None:
     """
     host = hosts.find(args.host)
     job = jobs.pretraining(args, host.methods())
+    flags.use_decoded(args, judged=False)
     title = f"{job.method} {job.network.name}" if args.enable_progress_bar else None
     resume = args.resume_from_checkpoint
     report(host.pretrain(job, jobs.kept_in(args), resume, Progress(title)))

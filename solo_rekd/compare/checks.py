@@ -23,6 +23,9 @@ from solo_rekd.lengths import AUTO, Training
 from solo_rekd.teachers.sight import Sight
 from solo_rekd.utils.errors import refuse
 
+# options that decide nothing of a result
+OF_THE_WORK = "methods out jobs launcher slurm decoded_images transforms".split()
+
 if TYPE_CHECKING:
     from solo_rekd.checkpoints.loaded import Loaded
 
@@ -46,11 +49,7 @@ def make_plan(options: Namespace, extra: tuple[str, ...], images: Images, host: 
             "batch_size", options.batch_size, f"at most {len(images.train)}, the training images"
         )
     checkpoint, start = options.teacher_checkpoint, options.student_checkpoint
-    settings = {
-        name: value
-        for name, value in vars(options).items()
-        if name not in ("methods", "out", "jobs", "launcher", "slurm")
-    }
+    settings = {name: value for name, value in vars(options).items() if name not in OF_THE_WORK}
     plan = Plan(
         **settings
         | {

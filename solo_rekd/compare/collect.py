@@ -1,5 +1,6 @@
 """From the folder of a comparison to the one dictionary that its report is made from."""
 
+import importlib
 import os
 import platform
 from collections.abc import Mapping
@@ -95,6 +96,25 @@ def describe_machine(threads: int) -> dict[str, str]:
         "system": platform.platform(),
         "Python": platform.python_version(),
     }
+
+
+def describe_loader(dali: str | None) -> dict[str, str]:
+    """Says what loads the images of a host's jobs.
+
+    Args:
+        dali: device on which NVIDIA DALI was to load them; None: torchvision loads them.
+    """
+    if dali is None:
+        return {"image loader": "torchvision"}
+    version = importlib.import_module("nvidia.dali").__version__
+    device = dali if torch.cuda.is_available() else "cpu"
+    return {"image loader": f"DALI {version} on the {device.upper()}"}
+
+
+def describe_resizing(tensors: bool) -> dict[str, str]:
+    """Says what resizes the images, whose pixels may differ by rounding."""
+    by = "torchvision's v2, on tensors" if tensors else "torchvision, on pictures"
+    return {"images resized by": by}
 
 
 def cpu_model() -> str:

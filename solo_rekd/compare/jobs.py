@@ -68,6 +68,7 @@ RESERVED = (
     *"teacher_mode teacher_checkpoint teacher_stem".split(),
     *"memory_format compile".split(),
     *SIGHT,
+    *names.DALI,
     *"devices gpus num_nodes strategy".split(),  # a run is one process
 )
 TEACHER_SEED = 0
@@ -219,14 +220,18 @@ def images_of(plan: Plan) -> Images:
         mean=plan.mean,
         std=plan.std,
         workers=plan.num_workers,
+        dali=plan.dali,
     )
 
 
 def images_of_teacher(plan: Plan) -> Images:
     """What the frozen teacher is judged by: the same images, seen as it sees them in the arms."""
     sight, images = sight_of_teacher(plan), images_of(plan)
-    resize_to = None if sight.size == plan.crop_size else sight.size
-    return dataclasses.replace(images, mean=sight.mean, std=sight.std, resize_to=resize_to)
+    images = dataclasses.replace(images, mean=sight.mean, std=sight.std)
+    if sight.size == plan.crop_size:
+        return images
+    # no host resizes what DALI has loaded
+    return dataclasses.replace(images, resize_to=sight.size, dali=None)
 
 
 def sight_of_teacher(plan: Plan, known: Preprocessing | None = None) -> Sight:

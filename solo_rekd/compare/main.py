@@ -2,7 +2,6 @@
 
 import fcntl
 import shlex
-import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from solo_rekd import hosts
-from solo_rekd.compare import pixels
 from solo_rekd.compare.checks import make_plan, refuse_jobs, settle_teachers
 from solo_rekd.compare.collect import collect, cpu_model, describe_machine, describe_versions
 from solo_rekd.compare.conditions import differences
@@ -32,11 +30,11 @@ from solo_rekd.compare.schedule import Schedule, interruptible, print_line
 from solo_rekd.compare.tasks import list_tasks, refuse_other_teacher
 from solo_rekd.evaluation.cost import LATENCY_PROTOCOL, measure
 from solo_rekd.hosts.jobs import Host
+from solo_rekd.images.decoded.chosen import prepare
 from solo_rekd.utils.errors import UserError, refuse, refuse_missing
 from solo_rekd.utils.files import read_json, write_json
 
 EXTRAS = ("sklearn", "matplotlib", "jinja2")  # that only a comparison needs
-PIXELS_LIMIT = 8 << 30  # bytes of decoded images, at most
 
 
 def main(argv: Sequence[str]) -> None:
@@ -67,7 +65,9 @@ def run(argv: Sequence[str]) -> tuple[dict[str, Any], Path]:
     options, extra = read_options(argv)
     out = options.out.resolve()  # results hold paths, and may be read from elsewhere
     refuse_missing(EXTRAS, "compare")
-    options.data = options.data.resolve()  # by these names the runs look decoded images up
+    if options.dali is not None:
+        refuse_missing(("nvidia.dali",), "dali")
+    options.data = options.data.resolve()
     images = find_images(options.data, options.train_dir, options.val_dir)
     for name in (options.train_dir, options.val_dir):
         if out.is_relative_to((options.data / name).resolve()):
@@ -99,7 +99,7 @@ def compare(
         images: what `plan.data` holds.
         host: that trains.
         out: its folder.
-        options: of the command line: `jobs`, `launcher` and `slurm` are read here.
+        options: of the command line: those that decide nothing of a result are read here.
         command: that was given, for the report.
         lock: descriptor of the lock of `out`.
 
@@ -107,10 +107,11 @@ def compare(
         What the report is made from.
     """
     refuse_other_teacher(plan, out)
-    decoded = out / "pixels"
-    pixels_there = decode(images, decoded)
+    splits = {plan.train_dir: images.train, plan.val_dir: images.val}
+    listed = {str(Path(plan.data) / name): paths for name, paths in splits.items()}
+    decoded = prepare(listed, options.decoded_images, options.transforms)
     write_json(out / "plan.json", plan.to_json())  # from here on another plan is refused
-    tasks = list_tasks(plan, host, out, decoded if pixels_there else None)
+    tasks = list_tasks(plan, host, out, decoded)
     jobs = options.jobs or default_jobs(options.launcher, len(tasks))
     context = {
         "command": command,
@@ -182,12 +183,6 @@ def measure_networks(plan: Plan, path: Path) -> dict[str, Any]:
     networks |= {"latency_protocol": LATENCY_PROTOCOL, "input_size": plan.crop_size}
     write_json(path, networks)
     return networks
-
-
-def decode(images: Images, out: Path) -> bool:
-    """Decodes the images into `out`, where they take no more than a share of the disk."""
-    limit = min(PIXELS_LIMIT, shutil.disk_usage(out.parent).free // 2)
-    return pixels.write([*images.train, *images.val], out, limit)
 
 
 @contextmanager

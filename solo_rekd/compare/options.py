@@ -16,8 +16,10 @@ from solo_rekd.config import (
     parse_side,
 )
 from solo_rekd.hosts import HOST_HELP
+from solo_rekd.hosts.names import DALI_DEVICES
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
 from solo_rekd.images.data_sets import MEAN, SMALL_IMAGE, STD
+from solo_rekd.images.decoded.flags import add_flags as add_decoded_images
 from solo_rekd.utils.errors import OneLineParser, at_least
 
 DESCRIPTION = """\
@@ -183,7 +185,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=at_least(int, 0),
         metavar="N",
         default=2,
-        help="processes that load images, of each run. Default: %(default)s",
+        help="processes that load images, of each run; threads of DALI. Default: %(default)s",
+    )
+    add_decoded_images(add, AUTO)
+    add(
+        "--dali",
+        choices=DALI_DEVICES,
+        help="NVIDIA DALI loads the images on that device, with the host's augmentation; without "
+        "a GPU on the CPU. Default: torchvision loads them",
     )
 
 

@@ -74,6 +74,8 @@ class Plan:
         student_format: that it is in.
         memory_format: of every arm's networks, `auto`, `channels_last` or `contiguous`.
         compile: whether they are compiled, in pretraining.
+        dali: device on which NVIDIA DALI loads the images of every pretraining and of the host's
+            linear evaluation, `cpu` or `gpu`; None: torchvision loads them.
     """
 
     title: str
@@ -115,6 +117,7 @@ class Plan:
     student_format: str | None = None
     memory_format: str = AUTO
     compile: bool = False
+    dali: str | None = None
 
     @property
     def distils(self) -> bool:

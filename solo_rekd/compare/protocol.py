@@ -44,6 +44,7 @@ def describe_protocol(plan: Plan, images: Images) -> dict[str, str | int]:
         "temperature": f"{INFO_NCE['temperature']:g} (mocov2plus, simclr), others their defaults",
         "queue": f"{plan.queue_size} keys",
         "mean, std": f"{plan.mean}, {plan.std}",
+        "image loader": "torchvision" if plan.dali is None else f"NVIDIA DALI, {plan.dali}",
         "flags of the host": shlex.join(plan.extra) or "none",
     }
 

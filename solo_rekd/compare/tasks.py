@@ -1,6 +1,7 @@
 """From a plan to the runs that make it: each one's `job.json`, and which waits for which."""
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,19 @@ from solo_rekd.compare.jobs import TEACHER_SEED, linear_job, student_job, teache
 from solo_rekd.compare.plan import TEACHER_FOLDER, Plan, Run
 from solo_rekd.compare.schedule import RESULT, Task
 from solo_rekd.hosts.jobs import Host, Pretraining, to_json
+from solo_rekd.images.decoded.chosen import Chosen
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import read_json
 
 
-def list_tasks(plan: Plan, host: Host, out: Path, decoded: Path | None) -> list[Task]:
+def list_tasks(plan: Plan, host: Host, out: Path, decoded: Mapping[str, Chosen]) -> list[Task]:
     """Lists the runs in their order, the frozen teacher's first where an arm needs one.
 
     Args:
         plan: the comparison.
         host: that trains.
         out: its folder.
-        decoded: folder of the decoded images.
+        decoded: the decoded images of each folder, where there are any.
     """
     methods, teacher = host.methods(), out / TEACHER_FOLDER
 
@@ -42,7 +44,7 @@ def list_tasks(plan: Plan, host: Host, out: Path, decoded: Path | None) -> list[
             "knn": {"k": plan.knn_k, "temperature": plan.knn_temperature},
             "teacher_sha256": digest,
             "student_sha256": None if of_teacher else plan.student_sha256,
-            "pixels": str(decoded) if decoded else None,
+            "decoded_images": decoded,
         }
 
     def of_teacher() -> dict[str, Any]:

@@ -25,8 +25,12 @@ from torch.nn.functional import normalize
 
 from solo_rekd import hosts
 from solo_rekd.checkpoints import read_checkpoint
-from solo_rekd.compare import pixels
-from solo_rekd.compare.collect import describe_machine, describe_versions
+from solo_rekd.compare.collect import (
+    describe_loader,
+    describe_machine,
+    describe_resizing,
+    describe_versions,
+)
 from solo_rekd.compare.conditions import begin
 from solo_rekd.compare.typed import knn_command
 from solo_rekd.config import AUTO
@@ -41,6 +45,7 @@ from solo_rekd.hosts.jobs import (
     pretraining_from_json,
 )
 from solo_rekd.hosts.shared.saved import epoch_of, newest_whole
+from solo_rekd.images.decoded.chosen import Chosen, choose
 from solo_rekd.utils.errors import UserError, report
 from solo_rekd.utils.files import UNFINISHED, read_json_lines, replacing, write_json
 
@@ -104,7 +109,7 @@ def work(folder: Path) -> None:
             `checkpoint`, what to evaluate where nothing is pretrained; `teacher_sha256`, of the
             given or shared teacher's file, or null; `student_sha256`, of the file that the student
             starts from, or null; `linear`, a job without a checkpoint; `knn`,
-            k and temperature; `pixels`, decoded images or null.
+            k and temperature; `decoded_images`, see `Chosen`, of each folder that has them.
 
     Raises:
         UserError: a setting of the job is wrong, a given file is another, or the run began with
@@ -112,8 +117,8 @@ def work(folder: Path) -> None:
     """
     stored = json.loads((folder / "job.json").read_text())
     host = hosts.find(stored["host"])
-    if stored["pixels"]:
-        pixels.install(stored["pixels"])
+    decoded = {root: Chosen(*each) for root, each in stored["decoded_images"].items()}
+    choose(decoded)
     job = pretraining_from_json(stored["pretrain"]) if stored["pretrain"] else None
     linear = linear_from_json(stored["linear"])
     weights = {
@@ -134,7 +139,12 @@ def work(folder: Path) -> None:
         host.check(job) if job else None,
         (job or linear).images.workers or 0,
         resumes,
-        {**describe_versions(host.versions()), **describe_machine(torch.get_num_threads())},
+        {
+            **describe_versions(host.versions()),
+            **describe_machine(torch.get_num_threads()),
+            **describe_loader((job or linear).images.dali),
+            **describe_resizing(any(each.tensors for each in decoded.values())),
+        },
     )
     checkpoint, pretrained = stored["checkpoint"], None
     if job:

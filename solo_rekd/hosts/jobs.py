@@ -35,6 +35,7 @@ class Images:
         val: folder of the validation images, the same; None: there are none.
         size: side of the crops of an image, in px.
         resize_to: side to which an evaluation resizes them for the network, in px; None: they stay.
+        dali: device on which NVIDIA DALI loads them, `cpu` or `gpu`; None: torchvision loads them.
         mean: of each colour, in [0, 1].
         std: of each colour, in [0, 1].
         dataset: `custom` for folders of one's own, or a data set of the host.
@@ -51,6 +52,7 @@ class Images:
     labelled: bool = True
     workers: int | None = None
     resize_to: int | None = None
+    dali: str | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ NETWORK = {"name": Name("encoder", "backbone.name")}
 IMAGES = {
     "dataset": Name("dataset", "data.dataset"),
     "workers": Name("num_workers", "data.num_workers"),
+    "dali": Name("dali_device", "dali.device"),  # beside which both hosts have a switch
 }
 OPTIMIZER = {
     "name": Name("optimizer", "optimizer.name"),
@@ -63,6 +64,8 @@ MOMENTUM = {
     "final_tau_momentum": Name("final_tau_momentum", "momentum.final_tau"),
     "momentum_classifier": Name("momentum_classifier", "momentum.classifier"),
 }
+DALI_DEVICES = ("cpu", "gpu")
+DALI = Name("dali", "data.format")  # the switch: True in one, `dali` in the other
 # entries of a job's `host`; Lightning's flags, which have the same name in both, are not listed
 HOST = {
     name.classic: name

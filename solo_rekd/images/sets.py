@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from torch.utils.data import Dataset
 from torchvision.datasets import ImageFolder
 
+from solo_rekd.images.decoded.chosen import chosen
+from solo_rekd.images.decoded.loader import DecodedImages
 from solo_rekd.images.files import (
     list_class_images,
     list_classes,
@@ -20,20 +21,26 @@ from solo_rekd.images.files import (
     report_left_out,
 )
 from solo_rekd.images.read import load_rgb
+from solo_rekd.images.tensors import on_tensors
 
-Loader = Callable[[str], Image.Image]
-
-_loader: Loader = load_rgb
+Loader = Callable[[str], Any]
 
 
-def read_with(loader: Loader) -> None:
-    """Makes the data sets that this process builds from now on read their images by `loader`.
+def reader(root: str | Path, transform: Callable | None) -> tuple[Loader, Callable | None]:
+    """Says how the images of a folder are read, and by which form of the transform.
 
     Args:
-        loader: takes the path of an image, and can be pickled.
+        root: the folder.
+        transform: of each image.
+
+    Returns:
+        What takes the path of an image, and the transform of what that gives; both can be pickled.
     """
-    global _loader
-    _loader = loader
+    decoded = chosen(root)
+    if decoded is None:
+        return load_rgb, transform
+    fitted = on_tensors(transform) if decoded.tensors else None
+    return DecodedImages(decoded.folder, root, fitted is not None), fitted or transform
 
 
 class ClassFolders(ImageFolder):
@@ -49,7 +56,8 @@ class ClassFolders(ImageFolder):
     """
 
     def __init__(self, root: str | Path, transform: Callable | None = None) -> None:
-        super().__init__(str(root), transform, loader=_loader)
+        loader, transform = reader(root, transform)
+        super().__init__(str(root), transform, loader=loader)
         # what is wrong with all images is wrong with the first: known before anything is written
         self.loader(self.samples[0][0])
 
@@ -85,8 +93,7 @@ class FlatFolder(Dataset):
 
     def __init__(self, root: str | Path, transform: Callable | None = None) -> None:
         self.root = Path(root)
-        self.transform = transform
-        self.loader = _loader
+        self.loader, self.transform = reader(root, transform)
         listing = list_flat_images(root)
         report_left_out(root, listing)
         self.images = [Path(path).name for path, _ in listing.samples]

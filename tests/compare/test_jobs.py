@@ -244,6 +244,21 @@ def test_evaluation_sees_the_images_as_pretraining_does(plan, student_flags):
     assert linear["check_val_every_n_epoch"] == "5"
 
 
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_dali_loads_for_every_job_of_a_host(device, plan, student, methods):
+    made = plan(dali=device)
+    jobs = [student(made, method, checkpoint="t.ckpt") for method in (UNTRAINED, *LEARNING)]
+    jobs += [teacher_job(made, methods), linear_job(made, 0, "s.ckpt")]
+    for job in jobs:
+        assert to_json(job)["images"]["dali"] == device
+        words = pretraining_flags(job) if hasattr(job, "method") else linear_flags(job)
+        assert as_dict(words).items() >= {"dali": "", "dali_device": device}.items()
+
+
+def test_without_dali_no_job_names_it(plan, student_flags):
+    assert not [name for name in student_flags(plan(), "simclr") if "dali" in name]
+
+
 def test_the_teacher_is_judged_as_a_student_is(plan):
     student, teacher = judged_flags(plan()), judged_flags(plan(), of_teacher=True)
     assert teacher == student | {"encoder": "resnet50", "stem": "small"}
@@ -298,6 +313,9 @@ def test_a_job_names_no_flag(plan, student):
         ("rekd+dictonary=teacher", {}, "rekd+dictonary='teacher' is not allowed: expected dict"),
         ("simclr+queue_size=8", {}, "simclr+queue_size='8' is not allowed: expected lr, proj_hi"),
         ("untrained+lr=1", {}, "untrained+lr='1' is not allowed: expected no setting"),
+        ("simclr", {"extra": ("--dali",)}, "dali after -- is set by the comparison"),
+        ("simclr", {"extra": ("data.format=dali",)}, "data.format after -- is set by the compari"),
+        ("simclr", {"extra": ("--dali_device", "cpu")}, "dali_device after -- is set by the comp"),
         ("simclr", {"extra": ("--auto_resume",)}, "auto_resume after -- is set by the compari"),
     ],
 )

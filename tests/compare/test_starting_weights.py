@@ -44,7 +44,7 @@ def test_every_student_starts_from_the_file(options, data, names_only, weights, 
     plan = make(options, data, names_only, *words)
     assert (plan.stem, plan.student_sha256) == ("small", sha256(weights))
     assert plan.student_format == "solo-learn current"
-    teacher, untrained, *others = list_tasks(plan, names_only, tmp_path, None)
+    teacher, untrained, *others = list_tasks(plan, names_only, tmp_path, {})
     assert untrained.arm == STARTING and untrained.folder.parent.name == "untrained"
     job = untrained.job()
     assert (job["pretrain"], job["checkpoint"]) == (None, str(weights))

@@ -1,5 +1,6 @@
 """The frozen teacher of a comparison is judged as it sees the images in the arms."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,10 @@ def test_a_file_tells_how_its_network_sees(settled: Callable[..., Plan], methods
     images = linear_job(made, 0, "s").images
     assert (images.mean, images.size, images.resize_to) == (made.mean, 32, None)
     assert "--resize_to 64" in knn_command(linear_job(made, 0, "t", of_teacher=True), {})
+    # which no host does with images that DALI has loaded
+    by_dali = dataclasses.replace(made, dali="cpu")
+    judged = [linear_job(by_dali, 0, "t", of_teacher=teacher).images for teacher in (True, False)]
+    assert [images.dali for images in judged] == [None, "cpu"]
     assert settled(teacher_size="native").teacher_size == 224
 
 

@@ -88,7 +88,7 @@ def job(data: Path, tmp_path: Path) -> Job:
             "linear": to_json(linear),
             "knn": {"k": 3, "temperature": 0.07},
             "teacher_sha256": None,
-            "pixels": None,
+            "decoded_images": {},
         }
         (run / "job.json").write_text(json.dumps(content))
         return run
@@ -396,3 +396,34 @@ def test_progress_is_of_the_whole_run(tmp_path: Path, monkeypatch: pytest.Monkey
     tell(1)
     assert told() == ("linear", 1, 3)
     assert os.listdir(tmp_path) == ["p+=.json"]
+
+
+@pytest.mark.parametrize("method", [None, "mocov2plus"])
+def test_the_loader_is_a_condition_of_a_run(method: str | None, job: Job, moco: Any) -> None:
+    run = job(method)
+    if method is None:
+        content = read(run, "job.json")
+        content |= {"checkpoint": moco["checkpoint"]}
+        content["linear"]["network"] = {"name": "resnet18", "stem": "imagenet"}
+        (run / "job.json").write_text(json.dumps(content))
+    work(run)
+    (part,) = read(run, "conditions.json")["parts"]
+    assert part["image loader"] == "torchvision"
+    assert part["images resized by"] == "torchvision, on pictures"
+
+
+@pytest.mark.slow
+def test_a_whole_job_by_dali(job: Job) -> None:
+    pytest.importorskip("nvidia.dali", reason="NVIDIA DALI is not installed: solo-rekd[dali]")
+    run = job("rekd")
+    content = read(run, "job.json")
+    for part in ("pretrain", "linear"):
+        content[part]["images"]["dali"] = "gpu"  # on the CPU where there is none
+    (run / "job.json").write_text(json.dumps(content))
+    work(run)
+    conditions = read(run, "conditions.json")
+    assert conditions["settings"]["dali"] is True
+    assert conditions["parts"][0]["image loader"].startswith("DALI ")
+    assert 0 <= read(run, "result.json")["linear_host"]["top1"] <= 100
+    words = read(run, "result.json")["linear_host"]["command"].split()
+    assert words[words.index("--dali_device") + 1] == "gpu" and "--dali" in words

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from solo_rekd.utils import errors
-from solo_rekd.utils.errors import UserError, install_excepthook, refuse, report
+from solo_rekd.utils.errors import UserError, install_excepthook, refuse, refuse_missing, report
 
 RAISE = """
 from solo_rekd.utils.errors import UserError, install_excepthook
@@ -117,3 +117,9 @@ def test_no_mistake_hides_its_cause() -> None:
     package = Path(errors.__file__).parent
     hidden = [path for path in package.rglob("*.py") if " from None" in path.read_text()]
     assert hidden == []
+
+
+def test_a_missing_package_is_named_wherever_it_would_lie() -> None:
+    refuse_missing(["json", "os.path"], "compare")
+    with pytest.raises(UserError, match=r"^absent, absent.part, json.part missing: pip install"):
+        refuse_missing(["json", "absent", "absent.part", "json.part"], "compare")

@@ -20,6 +20,7 @@ from solo_rekd.checkpoints.student import STARTED, choose_stem, load_student
 from solo_rekd.hosts.classic import backbones, help
 from solo_rekd.hosts.classic.images import read_images
 from solo_rekd.hosts.classic.run import HOSTS_OWN, note_run, settle_lengths
+from solo_rekd.hosts.names import DALI_DEVICES
 from solo_rekd.hosts.shared import changes, speed
 from solo_rekd.hosts.shared.ownership import is_claimed
 from solo_rekd.images.data_sets import FIXED_SIDES, needs_size
@@ -112,8 +113,8 @@ def prepare_dali(args: Namespace) -> None:
         return
     if not has_dali():
         raise UserError("--dali needs NVIDIA DALI: pip install 'solo-rekd[dali]'")
-    if args.dali_device not in ("cpu", "gpu"):
-        raise refuse("dali_device", args.dali_device, "cpu, gpu")
+    if args.dali_device not in DALI_DEVICES:
+        raise refuse("dali_device", args.dali_device, DALI_DEVICES)
     if args.train_dir is None:
         raise refuse("train_dir", args.train_dir, "a folder of data_dir with --dali")
     if args.dali_device == "gpu" and not torch.cuda.is_available():

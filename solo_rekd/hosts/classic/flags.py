@@ -48,6 +48,7 @@ def _common(job: Job) -> dict[str, Any]:
         **_named(job.images, names.IMAGES),
         "mean": job.images.mean,
         "std": job.images.std,
+        names.DALI.classic: job.images.dali is not None,
         "no_labels": not job.images.labelled,
         **_named(job.network, names.NETWORK),
         "stem": _stem(job.network, job.images),
@@ -94,7 +95,7 @@ def _of_lightning(key: str, value: Any) -> Any:
     if key in (GPUS, "devices") and isinstance(value, tuple | list):
         return "".join(f"{number}," for number in value)  # one without a comma is a number of them
     # some of Lightning's flags are True where they are not given; the host's never are
-    return "False" if value is False and key not in (*names.HOST, "dali") else value
+    return "False" if value is False and key not in (*names.HOST, names.DALI.classic) else value
 
 
 def _gpus(job: Job) -> int:

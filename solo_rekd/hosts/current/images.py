@@ -6,8 +6,12 @@ from types import ModuleType
 from omegaconf import DictConfig
 from solo.data import classification_dataloader, pretrain_dataloader
 
+from solo_rekd.hosts.current.overrides import WITHOUT_DALI
 from solo_rekd.hosts.shared import data_sets
 from solo_rekd.hosts.shared.changes import RUN
+from solo_rekd.images.data_sets import FOLDERS
+from solo_rekd.images.decoded.chosen import prepare_folders
+from solo_rekd.images.decoded.flags import AUTO, OFF
 from solo_rekd.images.files import list_classes
 
 
@@ -19,6 +23,10 @@ def read_images(arguments: ModuleType, data: DictConfig) -> None:
         data: the section `data` of that configuration.
     """
     data_sets.choose(pretrain_dataloader, classification_dataloader)
+    if data.dataset in FOLDERS and data.get("format", WITHOUT_DALI) == WITHOUT_DALI:
+        paths = [data.get("train_path"), data.get("val_path")]
+        where, transforms = data.get("decoded_images", OFF), data.get("transforms", AUTO)
+        prepare_folders(paths, not data.get("no_labels", False), where, transforms)
     if data.dataset == "custom" and Path(data.train_path).is_dir():
         # the host counts every folder of a data set that is not in this table, hidden ones too
         number = max(1, len(list_classes(data.train_path)))

@@ -19,6 +19,7 @@ from solo_rekd.utils.errors import nearest_first, refuse
 NEVER = 1e-12
 DRAWN = ("jitter", "grayscale", "blur", "solarization", "flip")
 PRECISIONS = {"16": "16-mixed", "bf16": "bf16-mixed"}  # of Lightning 1, and of Lightning 2
+WITH_DALI, WITHOUT_DALI = "dali", "image_folder"  # values of the host's switch
 COSINE = "cosine"  # of the classic host: here a `warmup_cosine` without a warm-up
 # what the host's linear evaluation and its debugging read from the top of a configuration
 TOP_KEYS = (
@@ -61,6 +62,8 @@ def settings_of(job: Job, around: Surroundings) -> Settings:
     of_job = _pretraining(job, around) if isinstance(job, Pretraining) else _linear(job, around)
     shared = _named(names.JOB, job) | _named(names.IMAGES, job.images)
     shared |= _named(names.NETWORK, job.network)
+    if job.images.dali is not None:
+        shared[names.DALI.current] = WITH_DALI
     shared |= {f"backbone.kwargs.{key}": value for key, value in around.kwargs.items()}
     batches = int(of_host.get("accumulate_grad_batches") or 1)
     images = job.batch_size * around.processes
@@ -137,12 +140,12 @@ def host_settings(given: Mapping[str, Any], trainer: Collection[str]) -> Setting
     for name, value in given.items():
         if name in names.HOST:
             settings[names.HOST[name].current] = value
-        elif name == "dali":
-            settings["data.format"] = "dali" if value else "image_folder"
+        elif name == names.DALI.classic:
+            settings[names.DALI.current] = WITH_DALI if value else WITHOUT_DALI
         elif name in trainer or name in TOP_KEYS or "." in name:
             settings[name] = value
         else:
-            known = [*names.HOST, "dali", *trainer, *TOP_KEYS]
+            known = [*names.HOST, names.DALI.classic, *trainer, *TOP_KEYS]
             allowed = f"{nearest_first(name, known)}, or a dotted key of solo-learn's main branch"
             raise refuse(name, value, allowed)
     if "precision" in settings:

@@ -39,7 +39,9 @@ from solo_rekd.hosts.current.evaluation import (
 )
 from solo_rekd.hosts.current.images import read_images
 from solo_rekd.hosts.current.machine import fit_devices
+from solo_rekd.hosts.current.overrides import WITH_DALI
 from solo_rekd.hosts.current.run import note_run, settle_lengths
+from solo_rekd.hosts.names import DALI_DEVICES
 from solo_rekd.hosts.shared import patches, speed
 from solo_rekd.hosts.shared.changes import ENTRIES, RUN, begin
 from solo_rekd.hosts.shared.limits import LIMITS
@@ -234,10 +236,29 @@ def prepare(cfg: DictConfig, schedulers: Collection[str], required: tuple[str, .
     refuse_numbers(cfg, NUMBERS)
     speed.note({COMPILE: cfg.get(COMPILE, False), MEMORY_FORMAT: settle_memory_format(cfg)})
     fit_devices(cfg)
-    if cfg.data.get("format") == "dali" and not torch.cuda.is_available():
-        if omegaconf_select(cfg, "dali.device", "gpu") == "gpu":
-            _log.warning("dali.device=gpu: no GPU here, so DALI loads on the CPU")
-        OmegaConf.update(cfg, "dali.device", "cpu")
+    if cfg.data.get("format") == WITH_DALI:
+        prepare_dali(cfg)
+
+
+def prepare_dali(cfg: DictConfig) -> None:
+    """Checks loading by DALI before anything runs; it is on the CPU where there is no GPU.
+
+    Raises:
+        UserError: DALI is not installed, or a setting does not go with it.
+    """
+    if not has_dali():
+        raise UserError("data.format=dali needs NVIDIA DALI: pip install 'solo-rekd[dali]'")
+    device = omegaconf_select(cfg, "dali.device", "gpu")
+    if device not in DALI_DEVICES:
+        raise refuse("dali.device", device, DALI_DEVICES)
+    for index, view in enumerate(cfg.get("augmentations") or ()):
+        if probability := omegaconf_select(view, "equalization.prob", 0):
+            limit = "0 with data.format=dali, which equalizes no image"
+            raise refuse(f"augmentations.{index}.equalization.prob", probability, limit)
+    if device == "gpu" and not torch.cuda.is_available():
+        _log.warning("dali.device=gpu: no GPU here, so DALI loads on the CPU")
+        device = "cpu"
+    OmegaConf.update(cfg, "dali.device", device)
 
 
 def settle_memory_format(cfg: DictConfig) -> Any:

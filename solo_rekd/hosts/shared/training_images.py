@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import Normalize
 
+from solo_rekd.images.tensors import on_tensors
 from solo_rekd.images.transforms import evaluation_pipeline
 
 
@@ -77,7 +78,8 @@ def training_images(model: Any, views: int = 0, seed: int = 0) -> DataLoader:
     else:
         channels = normalisation(dataset.transform)
         size = model.objective.run.img_size
-        dataset.transform = evaluation_pipeline(size, channels.mean, channels.std)["T_val"]
+        plain = evaluation_pipeline(size, channels.mean, channels.std)["T_val"]
+        dataset.transform = on_tensors(plain)  # as its images may come
     return DataLoader(
         dataset,
         batch_size=model.batch_size,

@@ -187,3 +187,25 @@ def test_a_script_refuses_deep_images_before_it_writes(
     assert "Traceback" not in shown
     assert "8 bits" in shown.splitlines()[-1]
     assert sorted(folders.iterdir()) == before
+
+
+def test_decoded_images_by_a_key(
+    compose: Callable[..., Any], folders: Path, tmp_path: Path
+) -> None:
+    paths = {f"data.{name}_path": folders / name for name in ("train", "val")}
+    keys = {"+data.decoded_images": tmp_path / "kept", "+data.transforms": "v2"}
+    cfg = pretrain.parse_cfg(compose("rekd", **paths, **keys))
+    for path in folders.rglob("*.png"):
+        path.write_bytes(b"none")
+    view = FullTransformPipeline(
+        [NCropAugmentation(build_transform_pipeline("custom", cfg.augmentations[0]), 2)]
+    )
+    dataset = prepare_datasets("custom", view, train_data_path=cfg.data.train_path)
+    assert dataset.loader.tensors
+    index, crops, _ = dataset[5]
+    assert (index, [crop.shape for crop in crops]) == (5, [(3, 32, 32)] * 2)
+
+
+def test_an_impossible_choice_of_decoded_images(compose: Callable[..., Any]) -> None:
+    with pytest.raises(UserError, match=r"transforms='v3' is not allowed: expected auto, host, v2"):
+        pretrain.parse_cfg(compose("rekd", **{"+data.transforms": "v3"}))

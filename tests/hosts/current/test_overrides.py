@@ -254,3 +254,10 @@ def test_hydra_reads_every_value_back(value: Any) -> None:
     cfg = omegaconf.OmegaConf.create({"a": {}, "crop_size": 32})
     omegaconf.OmegaConf.update(cfg, "a.b", parsed, force_add=True)
     assert omegaconf.OmegaConf.to_container(cfg, resolve=True)["a"]["b"] == value
+
+
+@pytest.mark.parametrize("job", [PRETRAINING, LINEAR])
+def test_dali_is_a_switch_and_a_device(job: Any) -> None:
+    assert not {"data.format", "dali.device"} & settings(job).keys()
+    found = settings(change(job, "images", dali="gpu"))
+    assert (found["data.format"], found["dali.device"]) == ("dali", "gpu")

@@ -270,3 +270,27 @@ def test_weights_that_the_script_would_not_resize_are_refused(
     changes = {"backbone.name": name, "+data.augmentations.crop_size": 64}
     with pytest.raises(UserError, match=r"does not fit timm:vit.* pos_embed is 1x5x192 instead of"):
         parse("linear", pretrained_feature_extractor=checkpoint, **changes)
+
+
+@pytest.mark.parametrize(
+    ("installed", "changes", "message"),
+    [
+        (False, {}, r"data.format=dali needs NVIDIA DALI: pip install 'solo-rekd\[dali\]'"),
+        (True, {"+dali.device": "tpu"}, "dali.device='tpu' is not allowed: expected cpu, gpu"),
+        (
+            True,
+            {"augmentations.0.equalization.prob": 0.1},
+            "augmentations.0.equalization.prob=0.1 .* expected 0 with data.format=dali",
+        ),
+    ],
+)
+def test_what_dali_does_not_load_is_refused(
+    installed: bool,
+    changes: dict[str, Any],
+    message: str,
+    parse: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("solo_rekd.hosts.current.settings.has_dali", lambda: installed)
+    with pytest.raises(UserError, match=message):
+        parse("rekd", **{"data.format": "dali"}, **changes)

@@ -1,0 +1,106 @@
+"""Which folders of images a run reads decoded, in all of its processes."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from solo_rekd.images.decoded.cache import facts_of, find_or_decode
+from solo_rekd.images.decoded.flags import AUTO, OFF, TRANSFORMS, V2
+from solo_rekd.images.files import list_class_images, list_flat_images
+from solo_rekd.utils.errors import UserError, refuse
+
+LARGE = 320 * 320  # px of an image, on average, from which v2 is taken: see docs/loading.md
+
+# for every process that this one starts, by whatever launcher
+VARIABLE = "SOLO_REKD_DECODED_IMAGES"
+
+
+class Chosen(NamedTuple):
+    """How a folder of images is read.
+
+    Attributes:
+        folder: of the decoded images.
+        tensors: whether v2 resizes them as tensors.
+    """
+
+    folder: str
+    tensors: bool
+
+
+def prepare(
+    images: Mapping[str, Sequence[str]], where: str, transforms: str = AUTO
+) -> dict[str, Chosen]:
+    """Decodes images, where they have room, and says how they are to be read.
+
+    Args:
+        images: paths of the images in each folder.
+        where: `off`; `auto`, the user's folder for caches; or a folder for decoded images.
+        transforms: what resizes them: `host`, `v2`, or `auto`, v2 where images are large.
+
+    Raises:
+        UserError: see `find_or_decode`; or `v2` is asked for and nothing is to be decoded.
+    """
+    if transforms not in TRANSFORMS:
+        raise refuse("transforms", transforms, TRANSFORMS)
+    if where == OFF:
+        if transforms == V2:
+            raise UserError(
+                "transforms='v2' is for decoded images: give decoded_images, auto or a folder"
+            )
+        return {}
+    found = {}
+    for root, paths in images.items():
+        folder = find_or_decode(paths, root, None if where == AUTO else where)
+        if folder is not None:
+            large = facts_of(folder)["bytes"] >= 3 * LARGE * len(paths)
+            found[root] = Chosen(str(folder), transforms == V2 or (transforms == AUTO and large))
+    return found
+
+
+def prepare_folders(
+    folders: Sequence[str | None], labelled: bool, where: str, transforms: str
+) -> None:
+    """Does what `prepare` does with image folders, and chooses what it found.
+
+    Args:
+        folders: of training and of validation images; None: there are none.
+        labelled: whether the first has class folders; all others have.
+        where: see `prepare`.
+        transforms: see `prepare`.
+
+    Raises:
+        UserError: see `prepare`.
+    """
+    images = {}
+    if where == OFF:
+        folders = ()
+    for place, folder in enumerate(folders):
+        # of several processes of a training the first has done it
+        if folder is not None and Path(folder).is_dir() and chosen(folder) is None:
+            flat = place == 0 and not labelled
+            listing = list_flat_images(folder) if flat else list_class_images(folder)
+            images[folder] = [path for path, _ in listing.samples]
+    choose(prepare(images, where, transforms))
+
+
+def choose(found: Mapping[str, Chosen]) -> None:
+    """Makes the data sets of this process, and of those that it starts, read decoded images.
+
+    Args:
+        found: how, by the folder of the images.
+    """
+    told = {os.path.realpath(root): each for root, each in found.items()}
+    if told:
+        os.environ[VARIABLE] = json.dumps(_read() | told)
+
+
+def chosen(root: str | Path) -> Chosen | None:
+    """How the images of a folder are to be read; None: as files."""
+    told = _read().get(os.path.realpath(root))
+    return None if told is None else Chosen(*told)
+
+
+def _read() -> dict[str, list]:
+    return json.loads(os.environ.get(VARIABLE, "{}"))

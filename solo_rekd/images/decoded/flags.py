@@ -1,0 +1,31 @@
+"""The flags of decoded images, and their values; it imports no torch."""
+
+from collections.abc import Callable
+from typing import Any
+
+AUTO, OFF = "auto", "off"
+HOST, V2 = "host", "v2"
+TRANSFORMS = (AUTO, HOST, V2)
+
+
+def add_flags(add: Callable[..., Any], default: str) -> None:
+    """Adds the flags of decoded images.
+
+    Args:
+        add: adds a flag to a group.
+        default: where they are kept unless a flag says so.
+    """
+    add(
+        "--decoded_images",
+        default=default,
+        metavar="WHERE",
+        help="keep the images decoded, for this run and others: auto, in the user's folder for "
+        f"caches; a folder; or off. Default: {default}",
+    )
+    add(
+        "--transforms",
+        choices=TRANSFORMS,
+        default=AUTO,
+        help="what resizes decoded images: the host's transforms, or v2, torchvision's, which take "
+        "them as tensors. Default: auto, v2 for large images",
+    )
