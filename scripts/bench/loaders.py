@@ -1,0 +1,32 @@
+"""Part `loading`: images a second, and the share of a training that waits for them."""
+
+import importlib
+import importlib.util
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.noise import write_tree
+from bench.page import table
+
+
+def measure(device: torch.device, quick: bool, data: Path | None = None) -> dict[str, Any] | None:
+    """Measures the loaders on images of noise, or those of `data`; once, on the CPU."""
+    if device.type != "cpu" or importlib.util.find_spec("bench.loading") is None:
+        return None
+    loading = importlib.import_module("bench.loading")
+    with tempfile.TemporaryDirectory() as name:
+        folder = data or Path(name)
+        if data is None:
+            write_tree(folder, 8 if quick else 64)
+        return {"rows": loading.measure(folder, quick)}
+
+
+def tables(results: dict[str, Any]) -> str:
+    """The table of the part's results, whose columns are the keys of its rows."""
+    rows = results["rows"]
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    heads = [key.replace("_", " ") for key in keys]
+    return table(heads, [[row.get(key) for key in keys] for row in rows])
