@@ -64,7 +64,7 @@ class Arm:
         return ", ".join(said)
 
 
-SMALL = Case("mobilenet_v3_small", "timm:tf_efficientnet_lite0", 64, 32, 8192, 6, rounds=2)
+SMALL = Case("mobilenet_v3_small", "timm:tf_efficientnet_lite0", 64, 32, 8192, 5)
 LARGE = Case("mobilenet_v3_large", "resnet50", 224, 4, 65536, 3)
 TINY = Case("mobilenet_v3_small", "timm:resnet10t", 32, 4, 64, 1)  # tries the scripts alone
 

@@ -13,7 +13,7 @@ from bench.floor import Floor
 from bench.sections import Sections
 from bench.timing import synchronize
 
-PROFILED = 2  # further steps, whose sections are taken
+PROFILED = 1  # further steps, whose sections are taken
 
 
 class StepTimer(pl.Callback):
