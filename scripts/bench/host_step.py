@@ -84,7 +84,6 @@ def run_steps(
         shares of a step's time by section, in [0, 1].
     """
     commands = hosts.commands()  # first: it silences what the host's libraries say on import
-    from solo.args import setup
     from solo.methods import METHODS
 
     from bench.step_timer import PROFILED, StepTimer
@@ -94,7 +93,7 @@ def run_steps(
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     argv = flags(case, arm, folder, device)
     argv += ["--devices", str(processes), *(["--strategy", "ddp"] if processes > 1 else [])]
-    settings = commands.parse(argv, setup.parse_args_pretrain)
+    settings = commands.parse_pretrain(argv)
     timer = StepTimer(case, make_floor(case, arm, formats, device))
     trainer = commands.make_trainer(settings, "step", [timer])
     number = (case.warmup + case.steps + PROFILED) * processes

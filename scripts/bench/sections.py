@@ -35,6 +35,10 @@ PLACES = (
     ("connectors/logger_connector/", "", "logging"),
     ("torchmetrics/", "", "logging"),
     ("pytorch_lightning/core/", "log", "logging"),
+    ("solo/methods/mocov2plus.py", "", "rest of the objective"),
+    ("solo/methods/simclr.py", "", "rest of the objective"),
+    ("solo_rekd/hosts/", "", "adapter and callbacks"),
+    ("torch/utils/data/", "", "loader"),
 )
 REST = "trainer"
 WHOLE = ("miner", "momentum update")  # keep what they call, wherever that is written
