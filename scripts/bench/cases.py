@@ -71,6 +71,7 @@ TINY = Case("mobilenet_v3_small", "timm:resnet10t", 32, 4, 64, 1)  # tries the s
 MOCO = Arm("mocov2plus", teacher="", twin=True)
 SIMCLR = Arm("simclr", teacher="")
 SEED = Arm("seed")
+SEED_BARE = Arm("seed", {"teacher_probe": "off"})
 SEED_IMAGE = Arm("seed", teacher="image")
 COMPRESS_1Q = Arm("compress", {"variant": "1q"})
 COMPRESS_2Q = Arm("compress", {"variant": "2q"}, twin=True)
@@ -83,4 +84,4 @@ REKD_TEACHER = Arm("rekd", {"dictionary": "teacher"})
 REKD_ONLINE = Arm("rekd", {"dictionary": "both"}, "online", twin=True)
 
 METHODS = (MOCO, SEED, COMPRESS_2Q, DISCO, CRCD, BINGO, REKD, REKD_ONLINE)
-VARIANTS = (SIMCLR, COMPRESS_1Q, REKD_STUDENT, REKD_TEACHER, SEED_IMAGE)
+VARIANTS = (SIMCLR, COMPRESS_1Q, REKD_STUDENT, REKD_TEACHER, SEED_BARE, SEED_IMAGE)

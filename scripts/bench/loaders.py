@@ -12,16 +12,27 @@ from bench.noise import write_tree
 from bench.page import table
 
 
+SIDES = {
+    32: 64,
+    256: 32,
+}  # of the images of noise, in px, and how many of them in each class folder
+
+
 def measure(device: torch.device, quick: bool, data: Path | None = None) -> dict[str, Any] | None:
     """Measures the loaders on images of noise, or those of `data`; once, on the CPU."""
     if device.type != "cpu" or importlib.util.find_spec("bench.loading") is None:
         return None
     loading = importlib.import_module("bench.loading")
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
-        folder = data or Path(name)
-        if data is None:
-            write_tree(folder, 8 if quick else 64)
-        return {"rows": loading.measure(folder, quick)}
+        folders = [data] if data else [Path(name) / str(side) for side in SIDES]
+        if not data:
+            for (side, number), folder in zip(SIDES.items(), folders, strict=True):
+                write_tree(folder, number, side)
+        for folder in folders:
+            print(f"loading from {folder}", flush=True)
+            rows += loading.measure(folder, quick)
+    return {"rows": rows}
 
 
 def tables(results: dict[str, Any]) -> str:
