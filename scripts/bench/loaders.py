@@ -11,11 +11,7 @@ import torch
 from bench.noise import write_tree
 from bench.page import table
 
-
-SIDES = {
-    32: 64,
-    256: 32,
-}  # of the images of noise, in px, and how many of them in each class folder
+SIDES = {32: 200, 256: 100}  # px, and images of noise in each class folder
 
 
 def measure(device: torch.device, quick: bool, data: Path | None = None) -> dict[str, Any] | None:
