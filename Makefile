@@ -16,7 +16,7 @@ UNTESTED := $(if $(SOLO_LEARN_HOME),,solo_rekd/hosts/current/*)
 override SOLO_LEARN_HOME := $(abspath $(SOLO_LEARN_HOME))
 export SOLO_LEARN_HOME
 
-.PHONY: help install demo lint test test-all test-current upstream clean
+.PHONY: help install demo lint test test-all test-current bench upstream clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -59,6 +59,12 @@ test-all: test ## the same with the slow tests
 test-current: $(STAMP) ## the tests of the current host, solo-learn's main branch, in SOLO_LEARN_HOME
 	@PYTHONPATH="$(SOLO_LEARN_HOME)" $(BIN)/python -m pytest -q -m "$(MARKERS)" \
 		--cov --cov-append --cov-report= tests/hosts/current
+
+# the profiler's library announces every start of it
+bench: $(STAMP) ## measure, and write docs/performance.md: PARTS="steps losses", PARENT=COMMIT, QUICK=1
+	@KINETO_LOG_LEVEL=99 PYTHONPATH=scripts $(BIN)/python -m bench $(if $(PARTS),--parts $(PARTS)) \
+		$(if $(PARENT),--parent "$(PARENT)") $(if $(DATA),--data "$(abspath $(DATA))") \
+		$(if $(TEACHER_FILE),--teacher_file "$(abspath $(TEACHER_FILE))") $(if $(QUICK),--quick)
 
 upstream: ## lay the pull request of upstream/ over a checkout of solo-learn: HOST=DIR
 	@$(PYTHON) -I upstream/lay.py "$(HOST)"

@@ -48,6 +48,7 @@ LEFT_ALONE = {
     "python -m pytest": "the same: tests/test_upstream.py runs these tests",
     "make demo": "tests/test_demo.py runs it",
     "make test": "it is this run",
+    "make bench": "tests/scripts/test_bench.py runs it",
     "python -c": "it measures the start-up hook; tests/test_autoload.py does the same",
     "make install": "it changes the environment; tests/test_makefile.py reads its commands",
 }

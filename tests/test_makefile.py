@@ -26,3 +26,11 @@ def test_another_build_of_torch_comes_first_and_from_its_index_alone() -> None:
 
 def test_without_an_index_nothing_but_the_pins_is_asked_for() -> None:
     assert not any("--index-url" in line for line in commands("install"))
+
+
+def test_the_benchmark_is_given_its_parts_and_nothing_that_is_not_asked_for() -> None:
+    line = next(line for line in commands("bench", "PARTS=steps losses") if "-m bench" in line)
+    assert "--parts steps losses" in line
+    assert not {"--quick", "--parent", "--data"} & set(line.split())
+    line = next(line for line in commands("bench", "QUICK=1", "PARENT=abc") if "-m bench" in line)
+    assert "--quick" in line and '--parent "abc"' in line

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from solo_rekd.losses.log_sum_exp import key_mean
 from solo_rekd.utils.precision import full_precision
 
 
@@ -24,12 +25,9 @@ def info_nce_gradient(query: Tensor, positive: Tensor, queue: Tensor, temperatur
         temperature: tau, above 0.
 
     Returns:
-        Shape (B, d), differentiable in `query`; the graph keeps B x K numbers.
+        Shape (B, d), differentiable in `query`; the graph keeps B + K rows of d numbers.
     """
-    positive, queue = positive.detach(), queue.detach()
-    own = (query * positive).sum(1, keepdim=True)
-    weights = torch.softmax(torch.cat([own, query @ queue.T], 1) / temperature, 1)
-    return ((weights[:, :1] - 1) * positive + weights[:, 1:] @ queue) / temperature
+    return (key_mean(query, positive, queue, temperature) - positive.detach()) / temperature
 
 
 @full_precision

@@ -58,6 +58,46 @@ class _LogSumExp(torch.autograd.Function):
         return grad[:, None] * scaled_mean, None, None, None
 
 
+class _SoftmaxMean(torch.autograd.Function):
+    """Backward takes the softmax again, chunk by chunk: its B x K weights are not kept."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, own: Tensor, keys: Tensor, scale: float) -> Tensor:
+        value, mean = _attend(query, own, keys, keys, scale)
+        ctx.save_for_backward(query, own, keys, value, mean)
+        ctx.scale = scale
+        return mean
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        query, own, keys, value, mean = ctx.saved_tensors
+        # the mean's derivative in the query is scale times the covariance of the keys
+        weight = ((query * own).sum(1) * ctx.scale - value).exp() * (grad * own).sum(1)
+        found = weight[:, None] * own - (grad * mean).sum(1, keepdim=True) * mean
+        for chunk in keys.split(CHUNK):
+            weights = (query @ chunk.T).mul_(ctx.scale).sub_(value[:, None]).exp_()
+            found.addmm_(weights.mul_(grad @ chunk.T), chunk)
+        return found.mul_(ctx.scale), None, None, None
+
+
+def key_mean(query: Tensor, own: Tensor, keys: Tensor, temperature: float) -> Tensor:
+    """Computes `sum_j p_ij D_j` with `p_i = softmax_j(q_i.D_j / tau)`, differentiable in q.
+
+    Memory is linear in the chunk, in backward too.
+
+    Args:
+        query: queries q, shape (B, d).
+        own: a further key of each query's own, shape (B, d), without gradient.
+        keys: keys D, shape (K, d), without gradient.
+        temperature: tau, above 0.
+
+    Returns:
+        Shape (B, d).
+    """
+    return _SoftmaxMean.apply(query, own.detach(), keys.detach(), 1 / temperature)
+
+
 def log_sum_exp(
     query: Tensor, own: Tensor | None, dictionary: Tensor, temperature: float
 ) -> Tensor:

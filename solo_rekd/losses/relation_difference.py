@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid
 
 from solo_rekd.utils.precision import full_precision
 
-LOGITS = 2**22  # at a time, unless those of one anchor are more: 16 MiB in float32
+LOGITS = 2**20  # at a time, unless those of one anchor are more: 4 MiB in float32
 CLOSEST = 1e-3  # a shorter difference of unit vectors in float32 has no direction worth a contrast
 
 

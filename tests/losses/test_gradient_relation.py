@@ -1,5 +1,6 @@
 import pytest
 import torch
+from bench.memory import peak_bytes
 from torch.autograd import gradcheck
 from torch.nn.functional import cross_entropy, normalize
 
@@ -9,6 +10,7 @@ from solo_rekd.losses import (
     info_nce_gradient,
     info_nce_loss,
 )
+from solo_rekd.losses.log_sum_exp import CHUNK
 
 CLOSE = {"rtol": 0, "atol": 1e-10}
 
@@ -48,6 +50,20 @@ def test_the_gradient_of_info_nce_and_learning_from_it_equal_autograd(tau):
     losses = [relation(gradient, teacher) for gradient, relation in pairs]
     torch.testing.assert_close(*losses, **CLOSE)
     torch.testing.assert_close(*[torch.autograd.grad(x, query)[0] for x in losses], **CLOSE)
+
+
+def test_memory_does_not_grow_with_the_queue():
+    queries, keys, entries = unit(64, 8), unit(64, 8, seed=1), 8 * CHUNK
+    queries.requires_grad_()
+    queue = unit(entries, 8, seed=2)
+
+    def learn():
+        gradient = info_nce_gradient(queries, keys, queue, 0.2)
+        gradient_relation_loss(gradient, keys).backward()
+
+    learn()  # allocates the gradient
+    logits = 64 * entries * queue.element_size()
+    assert peak_bytes(learn) < logits / 2
 
 
 def test_it_is_the_gradient_of_our_info_nce():

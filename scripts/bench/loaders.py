@@ -1,0 +1,39 @@
+"""Part `loading`: images a second, and the share of a training that waits for them."""
+
+import importlib
+import importlib.util
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.noise import write_tree
+from bench.page import table
+
+SIDES = {32: 200, 256: 100}  # px, and images of noise in each class folder
+
+
+def measure(device: torch.device, quick: bool, data: Path | None = None) -> dict[str, Any] | None:
+    """Measures the loaders on images of noise, or those of `data`; once, on the CPU."""
+    if device.type != "cpu" or importlib.util.find_spec("bench.loading") is None:
+        return None
+    loading = importlib.import_module("bench.loading")
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name:
+        folders = [data] if data else [Path(name) / str(side) for side in SIDES]
+        if not data:
+            for (side, number), folder in zip(SIDES.items(), folders, strict=True):
+                write_tree(folder, number, side)
+        for folder in folders:
+            print(f"loading from {folder}", flush=True)
+            rows += loading.measure(folder, quick)
+    return {"rows": rows}
+
+
+def tables(results: dict[str, Any]) -> str:
+    """The table of the part's results, whose columns are the keys of its rows."""
+    rows = results["rows"]
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    heads = [key.replace("_", " ") for key in keys]
+    return table(heads, [[row.get(key) for key in keys] for row in rows])
