@@ -10,7 +10,7 @@ from solo_rekd.hosts import HOST_HELP
 from solo_rekd.hosts.jobs import DEFAULT_SEED
 from solo_rekd.hosts.shared.limits import Limits
 from solo_rekd.images.data_sets import CUSTOM, FOLDERS, NAMES, SMALL_IMAGE
-from solo_rekd.images.decoded.flags import AUTO, OFF, add_flags
+from solo_rekd.images.decoded.flags import OFF, add_flags
 from solo_rekd.utils.errors import UserError, refuse, refuse_beyond
 
 SEEDS = 2**32  # how many there are

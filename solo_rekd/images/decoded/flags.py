@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-AUTO, OFF = "auto", "off"
+from solo_rekd.lengths import AUTO
+
+OFF = "off"
 HOST, V2 = "host", "v2"
 TRANSFORMS = (AUTO, HOST, V2)
 
