@@ -86,7 +86,7 @@ def run_steps(
     commands = hosts.commands()  # first: it silences what the host's libraries say on import
     from solo.methods import METHODS
 
-    from bench.step_timer import PROFILED, StepTimer
+    from bench.step_timer import LAST, PROFILED, StepTimer
 
     for name in ("solo_rekd", "pytorch_lightning"):  # so short a training fills no queue
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -96,9 +96,10 @@ def run_steps(
     settings = commands.parse_pretrain(argv)
     timer = StepTimer(case, make_floor(case, arm, formats, device))
     trainer = commands.make_trainer(settings, "step", [timer])
-    number = (case.warmup + case.steps + PROFILED) * processes
+    batches = case.warmup + case.steps + PROFILED
+    images = (batches * case.batch + LAST) * processes
     method = METHODS[arm.method](**vars(settings))
-    trainer.fit(method, load(number * case.batch, case.side, case.batch))
+    trainer.fit(method, load(images, case.side, case.batch))
     total = sum(timer.sections.seconds.values())
     sections = {name: spent / total for name, spent in timer.sections.seconds.items()}
     return {"steps": timer.steps, "floors": timer.floors, "sections": sections}

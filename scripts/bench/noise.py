@@ -48,9 +48,9 @@ def load(number: int, side: int, batch: int) -> DataLoader:
 
     def collate(items: list[tuple[int, Any, int]]) -> list[Any]:
         indexes, labels = (torch.tensor([item[place] for item in items]) for place in (0, 2))
-        return [indexes, views, labels]
+        return [indexes, [view[: len(items)] for view in views], labels]
 
-    return DataLoader(images, batch, collate_fn=collate, drop_last=True)
+    return DataLoader(images, batch, collate_fn=collate)
 
 
 def write_folder(folder: Path) -> None:

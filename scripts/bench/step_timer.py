@@ -14,6 +14,7 @@ from bench.sections import Sections
 from bench.timing import synchronize
 
 PROFILED = 1  # further steps, whose sections are taken
+LAST = 2  # images of one more step, which parts them from the work at the end of an epoch
 
 
 class StepTimer(pl.Callback):
@@ -50,13 +51,11 @@ class StepTimer(pl.Callback):
             parts = self.floor.run()
             if number > first:
                 self.floors.append(parts)
-        self._watched = self.sections if number >= last else nullcontext()
+        profiled = last <= number < last + PROFILED
+        self._watched = self.sections if profiled else nullcontext()
         synchronize(module.device)
         self._started = perf_counter()
         self._watched.__enter__()
-
-    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._watched.__exit__(None, None, None)
 
 
 @torch.no_grad()
