@@ -54,7 +54,7 @@ class Probe:
         self.batches, self.batch_size = batches, batch_size
         self.waited = self.trained = 0.0
         self.ended: float | None = None
-        self.speed = 0.0
+        self.speed = self.of_core = 0.0
 
     def start(self, *_: Any) -> None:
         """A batch is there."""
@@ -77,10 +77,10 @@ class Probe:
             batches = iter(loader)
             for _ in islice(batches, WARM):
                 pass
-            started = time.perf_counter()
-            number = sum(1 for _ in islice(batches, self.batches))
-            speed = number * self.batch_size / (time.perf_counter() - started)
-            self.speed = max(self.speed, speed)
+            started, worked = time.perf_counter(), time.process_time()
+            images = self.batch_size * sum(1 for _ in islice(batches, self.batches))
+            self.speed = max(self.speed, images / (time.perf_counter() - started))
+            self.of_core = max(self.of_core, images / (time.process_time() - worked))
             for _ in batches:  # DALI begins no epoch within another
                 pass
 
@@ -89,7 +89,8 @@ def run_one(host: str, job: Pretraining, batches: int) -> dict[str, float]:
     """Trains an epoch and loads another, in this process.
 
     Returns:
-        images_per_second, and `waiting`, a share of the training's time.
+        images_per_second, without workers also images_per_core_second, of processor time, and
+        `waiting`, a share of the training's time.
     """
     probe = Probe(batches, job.batch_size)
     hooks: Any = BatchCountHooks
@@ -98,7 +99,10 @@ def run_one(host: str, job: Pretraining, batches: int) -> dict[str, float]:
     hooks.on_train_end = lambda self, trainer, module: probe.load(trainer)
     hosts.find(host).pretrain(job, None, None, Progress())
     waiting = probe.waited / (probe.waited + probe.trained)
-    return {"images_per_second": probe.speed, "waiting": waiting}
+    found = {"images_per_second": probe.speed, "waiting": waiting}
+    if not job.images.workers:  # whose time is another process's
+        found["images_per_core_second"] = probe.of_core
+    return found
 
 
 def make_job(folder: Path, size: int, workers: int, dali: bool, batches: int) -> Pretraining:
@@ -128,8 +132,9 @@ def measure(folder: Path | str, quick: bool = False) -> list[dict[str, Any]]:
         quick: whether fewer batches will do.
 
     Returns:
-        A row for each: host, loader, size [px], workers, images_per_second, ratio to torchvision,
-        and waiting, the share of a training's time.
+        A row for each: host, loader, size [px], workers, images_per_second, without workers
+        images_per_core_second, ratio of that (else of the former) to torchvision's, and waiting,
+        the share of a training's time.
     """
     folder = Path(folder).resolve()
     size = default_crop_size(find_images(folder, "train", "val").train[0])
@@ -137,11 +142,16 @@ def measure(folder: Path | str, quick: bool = False) -> list[dict[str, Any]]:
     rows = []
     for host in filter(_is_there, HOSTS):
         found = _in_a_process(host, loaders, folder, size, quick)
-        plain = {row["workers"]: row["images_per_second"] for row in found[:: len(loaders)]}
+        plain = {row["workers"]: _speed(row) for row in found[:: len(loaders)]}
         for row in found:
-            ratio = row["images_per_second"] / plain[row["workers"]]
+            ratio = _speed(row) / plain[row["workers"]]
             rows.append({"host": host, "size": size, **row, "ratio": ratio})
     return rows
+
+
+def _speed(row: dict[str, Any]) -> float:
+    """What is compared: processor time where it is known, which other processes do not change."""
+    return row.get("images_per_core_second", row["images_per_second"])
 
 
 def _is_there(host: str) -> bool:
@@ -183,12 +193,14 @@ def _one(told: dict[str, Any]) -> None:
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as a table of Markdown."""
     lines = [
-        "| host | size [px] | workers | loader | images/s | of torchvision's | waiting |",
-        "|---|---|---|---|---|---|---|",
+        "| host | size [px] | workers | loader | images/s | images/core s | ratio | waiting |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         head = f"| {row['host']} | {row['size']} | {row['workers']} | {row['loader']} "
-        speed = f"| {row['images_per_second']:.0f} | {row['ratio']:.2f} "
+        of_core = row.get("images_per_core_second")
+        speed = f"| {row['images_per_second']:.0f} | {f'{of_core:.0f}' if of_core else ''} "
+        speed += f"| {row['ratio']:.2f} "
         lines.append(f"{head}{speed}| {row['waiting']:.0%} |")
     return "\n".join(lines)
 

@@ -71,5 +71,5 @@ def test_a_run_decodes_what_the_next_reads(host: str, images: Path, tmp_path: Pa
     indexes = [np.load(folder / "index.npy") for folder in folders]
     assert sorted(map(len, indexes)) == [24, 48]
     assert any(find(index, "a/00.png") for index in indexes)
-    pretrain(host, images, "--decoded_images", str(kept))
+    prepare_folders([str(images / "train"), str(images / "val")], True, str(kept), "auto")
     assert folders == {path.parent: path.stat().st_ino for path in kept.glob("*/pixels.bin")}

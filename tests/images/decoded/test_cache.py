@@ -255,7 +255,7 @@ decode = cache._pixels
 def slow(path):
     import time
     time.sleep(0.1)
-    sys.stdout.write("decoded\n")
+    sys.stdout.write("decoded\\n")
     sys.stdout.flush()
     return decode(path)
 cache._pixels = slow
