@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from solo_rekd.utils.precision import full_precision
+
 CHUNK = 4096  # dictionary entries at a time: the logits of one chunk stay in cache
 
 
@@ -70,6 +72,7 @@ class _SoftmaxMean(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @full_precision  # who calls backward may be under autocast
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         query, own, keys, value, mean = ctx.saved_tensors
         # the mean's derivative in the query is scale times the covariance of the keys
