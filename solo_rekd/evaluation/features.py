@@ -16,6 +16,7 @@ from solo_rekd.evaluation.knn import weighted_knn
 from solo_rekd.images.evaluated import evaluation_sets
 from solo_rekd.memory_format import choose, lay_out
 from solo_rekd.utils.errors import refuse
+from solo_rekd.utils.memory import keep_freed_memory
 from solo_rekd.utils.progress import bar
 
 # makes a backbone that a host alone has, of its name, the data set's, and the images' side in px
@@ -142,6 +143,8 @@ def extract_features(
     """
     backbone.eval().to(device := "cuda" if torch.cuda.is_available() else "cpu")
     lay_out(backbone, choose(backbone, memory_format, gpu=device == "cuda").name)
+    if device == "cpu":
+        keep_freed_memory()
     loaders = {
         name: DataLoader(images, batch_size=batch_size, num_workers=workers)
         for name, images in sets.items()

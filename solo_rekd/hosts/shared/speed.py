@@ -18,6 +18,7 @@ from torch import nn
 from solo_rekd.config import AUTO, MEMORY_FORMATS
 from solo_rekd.memory_format import choose, lay_out
 from solo_rekd.utils.errors import UserError, refuse
+from solo_rekd.utils.memory import keep_freed_memory
 
 _log = logging.getLogger("solo_rekd")
 
@@ -116,11 +117,16 @@ class SpeedHooks(_Host):
         self.speed = noted()
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Puts each network into its memory format, and has it compiled at its first step."""
+        """Puts each network into its memory format, and has it compiled at its first step.
+
+        On a CPU the process keeps the memory that it frees, see `keep_freed_memory`.
+        """
         if stage != "fit":
             return
         half = str(trainer.precision).startswith(("16", "bf16"))
         gpu = trainer.strategy.root_device.type == "cuda"
+        if not gpu:
+            keep_freed_memory()
         said = []
         for role, networks in networks_of(pl_module).items():
             choice = choose(networks[0], self.speed.memory_format, gpu=gpu, half=half)
