@@ -45,6 +45,7 @@ class Arm:
         settings: its flags.
         teacher: `frozen`, `online`, `image` (frozen, each image seen once before the training), or
             empty: the method has none.
+        heads: whether student and teacher have projectors.
         twin: whether the loss reads the features of the student's momentum twin.
         flags: of the host's trainer, beside those of every arm.
         note: what the table says of the flags.
@@ -54,6 +55,7 @@ class Arm:
     settings: dict[str, str] = field(default_factory=dict)
     teacher: str = "frozen"
     twin: bool = False
+    heads: bool = True
     flags: tuple[str, ...] = ()
     note: str = ""
 
@@ -73,8 +75,8 @@ SIMCLR = Arm("simclr", teacher="")
 SEED = Arm("seed")
 SEED_BARE = Arm("seed", {"teacher_probe": "off"})
 SEED_IMAGE = Arm("seed", teacher="image")
-COMPRESS_1Q = Arm("compress", {"variant": "1q"})
-COMPRESS_2Q = Arm("compress", {"variant": "2q"}, twin=True)
+COMPRESS_1Q = Arm("compress", {"variant": "1q"}, heads=False)
+COMPRESS_2Q = Arm("compress", {"variant": "2q"}, twin=True, heads=False)
 DISCO = Arm("disco", twin=True)
 CRCD = Arm("crcd", twin=True)
 BINGO = Arm("bingo")

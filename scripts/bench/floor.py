@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from bench.cases import Arm, Case
 from bench.timing import in_turns, seconds
 from solo_rekd.backbones import build_backbone
+from solo_rekd.checkpoints import two_layer_projector
 
+HEAD = (2048, 128)  # hidden and last width of every projector, see `host_step`
 FORMATS = {"default": torch.contiguous_format, "channels-last": torch.channels_last}
 
 
@@ -23,6 +25,8 @@ class Floor:
         teacher: forward on both views in one batch, in inference mode; None: the method runs none.
         images: two views, each of shape (B, 3, H, W), on the device, in the student's format.
         taught: both views in one batch, in the teacher's format.
+        heads: the projectors of student and teacher; the latter None where no teacher runs.
+        features: of each view, what the student's projector takes.
     """
 
     arm: Arm
@@ -30,19 +34,24 @@ class Floor:
     teacher: nn.Module | None
     images: list[Tensor]
     taught: Tensor
+    heads: tuple[nn.Module, nn.Module | None]
+    features: list[Tensor]
 
     def run(self) -> dict[str, float]:
         """Seconds of each part, done once.
 
         Returns:
-            `student` and `teacher`, whose sum is the floor; `twin` where the loss reads the
-            momentum twin's features; `online` for what a jointly trained teacher needs beyond its
+            `student` and `teacher`, whose sum is the floor; `heads`, the student's projector there
+            and back and the teacher's forward, where the method has them; `twin` where the loss
+            reads the momentum twin's features; `online` for what a jointly trained teacher needs beyond its
             forward: its backward and its momentum twin's forward.
         """
         device = self.taught.device
         parts = {"student": seconds(self.step, device)}
         if self.teacher is not None:
             parts["teacher"] = seconds(self.teach, device)
+        if self.arm.heads:
+            parts["heads"] = seconds(self._project, device)
         if self.arm.twin:
             parts["twin"] = seconds(lambda: self._look(self.student, self.images), device)
         if self.arm.teacher == "online":
@@ -58,6 +67,13 @@ class Floor:
         """The teacher's forward on both views in one batch."""
         assert self.teacher is not None
         self.teacher.eval()(self.taught)
+
+    def _project(self) -> None:
+        students, teachers = self.heads
+        self._train(students, self.features)
+        if teachers is not None:
+            with torch.inference_mode():
+                teachers(torch.cat(self.features)[:, :1].expand(-1, _width(teachers)))
 
     def _teach_online(self) -> None:
         assert self.teacher is not None
@@ -95,7 +111,18 @@ def make_floor(case: Case, arm: Arm, formats: dict[str, str], device: torch.devi
         teacher = build_backbone(case.teacher, case.side).to(device, memory_format=teacher_format)
     images = torch.randn(2 * case.batch, 3, case.side, case.side, device=device)
     views = [view.contiguous(memory_format=student_format) for view in images.chunk(2)]
-    return Floor(arm, student, teacher, views, images.contiguous(memory_format=teacher_format))
+    heads = [
+        None if network is None else two_layer_projector(network.num_features, *HEAD).to(device)
+        for network in (student, teacher)
+    ]
+    width = int(student.num_features)
+    features = [torch.randn(case.batch, width, device=device, requires_grad=True) for _ in range(2)]
+    taught = images.contiguous(memory_format=teacher_format)
+    return Floor(arm, student, teacher, views, taught, (heads[0], heads[1]), features)
+
+
+def _width(projector: nn.Module) -> int:
+    return int(next(projector.parameters()).shape[1])
 
 
 def compare_formats(case: Case, rounds: int, device: torch.device) -> dict[str, dict[str, float]]:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-# of glibc's mallopt, and the most that it takes: so large a block is of the heap, and the heap stays
+# of glibc's mallopt, and the most that it takes: so large a block is of the heap, which stays
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 MOST = 2**31 - 1
 # by these a user has chosen an allocator, or its settings
