@@ -18,7 +18,7 @@ from bench.page import table
 from bench.parent import median_ratio
 from bench.workers import ROOT, SCRIPTS
 
-ROUNDS = 2
+ROUNDS = 1
 ARMS = "untrained,mocov2plus,simclr,rekd,seed"
 FLAGS = (
     f"--student {SMALL.student} --teacher {SMALL.teacher} --crop_size {SMALL.side} "

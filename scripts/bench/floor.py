@@ -43,8 +43,8 @@ class Floor:
         Returns:
             `student` and `teacher`, whose sum is the floor; `heads`, the student's projector there
             and back and the teacher's forward, where the method has them; `twin` where the loss
-            reads the momentum twin's features; `online` for what a jointly trained teacher needs beyond its
-            forward: its backward and its momentum twin's forward.
+            reads the momentum twin's features; `online` for what a jointly trained teacher needs
+            beyond its forward: its backward and its momentum twin's forward.
         """
         device = self.taught.device
         parts = {"student": seconds(self.step, device)}
@@ -111,14 +111,14 @@ def make_floor(case: Case, arm: Arm, formats: dict[str, str], device: torch.devi
         teacher = build_backbone(case.teacher, case.side).to(device, memory_format=teacher_format)
     images = torch.randn(2 * case.batch, 3, case.side, case.side, device=device)
     views = [view.contiguous(memory_format=student_format) for view in images.chunk(2)]
-    heads = [
-        None if network is None else two_layer_projector(network.num_features, *HEAD).to(device)
-        for network in (student, teacher)
-    ]
     width = int(student.num_features)
+    students = two_layer_projector(width, *HEAD).to(device)
+    teachers = None
+    if teacher is not None:
+        teachers = two_layer_projector(int(teacher.num_features), *HEAD).to(device)
     features = [torch.randn(case.batch, width, device=device, requires_grad=True) for _ in range(2)]
     taught = images.contiguous(memory_format=teacher_format)
-    return Floor(arm, student, teacher, views, taught, (heads[0], heads[1]), features)
+    return Floor(arm, student, teacher, views, taught, (students, teachers), features)
 
 
 def _width(projector: nn.Module) -> int:
