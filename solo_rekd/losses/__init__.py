@@ -8,6 +8,7 @@ from solo_rekd.losses.gradient_relation import (
     gradient_relation_loss,
     info_nce_gradient,
 )
+from solo_rekd.losses.known_labels import known_cross_entropy
 from solo_rekd.losses.relation_difference import relation_difference_loss
 from solo_rekd.losses.similarity import similarity_distillation_loss
 
@@ -18,6 +19,7 @@ __all__ = [
     "gradient_relation_loss",
     "info_nce_gradient",
     "info_nce_loss",
+    "known_cross_entropy",
     "relation_contrast_loss",
     "relation_difference_loss",
     "similarity_distillation_loss",

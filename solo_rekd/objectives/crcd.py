@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from solo_rekd.config import CrcdConfig
 from solo_rekd.losses import (
     cross_entropy_gradient,
     gradient_relation_loss,
     info_nce_gradient,
+    known_cross_entropy,
     relation_difference_loss,
     symmetric_info_nce_loss,
 )
@@ -134,7 +134,7 @@ class CRCD(DistillationObjective):
         # a unit embedding is float32 where all weights are bfloat16
         dtype = next(self.task_classifiers.parameters()).dtype
         losses = [
-            cross_entropy(self.task_classifiers[name](embedding.to(dtype)), twice, ignore_index=-1)
+            known_cross_entropy(self.task_classifiers[name](embedding.to(dtype)), twice)
             for name, embedding in embeddings.items()
         ]
         return torch.stack(losses).sum()

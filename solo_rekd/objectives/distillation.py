@@ -7,13 +7,13 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
 
 from solo_rekd.checkpoints import two_layer_projector
 from solo_rekd.config import IMAGE, DistillationConfig
 from solo_rekd.lengths import AUTO, SHARE, Training
-from solo_rekd.losses import symmetric_info_nce_loss
+from solo_rekd.losses import known_cross_entropy, symmetric_info_nce_loss
 from solo_rekd.modules.queue import KeyQueue, gather, random_keys
 from solo_rekd.objectives.taught_images import TaughtImages, find_taught
 from solo_rekd.objectives.teacher_cache import cache_folder
@@ -274,9 +274,7 @@ class DistillationObjective(nn.Module):
             logits = self.teacher_classifier(features)
             twice = batch.labels.repeat(len(batch.images))
             known = (twice >= 0).sum().clamp(min=1)
-            # 0 without labels, so that DDP finds a gradient for every parameter on every rank
-            class_loss = cross_entropy(logits, twice, ignore_index=-1, reduction="sum") / known
-            losses["teacher_class_loss"] = class_loss
+            losses["teacher_class_loss"] = known_cross_entropy(logits, twice)
             metrics["teacher_acc1"] = 100 * (logits.argmax(1) == twice).sum() / known
         taught = Taught([features for features, _ in said], [unit for _, unit in said])
         return taught, losses, metrics

@@ -273,3 +273,14 @@ def test_a_checkpoint_goes_on_exactly(make, mode, task):
         results = [objective(make_batch(seed=seed), epoch=0) for objective in (first, second)]
         torch.testing.assert_close(*results, rtol=0, atol=0)
     torch.testing.assert_close(first.state_dict(), second.state_dict(), rtol=0, atol=0)
+
+
+def test_a_batch_without_labels_leaves_the_labels_task_out(make):
+    objective = fill(make(gradient_task="labels"))
+    batch = make_batch(seed=9)
+    batch.labels.fill_(-1)
+    loss, logs = objective(batch, epoch=0)
+    assert logs["task_class_loss"] == 0 and logs["gradient_loss"] == 0
+    loss.backward()
+    trained = [p for p in objective.parameters() if p.requires_grad]
+    assert all(p.grad.isfinite().all() for p in trained)

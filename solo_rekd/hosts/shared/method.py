@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from solo_rekd.backbones import TIMM, settle_stem
 from solo_rekd.checkpoints.run_record import KEY, record_of
@@ -16,6 +15,7 @@ from solo_rekd.hosts.shared.checks import refuse_no_training
 from solo_rekd.hosts.shared.lengths import end_after
 from solo_rekd.hosts.shared.training_images import training_images
 from solo_rekd.lengths import Training
+from solo_rekd.losses import known_cross_entropy
 from solo_rekd.modules.queue import KeyQueue
 from solo_rekd.modules.twin import follow, switch_off_noise
 from solo_rekd.objectives import OBJECTIVES, Batch, DistillationObjective
@@ -148,7 +148,7 @@ class Distilled(_Host):
         # the host's own is NaN, the mean of nothing, for a batch without labels
         for logits in (out["logits"], out.get("momentum_logits", [])):
             for view in logits:
-                loss = loss + mean_class_loss(view, labels) / len(logits)
+                loss = loss + known_cross_entropy(view, labels) / len(logits)
         return loss
 
     def on_fit_start(self) -> None:
@@ -207,17 +207,6 @@ class Distilled(_Host):
 def move_twin(updater: Any, network: nn.Module, twin: nn.Module) -> None:
     """The host's momentum update, by the momentum that its updater has now."""
     follow(network, twin, updater.cur_tau)
-
-
-def mean_class_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """The cross-entropy of those with a label; 0 where there is none, with a gradient for DDP.
-
-    Args:
-        logits: of a classifier, shape (B, C).
-        labels: shape (B,), -1 where there is none.
-    """
-    known = (labels >= 0).sum().clamp(min=1)
-    return cross_entropy(logits, labels, ignore_index=-1, reduction="sum") / known
 
 
 def drop_twin(state: dict[str, Tensor], own: Mapping[str, Any], prefixes: tuple[str, ...]) -> None:
