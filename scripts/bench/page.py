@@ -35,7 +35,7 @@ def write_between(page: Path, name: str, text: str) -> None:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table; a number with a fraction gets three significant digits."""
+    """A Markdown table; a small number with a fraction gets one significant digit."""
     lines = [head, ["---"] * len(head), *([shown(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -48,4 +48,6 @@ def shown(cell: object) -> str:
         return f"{cell:,}" if isinstance(cell, int) else str(cell)
     if cell == 0 or 0.01 <= abs(cell) < 100:
         return f"{cell:.2f}"
-    return f"{cell:,.0f}" if abs(cell) >= 100 else f"{cell:.1e}"
+    if abs(cell) >= 100:
+        return f"{cell:,.0f}"
+    return f"{float(f'{cell:.1g}'):.9f}".rstrip("0")

@@ -165,7 +165,7 @@ def test_a_text_replaces_the_one_before_and_nothing_else(tmp_path: Path) -> None
 
 def test_a_table_shows_numbers_in_a_form_to_read() -> None:
     text = table(["a", "b"], [["c", 1.234], [10_000, None], [0.00123, 1234.5]])
-    assert text.splitlines()[2:] == ["| c | 1.23 |", "| 10,000 |  |", "| 1.2e-03 | 1,234 |"]
+    assert text.splitlines()[2:] == ["| c | 1.23 |", "| 10,000 |  |", "| 0.001 | 1,234 |"]
 
 
 def one_at_a_time() -> None:
