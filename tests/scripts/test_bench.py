@@ -254,12 +254,13 @@ def test_an_error_leaves_no_watch_behind() -> None:
 @pytest.mark.parametrize(
     ("arm", "parts"),
     [
-        (cases.SIMCLR, {"student"}),
-        (cases.MOCO, {"student", "twin"}),
-        (cases.SEED, {"student", "teacher"}),
-        (cases.SEED_IMAGE, {"student"}),
-        (cases.REKD, {"student", "teacher", "twin"}),
-        (cases.REKD_ONLINE, {"student", "teacher", "twin", "online"}),
+        (cases.SIMCLR, {"student", "heads"}),
+        (cases.MOCO, {"student", "heads", "twin"}),
+        (cases.SEED, {"student", "teacher", "heads"}),
+        (cases.SEED_IMAGE, {"student", "heads"}),
+        (cases.COMPRESS_2Q, {"student", "teacher", "twin"}),
+        (cases.REKD, {"student", "teacher", "heads", "twin"}),
+        (cases.REKD_ONLINE, {"student", "teacher", "heads", "twin", "online"}),
     ],
     ids=str,
 )
