@@ -36,7 +36,7 @@ ONLY_HERE = {
     *("teacher_mode", "teacher_checkpoint", "teacher_stem"),
     *("teacher_mean", "teacher_std", "teacher_size"),
     *("relation", "assignment_temperature", "teacher_view"),  # controls, and variants without gain
-    *("teacher_image_views", "teacher_cache", "teacher_probe"),
+    *("teacher_image_views", "teacher_cache", "teacher_probe", "teacher_precision"),
 }
 ONLY_UPSTREAM = {"teacher": {}, "teacher.kwargs": {}}
 
