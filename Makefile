@@ -61,7 +61,7 @@ test-current: $(STAMP) ## the tests of the current host, solo-learn's main branc
 		--cov --cov-append --cov-report= tests/hosts/current
 
 # the profiler's library announces every start of it
-bench: $(STAMP) ## measure, and write docs/performance.md: PARTS="steps losses", PARENT=COMMIT, QUICK=1
+bench: $(STAMP) ## measure, and write docs/performance.md: PARTS="steps losses", PARENT=COMMIT, QUICK=1, SOLO_LEARN_HOME=DIR
 	@KINETO_LOG_LEVEL=99 PYTHONPATH=scripts $(BIN)/python -m bench $(if $(PARTS),--parts $(PARTS)) \
 		$(if $(PARENT),--parent "$(PARENT)") $(if $(DATA),--data "$(abspath $(DATA))") \
 		$(if $(TEACHER_FILE),--teacher_file "$(abspath $(TEACHER_FILE))") $(if $(QUICK),--quick)

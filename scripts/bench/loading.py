@@ -38,7 +38,11 @@ from solo_rekd.images.decoded.chosen import VARIABLE, prepare_folders
 from solo_rekd.utils.errors import UserError
 
 LOADERS = ("torchvision", "decoded", "v2", "dali")
-HOSTS = (hosts.CLASSIC, hosts.MAIN)
+# each host by its name, and where it is: a checkout of main need not be importable
+HOSTS = {
+    hosts.CLASSIC: hosts.CLASSIC,
+    hosts.MAIN: os.environ.get("SOLO_LEARN_HOME") or hosts.MAIN,
+}
 WORKERS = (0, 1)
 BATCH, BATCHES, QUICK = 32, 24, 8  # images, and batches that are timed
 WARM = 4  # batches before those, some of which were loaded ahead
@@ -140,8 +144,10 @@ def measure(folder: Path | str, quick: bool = False) -> list[dict[str, Any]]:
     size = default_crop_size(find_images(folder, "train", "val").train[0])
     loaders = LOADERS if importlib.util.find_spec("nvidia.dali") else LOADERS[:-1]
     rows = []
-    for host in filter(_is_there, HOSTS):
-        found = _in_a_process(host, loaders, folder, size, quick)
+    for host, place in HOSTS.items():
+        if not _is_there(place):
+            continue
+        found = _in_a_process(place, loaders, folder, size, quick)
         plain = {row["workers"]: _speed(row) for row in found[:: len(loaders)]}
         for row in found:
             ratio = _speed(row) / plain[row["workers"]]
