@@ -20,7 +20,12 @@ from solo_rekd.losses import (
     symmetric_info_nce_loss,
 )
 from solo_rekd.modules.queue import KeyQueue, random_keys
-from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
+from solo_rekd.objectives.distillation import (
+    Batch,
+    DistillationObjective,
+    HostRun,
+    classifier_group,
+)
 
 
 class CRCD(DistillationObjective):
@@ -48,12 +53,7 @@ class CRCD(DistillationObjective):
         """See `DistillationObjective.learnable_params`; the task's classifiers, if any, too."""
         groups = super().learnable_params(classifier_lr)
         if self.config.gradient_task == "labels":
-            group: dict[str, Any] = {
-                "name": "task_classifiers",
-                "params": list(self.task_classifiers.parameters()),
-                "lr": classifier_lr,
-                "weight_decay": 0,
-            }
+            group = classifier_group("task_classifiers", self.task_classifiers, classifier_lr)
             groups.append(group)
         return groups
 

@@ -135,18 +135,15 @@ class DistillationObjective(nn.Module):
 
     def learnable_params(self, classifier_lr: float) -> list[dict[str, Any]]:
         """Parameter groups for the optimiser; a frozen teacher has none."""
-        groups = [{"name": "projector", "params": list(self.projector.parameters())}]
+        groups: list[dict[str, Any]] = [
+            {"name": "projector", "params": list(self.projector.parameters())}
+        ]
         if isinstance(self.teacher, OnlineTeacher):
             trained = [p for p in self.teacher.parameters() if p.requires_grad]
             groups.append({"name": "teacher", "params": trained})
         if self.teacher_classifier is not None:
-            probe: dict[str, Any] = {
-                "name": "teacher_classifier",
-                "params": list(self.teacher_classifier.parameters()),
-                "lr": classifier_lr,
-                "weight_decay": 0,
-            }
-            groups.append(probe)
+            group = classifier_group("teacher_classifier", self.teacher_classifier, classifier_lr)
+            groups.append(group)
         return groups
 
     @property
@@ -290,3 +287,8 @@ class DistillationObjective(nn.Module):
             The loss, a scalar, and what to log: every loss part and metric by name.
         """
         raise NotImplementedError
+
+
+def classifier_group(name: str, classifier: nn.Module, lr: float) -> dict[str, Any]:
+    """The parameter group of a linear classifier, trained as the host's online classifier is."""
+    return {"name": name, "params": list(classifier.parameters()), "lr": lr, "weight_decay": 0}

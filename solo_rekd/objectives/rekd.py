@@ -41,9 +41,11 @@ class ReKD(DistillationObjective):
         teacher_dim = self.teacher.embedding_dim
         size = config.queue_size
         # One queue a view: the keys of view 2 meet the queries of view 1.
-        keys = {"student": random_keys(size, config.proj_output_dim)}
+        keys = {}
+        if config.reads_momentum:
+            keys["student"] = random_keys(size, config.proj_output_dim)
         self.queues = self.view_queues(
-            **(keys if config.reads_momentum else {}),
+            **keys,
             teacher=random_keys(size, teacher_dim),
             ids=torch.full((size,), -1),
             labels=torch.full((size,), -1),
