@@ -98,6 +98,19 @@ def pretraining(compose: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """The adapter, in a folder of its own; the other tests' runs are not claimed."""
+    import solo.methods
+
+    from solo_rekd.hosts.current.host import connect
+    from solo_rekd.hosts.shared import ownership
+
+    monkeypatch.setattr(ownership, "_claimed", False)
+    monkeypatch.chdir(tmp_path)
+    return connect(Path(solo.methods.__file__).parents[2])
+
+
+@pytest.fixture
 def run_script(data: Path, tmp_path: Path) -> Callable[..., str]:
     """Runs an unmodified script of the host in a folder of its own, and returns what it printed.
 

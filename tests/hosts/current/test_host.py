@@ -7,7 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,6 @@ from solo_rekd.hosts.jobs import (
     View,
     to_json,
 )
-from solo_rekd.hosts.shared import ownership
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import read_json_lines
 
@@ -56,14 +55,6 @@ hosts.find(root).pretrain(pretraining_from_json(json.loads(job)), Path(folder), 
 """
 
 Job = Callable[..., Pretraining]
-
-
-@pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Host]:
-    """The adapter; the other tests' runs are not claimed."""
-    monkeypatch.setattr(ownership, "_claimed", False)
-    monkeypatch.chdir(tmp_path)
-    yield connect(ROOT)
 
 
 @pytest.fixture

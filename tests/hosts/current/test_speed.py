@@ -1,7 +1,7 @@
 """Memory format, compilation and the teacher's precision in runs of main."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,10 @@ import torch
 
 pytest.importorskip("solo.data", reason="no checkout of solo-learn's main branch: SOLO_LEARN_HOME")
 
-import solo.methods
 from omegaconf import OmegaConf
 from solo.args import linear, pretrain
 
 from solo_rekd.hosts.current.checks import is_our_run
-from solo_rekd.hosts.current.host import connect
 from solo_rekd.hosts.jobs import (
     Host,
     Images,
@@ -26,10 +24,9 @@ from solo_rekd.hosts.jobs import (
     Progress,
     View,
 )
-from solo_rekd.hosts.shared import ownership, speed
+from solo_rekd.hosts.shared import speed
 from solo_rekd.utils.errors import UserError
 
-ROOT = Path(solo.methods.__file__).parents[2]
 DISABLED = "performance.disable_channel_last"
 HEAD = {"proj_hidden_dim": 16, "proj_output_dim": 8}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -38,13 +35,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 SHORT = {"limit_train_batches": 1, "limit_val_batches": 1}
 SGD = Optimizer("sgd", 0.01, schedule="none")
-
-
-@pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Host]:
-    monkeypatch.setattr(ownership, "_claimed", False)
-    monkeypatch.chdir(tmp_path)
-    yield connect(ROOT)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """`student_checkpoint` on main: jobs, unedited scripts, and what a run resumes and refuses."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,11 @@ import torch
 
 pytest.importorskip("solo.data", reason="no checkout of solo-learn's main branch: SOLO_LEARN_HOME")
 
-import solo.methods
 from torchvision import models
 
 from solo_rekd.backbones import build_backbone
 from solo_rekd.checkpoints.read import read_checkpoint
 from solo_rekd.hosts.current.checks import is_our_run
-from solo_rekd.hosts.current.host import connect
 from solo_rekd.hosts.jobs import (
     Host,
     Images,
@@ -27,10 +25,8 @@ from solo_rekd.hosts.jobs import (
     Progress,
     View,
 )
-from solo_rekd.hosts.shared import ownership
 from solo_rekd.utils.errors import UserError
 
-ROOT = Path(solo.methods.__file__).parents[2]
 HEAD = {"proj_hidden_dim": 16, "proj_output_dim": 8}
 SETTINGS: dict[str, dict[str, Any]] = {
     "simclr": HEAD,
@@ -41,13 +37,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 UNLEARNED = ("running_mean", "running_var", "num_batches_tracked")
 # nothing is learned; the statistics of BatchNorm follow the images all the same
 STILL = Optimizer("sgd", 0.0, weight_decay=0.0, schedule="none")
-
-
-@pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Host]:
-    monkeypatch.setattr(ownership, "_claimed", False)
-    monkeypatch.chdir(tmp_path)
-    yield connect(ROOT)
 
 
 @pytest.fixture(scope="module")
