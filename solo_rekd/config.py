@@ -342,9 +342,32 @@ class RekdConfig(DistillationConfig):
     )
     relation: str = _option(
         "prototypes",
-        "what makes two images relatives: the prototype of the teacher; labels and random, a fixed "
-        "group of num_prototypes by chance, are controls, the first no self-supervision",
-        choices=("prototypes", "labels", "random"),
+        "what makes two images relatives: the prototype of the teacher; similarity to the teacher, "
+        "of all images to all, with relation_view=image; labels and random, a fixed group of "
+        "num_prototypes by chance, are controls, the first no self-supervision",
+        choices=("prototypes", "similarity", "labels", "random"),
+    )
+    relation_view: str = _option(
+        "views",
+        "what the relation is mined from: views, the sum of a step's two, by a bank that follows "
+        "them; image: the whole images of the training set, before the training or, with an online "
+        "teacher, again every relation_refresh epochs",
+        choices=("views", IMAGE),
+    )
+    relation_temperature: float = _option(
+        0.05, "softmax temperature of relation=similarity", bounds=(1e-4, inf)
+    )
+    relation_refresh: int = _option(
+        1,
+        "epochs after which an online teacher's relation_view=image is mined anew",
+        unit="epochs",
+        bounds=(1, inf),
+    )
+    relation_schedule: str = _option(
+        "constant",
+        "of the target weight of the relatives over the training: constant, or falling to 0 by a "
+        "half cosine",
+        choices=("constant", "falling"),
     )
     assignment_temperature: float = _option(
         0.0,
@@ -353,10 +376,18 @@ class RekdConfig(DistillationConfig):
     )
     num_prototypes: int = _option(
         AUTO,
-        "size of the prototype bank; auto: 100, but at most a quarter of the queue",
+        "size of the prototype bank; auto: 100, but at most a quarter of the queue; with "
+        "relation_view=image one for 30 images",
         unit="prototypes",
         parse=whole_or_auto,
         bounds=(1, inf),
+    )
+    prototype_levels: int = _option(
+        1,
+        "with relation_view=image, banks at once, each with three times the prototypes of the one "
+        "before; the relatives of an image are those in all of them",
+        unit="banks",
+        bounds=(1, 5),
     )
     prototype_momentum: float = _option(
         0.9, "momentum of a prototype towards its members' mean", bounds=(0, 1)
@@ -378,18 +409,43 @@ class RekdConfig(DistillationConfig):
         if self.assignment_temperature and self.relation != "prototypes":
             limit = f"0 with relation={self.relation}"
             raise refuse("assignment_temperature", self.assignment_temperature, limit)
+        self._refuse_relation()
         size, number = self.queue_size, self.num_prototypes
-        if AUTO not in (size, number) and number > size:
+        if AUTO not in (size, number) and number > size and not self.of_images:
             raise refuse("num_prototypes", number, f"at most queue_size={size}, or auto")
 
+    def _refuse_relation(self) -> None:
+        """Refuses settings of the relation that have no meaning together."""
+        if self.of_images:
+            if self.own_weight == "uniform":
+                raise refuse("own_weight", "uniform", "a number with relation_view=image")
+            if self.assignment_temperature:
+                limit = "0 with relation_view=image"
+                raise refuse("assignment_temperature", self.assignment_temperature, limit)
+        elif self.relation == "similarity":
+            raise refuse("relation", self.relation, "one of the others without relation_view=image")
+        elif self.prototype_levels > 1:
+            limit = "1 without relation_view=image"
+            raise refuse("prototype_levels", self.prototype_levels, limit)
+        if self.relation == "similarity" and self.dictionary != "teacher":
+            limit = "teacher with relation=similarity: in the student's, relatives share a group"
+            raise refuse("dictionary", self.dictionary, limit)
+
+    @property
+    def of_images(self) -> bool:
+        """Whether the relation is mined from the whole images of the training set."""
+        return self.relation_view == IMAGE
+
     def settled(self, epochs: int, queue: int | None = None) -> "Self":
-        """See `DistillationConfig`; the bank follows the queue, and the warm-up the training."""
+        """See `DistillationConfig`; the bank follows the queue, and the warm-up the training.
+
+        A bank of the whole images follows their number, which the training alone knows.
+        """
         config = super().settled(epochs, queue)
-        meant = {
-            "num_prototypes": lengths.num_prototypes(config.queue_size),
-            "teacher_warmup_epochs": lengths.warmup_epochs(epochs),
-        }
-        changes: dict[str, Any] = {k: v for k, v in meant.items() if getattr(self, k) == AUTO}
+        meant: dict[str, Any] = {"teacher_warmup_epochs": lengths.warmup_epochs(epochs)}
+        if not self.of_images:
+            meant["num_prototypes"] = lengths.num_prototypes(config.queue_size)
+        changes = {k: v for k, v in meant.items() if getattr(self, k) == AUTO}
         return dataclasses.replace(config, **changes)
 
     @property

@@ -22,6 +22,7 @@ QUEUES = (
 SHARE = 10  # a queue is filled, and a teacher warm, within one part of so many of the training
 PROTOTYPES = 100
 MEMBERS = 4  # entries of the queue for each prototype, at least
+IMAGES = 30  # for each prototype, where all images are related at once
 WARMUP = 10  # epochs, at most
 
 
@@ -72,6 +73,11 @@ def whole_batches(size: int, batch: int) -> int:
 def num_prototypes(queue: int) -> int:
     """The size of a bank whose prototypes have `MEMBERS` entries of the queue each, at least."""
     return max(1, min(PROTOTYPES, queue // MEMBERS))
+
+
+def image_prototypes(images: int) -> int:
+    """The size of a bank over all training images, with `IMAGES` of them for each prototype."""
+    return max(1, images // IMAGES)
 
 
 def warmup_epochs(epochs: int) -> int:

@@ -2,7 +2,12 @@
 
 from solo_rekd.losses.bag_contrast import bag_contrast_loss
 from solo_rekd.losses.consistency import consistency_loss
-from solo_rekd.losses.contrast import info_nce_loss, relation_contrast_loss, symmetric_info_nce_loss
+from solo_rekd.losses.contrast import (
+    info_nce_loss,
+    relation_contrast_loss,
+    symmetric_info_nce_loss,
+    target_contrast_loss,
+)
 from solo_rekd.losses.gradient_relation import (
     cross_entropy_gradient,
     gradient_relation_loss,
@@ -24,4 +29,5 @@ __all__ = [
     "relation_difference_loss",
     "similarity_distillation_loss",
     "symmetric_info_nce_loss",
+    "target_contrast_loss",
 ]

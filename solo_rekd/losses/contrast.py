@@ -1,9 +1,9 @@
-"""InfoNCE and the relation contrast: one cross-entropy over a dictionary, two targets.
+"""InfoNCE and the relation contrast: one cross-entropy over a dictionary, several targets.
 
-Both are `-mean_i sum_j y_ij log softmax_j(q_i.D_j / tau)` over the own key and a queue. InfoNCE
+All are `-mean_i sum_j y_ij log softmax_j(q_i.D_j / tau)` over the own key and a queue. InfoNCE
 puts all of y on the own key; the relation contrast shares it with the entries of the queue that
 belong to the query's prototype (arXiv 2112.04174: the relation plays the part of labels in
-supervised contrast, arXiv 2004.11362).
+supervised contrast, arXiv 2004.11362), or with relatives that need not be in the queue.
 """
 
 import torch
@@ -26,8 +26,31 @@ def info_nce_loss(query: Tensor, positive: Tensor, queue: Tensor, temperature: f
     Returns:
         The mean over the batch, a scalar.
     """
-    own = (query * positive.detach()).sum(1) / temperature
-    return (log_sum_exp(query, positive, queue, temperature) - own).mean()
+    return target_contrast_loss(query, positive, queue, positive, temperature)
+
+
+@full_precision
+def target_contrast_loss(
+    query: Tensor, positive: Tensor, queue: Tensor, target: Tensor, temperature: float
+) -> Tensor:
+    """Contrast whose target is a mean of keys, `mean_i logsumexp_j s(q_i, D_j) - q_i.T_i / tau`.
+
+    A logit is linear in its key: a mean T_i of keys under any weights stands for those weights, and
+    its keys need not be in the queue. With T_i the own key it is InfoNCE.
+
+    Args:
+        query: L2-normalised queries q, shape (B, d).
+        positive: each query's own key, the first entry of its dictionary, shape (B, d), without
+            gradient.
+        queue: the other entries, shape (K, d), without gradient.
+        target: T, shape (B, d), without gradient.
+        temperature: tau, above 0.
+
+    Returns:
+        The mean over the batch, a scalar.
+    """
+    expected = (query * target.detach()).sum(1) / temperature
+    return (log_sum_exp(query, positive, queue, temperature) - expected).mean()
 
 
 def symmetric_info_nce_loss(
@@ -107,8 +130,7 @@ def relation_contrast_loss(
     else:
         weight = torch.full_like(members, float(own_weight)).masked_fill(members == 0, 1)
     target = weight[:, None] * positive + (1 - weight)[:, None] * relation
-    expected = (query * target).sum(1) / temperature
-    return (log_sum_exp(query, positive, queue, temperature) - expected).mean()
+    return target_contrast_loss(query, positive, queue, target, temperature)
 
 
 def count_members(ids: Tensor, num_prototypes: int) -> Tensor:

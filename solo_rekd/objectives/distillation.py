@@ -182,6 +182,14 @@ class DistillationObjective(nn.Module):
                 cache_folder(self.config.teacher_cache),
             )
 
+    def before_epoch(self, training_images: Callable[..., DataLoader], epoch: int) -> None:
+        """Lets an objective see the whole training set again, before an epoch's first step.
+
+        Args:
+            training_images: see `before_training`.
+            epoch: epochs completed so far.
+        """
+
     def report_queue(self, training: Training) -> None:
         """Warns of a queue that most of the training does not see filled."""
         size, keys = self.config.queue_size, self.config.KEYS_PER_IMAGE * training.seen

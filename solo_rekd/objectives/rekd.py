@@ -3,30 +3,61 @@
 From the paper: a heterogeneous teacher that trains along, a relation miner with a dynamic bank of
 semantic prototypes, and the mined relation in the part of labels in a contrastive loss. Ours, for
 the paper's code was never released: the bank's update rule, all constants, the choice of
-dictionary, the share kept for the image's own key, and the warm-up.
+dictionary, the share kept for the image's own key, the warm-up, and a relation of whole images.
 """
 
 import logging
+import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
 
-from solo_rekd.config import RekdConfig
+from solo_rekd.config import IMAGE, RekdConfig
 from solo_rekd.lengths import Training
 from solo_rekd.losses import (
     info_nce_loss,
     relation_contrast_loss,
     symmetric_info_nce_loss,
+    target_contrast_loss,
 )
 from solo_rekd.losses.contrast import count_members
 from solo_rekd.modules.prototypes import PrototypeBank, soft_assign
 from solo_rekd.modules.queue import KeyQueue, gather, random_keys
 from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
+from solo_rekd.objectives.image_relation import (
+    ImageRelation,
+    embed_online,
+    mine,
+    random_groups,
+    read_labels,
+)
+from solo_rekd.objectives.taught_images import find_taught
+from solo_rekd.objectives.teacher_cache import cache_folder
+from solo_rekd.teachers import FrozenTeacher, OnlineTeacher
 
 _log = logging.getLogger("solo_rekd")
+
+
+class Related(NamedTuple):
+    """The relatives of a batch.
+
+    Attributes:
+        ids: the images' prototypes, shape (B,).
+        shares: soft assignments, shape (B, C); None where they are hard.
+        means: of the relatives' embeddings by the teacher, shape (B, d), and
+        found: whether there are any, shape (B,); None of a relation among views.
+        share: of their target weight that the schedule leaves, in [0, 1].
+    """
+
+    ids: Tensor
+    shares: Tensor | None
+    means: Tensor | None
+    found: Tensor | None
+    share: float
 
 
 class ReKD(DistillationObjective):
@@ -34,6 +65,8 @@ class ReKD(DistillationObjective):
 
     config_class = RekdConfig
     config: RekdConfig
+    # no buffer, as `taught_images`; None until it is mined, and of `relation_view=views` always
+    relation: ImageRelation | None = None
 
     def __init__(self, config: RekdConfig, run: HostRun) -> None:
         super().__init__(config, run)
@@ -50,23 +83,27 @@ class ReKD(DistillationObjective):
             ids=torch.full((size,), -1),
             labels=torch.full((size,), -1),
         )
-        self.groups = run.num_classes if config.relation == "labels" else config.num_prototypes
+        # of images, mining says how many
+        number = 1 if config.of_images else config.num_prototypes
+        self.groups = run.num_classes if config.relation == "labels" else number
         if config.relation == "labels":
             self.needs_labels = "relation=labels"
         self.warmup_epochs = 0 if self.teacher.pretrained else config.teacher_warmup_epochs
         self.labelled: bool | None = None  # the queues; until the relation counts nobody asks
         # A prototype is seeded anew once the queues have turned over without it: none of their
         # entries can then carry its id.
-        self.bank = PrototypeBank(
-            config.num_prototypes, teacher_dim, config.prototype_momentum, patience=size
-        )
+        self.bank = PrototypeBank(number, teacher_dim, config.prototype_momentum, patience=size)
 
     def before_training(
         self, training_images: Callable[..., DataLoader], training: Training
     ) -> None:
-        """Warns of a run that ends before its relation counts."""
+        """Relates the images, and warns of a run that ends before its relation counts."""
         super().before_training(training_images, training)
+        if self.config.of_images and isinstance(self.teacher, FrozenTeacher):
+            self.relate_images(training_images, self.embed_images(training_images))
         filling = self.config.queue_size // max(1, training.batch * training.steps)
+        if self.config.of_images and self.config.dictionary == "teacher":
+            filling = 0  # relatives need not be in the queue
         idle = max(self.warmup_epochs, filling)
         if idle >= self.run.max_epochs:
             _log.warning(
@@ -84,13 +121,8 @@ class ReKD(DistillationObjective):
         # without a twin, the teacher's embeddings are the only keys from the first step on
         own = "student" if self.config.reads_momentum else "teacher"
         keys = self.key(batch) if own == "student" else teacher_keys[::-1]
-        mined = self.config.relation == "prototypes"
-        ready = mined and self.bank.ready
-        if not ready and epoch >= self.warmup_epochs and all(queue.full for queue in self.queues):
-            ready = True
-            if mined:
-                self.start_bank()
         images = merge_views(taught)
+        ready = self.is_ready(epoch)
         ids = self.relatives(images, batch)
 
         loss = sum(losses.values(), start=queries[0].new_zeros(()))
@@ -101,33 +133,86 @@ class ReKD(DistillationObjective):
             )
             loss = loss + (1 - share) * losses["nce_loss"]
         if share > 0:
-            shares = self.soft_relatives(images)
+            related = self.related(images, ids, batch, epoch)
             losses["relation_loss"] = (
-                self.relation_loss(
-                    queries[0], keys[1], teacher_keys[0], ids, shares, self.queues[1]
-                )
-                + self.relation_loss(
-                    queries[1], keys[0], teacher_keys[1], ids, shares, self.queues[0]
-                )
+                self.relation_loss(queries[0], keys[1], teacher_keys[0], related, self.queues[1])
+                + self.relation_loss(queries[1], keys[0], teacher_keys[1], related, self.queues[0])
             ) / 2
             loss = loss + share * losses["relation_loss"]
-            if self.labelled is None:  # once a run: the queue is the same on every rank
-                self.labelled = bool((self.queues[1]["labels"] >= 0).any())
-            labels = batch.labels if self.labelled else None
-            metrics |= relation_metrics(
-                ids, labels, self.queues[1], self.groups, self.run.num_classes
-            )
+            metrics |= self.relation_metrics(ids, batch)
         self.remember(keys, taught, ids, batch.labels)
         return loss, losses | metrics
+
+    def is_ready(self, epoch: int) -> bool:
+        """Whether the relation counts; a bank of the views is started when it first does."""
+        warm = epoch >= self.warmup_epochs
+        if self.config.of_images:
+            full = self.config.dictionary == "teacher" or all(q.full for q in self.queues)
+            return warm and full and self.relation is not None
+        mined = self.config.relation == "prototypes"
+        if mined and self.bank.ready:
+            return True
+        ready = warm and all(queue.full for queue in self.queues)
+        if ready and mined:
+            self.start_bank()
+        return ready
+
+    def embed_images(self, training_images: Callable[..., DataLoader]) -> Tensor:
+        """A frozen teacher's embedding of each whole image, (N, d), from its cache if it can."""
+        if self.config.teacher_view == IMAGE and self.config.teacher_image_views < 2:
+            return self.taught_images.embeddings
+        folder = cache_folder(self.config.teacher_cache)
+        stem = self.config.teacher_stem
+        return find_taught(self.teacher, stem, training_images(), 0, 0, folder).embeddings  # type: ignore[arg-type]
+
+    def relate_images(self, training_images: Callable[..., DataLoader], embeddings: Tensor) -> None:
+        """Relates the whole images, by their embeddings, shape (N, d)."""
+        asks = self.config.relation == "labels"
+        labels = read_labels(training_images()) if asks else None
+        device = self.queues[0]["teacher"].device
+        self.relation = mine(embeddings, self.config, labels, device)
+        self.groups = max(1, self.relation.groups)
+
+    def before_epoch(self, training_images: Callable[..., DataLoader], epoch: int) -> None:
+        """Relates the images anew where the teacher has changed."""
+        config = self.config
+        if not config.of_images or not isinstance(self.teacher, OnlineTeacher):
+            return
+        due = self.relation is None or epoch % config.relation_refresh == 0
+        if epoch >= self.warmup_epochs and due:
+            self.relate_images(training_images, embed_online(self.teacher, training_images))
 
     def relatives(self, images: Tensor, batch: Batch) -> Tensor:
         """The group of each image: its prototype, or in a control its label or chance."""
         if self.config.relation == "labels":
             return batch.labels
+        if self.relation is not None:
+            return self.relation.look_up(batch.indexes, images.device)[2]
         if self.config.relation == "random":
             places = batch.indexes.to(images.device, non_blocking=True)
             return random_groups(places, self.groups)
         return self.bank.assign(images)
+
+    def related(self, images: Tensor, ids: Tensor, batch: Batch, epoch: int) -> "Related":
+        """What the loss has to know of the images' relatives."""
+        falls = self.config.relation_schedule == "falling"
+        share = (1 + math.cos(math.pi * epoch / self.run.max_epochs)) / 2 if falls else 1.0
+        means = found = None
+        if self.relation is not None:
+            means, found, _ = self.relation.look_up(batch.indexes, images.device)
+        return Related(ids, self.soft_relatives(images), means, found, share)
+
+    def relation_metrics(self, ids: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """What the relation is worth: see the function of that name."""
+        if self.labelled is None:  # once a run: the queue is the same on every rank
+            seen = (self.queues[1]["labels"] >= 0).any() | (batch.labels >= 0).any()
+            self.labelled = bool(seen)
+        if self.relation is not None and self.config.dictionary == "teacher":
+            if not self.labelled:
+                return {}
+            return {"relation_purity": self.relation.purity(batch.indexes, batch.labels)}
+        labels = batch.labels if self.labelled else None
+        return relation_metrics(ids, labels, self.queues[1], self.groups, self.run.num_classes)
 
     def soft_relatives(self, images: Tensor) -> Tensor | None:
         """The share of each prototype in each image, (B, C); None where assignment is hard."""
@@ -135,31 +220,34 @@ class ReKD(DistillationObjective):
         return soft_assign(self.bank.prototypes, images, temperature) if temperature else None
 
     def relation_loss(
-        self,
-        query: Tensor,
-        key: Tensor,
-        teacher_key: Tensor,
-        ids: Tensor,
-        shares: Tensor | None,
-        queue: KeyQueue,
+        self, query: Tensor, key: Tensor, teacher_key: Tensor, related: "Related", queue: KeyQueue
     ) -> Tensor:
         """The relation contrast on the chosen dictionary.
 
         With both, the mean of that on the student's and of plain InfoNCE on the teacher's: who is
-        near whom is seen there already, and a relation adds nothing (docs/benchmarks.md).
+        near whom is seen there already, and a relation among views adds nothing
+        (docs/benchmarks.md).
         """
-        temperature = self.config.temperature
-        related = "teacher" if self.config.dictionary == "teacher" else "student"
+        temperature, own_weight = self.config.temperature, self.config.own_weight
+        on_teacher = self.config.dictionary == "teacher"
+        if on_teacher and related.means is not None and related.found is not None:
+            weight = related.share * (1 - float(own_weight)) * related.found[:, None]
+            means = related.means.to(teacher_key.dtype)
+            target = (1 - weight) * teacher_key + weight * means
+            return target_contrast_loss(query, teacher_key, queue["teacher"], target, temperature)
+        if related.share < 1:
+            own_weight = 1 - related.share * (1 - float(own_weight))
+        name = "teacher" if on_teacher else "student"
         loss = relation_contrast_loss(
             query,
-            teacher_key if related == "teacher" else key,
-            queue[related],
-            ids,
+            teacher_key if on_teacher else key,
+            queue[name],
+            related.ids,
             queue["ids"],
             num_prototypes=self.groups,
             temperature=temperature,
-            own_weight=self.config.own_weight,
-            shares=shares,
+            own_weight=own_weight,
+            shares=related.shares,
         )
         if self.config.dictionary != "both":
             return loss
@@ -196,14 +284,6 @@ def merge_views(embeddings: list[Tensor]) -> Tensor:
     Two crops tell more of an image than one: the groups of their sum are purer.
     """
     return normalize(embeddings[0] + embeddings[1], dim=1)
-
-
-def random_groups(indexes: Tensor, groups: int) -> Tensor:
-    """A group for every image by chance, the same whenever it comes: (B,) to (B,).
-
-    Knuth's multiplicative hash of the image's place in the training set.
-    """
-    return (indexes.long() * 2654435761 % 2**32) * groups >> 32
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch.distributed as dist
+from torch import Tensor
 
 from solo_rekd.utils.errors import UserError
 
@@ -19,6 +20,18 @@ def is_distributed() -> bool:
 def is_first() -> bool:
     """Whether this is the first process of its group, or the only one."""
     return not is_distributed() or dist.get_rank() == 0
+
+
+def place_among_processes() -> tuple[int, int]:
+    """This process's rank, from 0, and how many processes there are."""
+    return (dist.get_rank(), dist.get_world_size()) if is_distributed() else (0, 1)
+
+
+def sum_over_processes(values: Tensor) -> Tensor:
+    """The sum of every process's values, in place: the same bits for all of them."""
+    if is_distributed():
+        dist.all_reduce(values)
+    return values
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from torch.nn.functional import normalize
 from solo_rekd.lengths import Training
 from solo_rekd.modules.queue import KeyQueue
 from solo_rekd.objectives import ReKD
-from solo_rekd.objectives.rekd import random_groups, relation_metrics
+from solo_rekd.objectives.image_relation import random_groups
+from solo_rekd.objectives.rekd import relation_metrics
 from solo_rekd.utils.errors import UserError
 
 PROTOTYPES = 4

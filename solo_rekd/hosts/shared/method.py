@@ -171,6 +171,12 @@ class Distilled(_Host):
         # Lightning 1.9 has no loader before this hook
         self.objective.before_training(functools.partial(training_images, self), training)
 
+    def on_train_epoch_start(self) -> None:
+        """The objective may look at the training set again."""
+        super().on_train_epoch_start()
+        images = functools.partial(training_images, self)
+        self.objective.before_epoch(images, self.current_epoch)
+
     def on_fit_end(self) -> None:
         """Refuses a training that was none: see `refuse_empty_epoch`."""
         refuse_empty_epoch(self)

@@ -1,0 +1,134 @@
+"""ReKD's relation among the whole training images: mined before the steps, looked up in them."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from solo_rekd.config import RekdConfig
+from solo_rekd.lengths import image_prototypes
+from solo_rekd.modules.relatives import Relatives, by_groups, by_prototypes, by_similarity
+from solo_rekd.teachers import OnlineTeacher
+from solo_rekd.utils.processes import place_among_processes, sum_over_processes
+from solo_rekd.utils.progress import bar
+
+UNKNOWN = -1
+
+
+class ImageRelation:
+    """The relatives of every training image, on the CPU, and the labels that were seen of it.
+
+    Args:
+        relatives: see `Relatives`.
+    """
+
+    def __init__(self, relatives: Relatives) -> None:
+        self.relatives = Relatives(*(part.cpu() for part in relatives))
+        # no table of the data set tells them: they are kept as batches come
+        self.labels = torch.full((len(relatives.ids),), UNKNOWN)
+
+    @property
+    def groups(self) -> int:
+        """Prototypes of the first bank."""
+        return int(self.relatives.ids.max()) + 1
+
+    def look_up(self, places: Tensor, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """The relatives' mean (B, d) of images, whether there are any (B,), and the group (B,)."""
+        means, found, _, ids = (part[places.cpu()] for part in self.relatives)
+        move = {"device": device, "non_blocking": True}
+        return means.to(**move), found.to(**move), ids.to(**move)  # type: ignore[call-overload]
+
+    def purity(self, places: Tensor, labels: Tensor) -> Tensor:
+        """Share of the images' relatives, of those whose label is known, that have their label.
+
+        Args:
+            places: of the images, shape (B,), on the CPU.
+            labels: theirs, shape (B,), on any device; they are kept.
+        """
+        self.labels = self.labels.to(labels.device, non_blocking=True)
+        at = places.to(labels.device, non_blocking=True)
+        self.labels[at] = labels
+        mates = self.relatives.nearest[places.cpu()].to(labels.device, non_blocking=True)
+        theirs = self.labels[mates.clamp(min=0)].where(mates >= 0, UNKNOWN)
+        known = (theirs >= 0) & (labels >= 0)[:, None]
+        same = (theirs == labels[:, None]) & known
+        return same.sum() / known.sum().clamp(min=1)
+
+
+def mine(
+    embeddings: Tensor, config: RekdConfig, labels: Tensor | None, device: torch.device
+) -> ImageRelation:
+    """Relates the training images as the settings have it.
+
+    Args:
+        embeddings: unit vectors of all images, shape (N, d).
+        config: of which `relation` and what belongs to it are read.
+        labels: of the images, shape (N,); only for the relation of the labels.
+        device: where to compute.
+    """
+    embeddings = embeddings.to(device).float()
+    number = len(embeddings)
+    groups = config.num_prototypes
+    if isinstance(groups, str):
+        groups = image_prototypes(number)
+    if config.relation == "similarity":
+        return ImageRelation(by_similarity(embeddings, config.relation_temperature))
+    if config.relation == "random":
+        ids = random_groups(torch.arange(number, device=device), groups)
+        return ImageRelation(by_groups(embeddings, ids, groups))
+    if config.relation == "labels":
+        assert labels is not None  # who asks for this relation gives them
+        ids = labels.to(device)
+        return ImageRelation(by_groups(embeddings, ids, int(ids.max()) + 1))
+    return ImageRelation(by_prototypes(embeddings, groups, config.prototype_levels))
+
+
+def random_groups(indexes: Tensor, groups: int) -> Tensor:
+    """A group for every image by chance, the same whenever it comes: (B,) to (B,).
+
+    Knuth's multiplicative hash of the image's place in the training set.
+    """
+    return (indexes.long() * 2654435761 % 2**32) * groups >> 32
+
+
+def read_labels(images: DataLoader) -> Tensor:
+    """The labels of the whole training set, in its order, shape (N,)."""
+    labels = torch.full((len(images.dataset),), UNKNOWN)  # type: ignore[arg-type]
+    for places, _, some in bar(images, "labels of the images", "batch"):
+        labels[places] = some
+    return labels
+
+
+@torch.no_grad()
+def embed_online(teacher: OnlineTeacher, images: Callable[[], DataLoader]) -> Tensor:
+    """What the momentum twin of a jointly trained teacher says of all images now, (N, d).
+
+    Each process embeds its share, and all of them get the same bits. BatchNorm layers use their
+    statistics and leave them alone.
+
+    Args:
+        teacher: see `OnlineTeacher`.
+        images: makes a loader of the whole training set, in batches of (places, images, anything).
+    """
+    loader = images()
+    some = next(teacher.momentum_backbone.parameters())
+    number = len(loader.dataset)  # type: ignore[arg-type]
+    found = torch.zeros(number, teacher.embedding_dim, device=some.device)
+    rank, processes = place_among_processes()
+    share = DataLoader(
+        Subset(loader.dataset, range(rank, number, processes)),
+        batch_size=loader.batch_size,
+        num_workers=loader.num_workers,
+        generator=torch.Generator(),  # the training's draws are left alone
+    )
+    modes = {module: module.training for module in teacher.modules()}
+    teacher.eval()
+    try:
+        for places, batch, *_ in bar(share, "teacher's embeddings", "batch"):
+            units = teacher.key(batch.to(some.device, some.dtype))[1]
+            found[places.to(some.device)] = units.to(found.dtype)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    return sum_over_processes(found)
