@@ -104,4 +104,6 @@ def put_neighbours(loader: Any, neighbours: Neighbours) -> None:
     """
     refuse_dali(not isinstance(loader, DataLoader), neighbours.number)
     batches = loader.batch_sampler
-    batches.sampler = NeighbourSampler(batches.sampler, batches.batch_size, neighbours)
+    before = batches.sampler  # of a loader that trains once more, an earlier one of ours
+    anchors = before.anchors if isinstance(before, NeighbourSampler) else before
+    batches.sampler = NeighbourSampler(anchors, batches.batch_size, neighbours)

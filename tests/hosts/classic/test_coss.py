@@ -10,9 +10,17 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from PIL import Image
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import functional as transforms
 
 from solo_rekd.utils.errors import UserError
 
+# two views that are the image itself
+PLAIN = {
+    **{"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0, "min_scale": 1},
+    **{"gray_scale_prob": 0, "horizontal_flip_prob": 0},
+}
 SHORT = {"limit_val_batches": 0, "neighbours": 3, "neighbour_pool": 7}
 # `solo-rekd`, which keeps the places of the images of every batch
 WITNESS = """
@@ -90,12 +98,20 @@ def assert_neighbours(places: list[list[int]], members: torch.Tensor) -> None:
 
 
 @pytest.mark.slow
-def test_batches_hold_neighbours_and_epochs_as_many_images(watch: Callable[..., Seen]) -> None:
-    whole = watch(max_epochs=2, num_workers=1)
+def test_batches_hold_neighbours_and_epochs_as_many_images(
+    watch: Callable[..., Seen], data: Path
+) -> None:
+    whole = watch(max_epochs=2, num_workers=1, **PLAIN)
     assert len(whole.places) == 2 * 6  # of 48 images in batches of eight
     assert_neighbours(whole.places, whole.members)
     anchors = [place for batch in whole.places for place in batch[::4]]
     assert len({*anchors[:12]}) == 12 and anchors[:12] != anchors[12:]
+    # each image comes under its own place
+    files = [file for file, _ in ImageFolder(str(data / "train")).samples]
+    for batch, pixels in zip(whole.places, whole.pixels, strict=True):
+        for place, view in zip(batch * 2, pixels, strict=True):
+            image = transforms.to_tensor(Image.open(files[place]).convert("RGB"))
+            torch.testing.assert_close(view, (image - 0.5) / 0.5)
 
 
 @pytest.mark.slow

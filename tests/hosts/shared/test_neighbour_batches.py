@@ -77,7 +77,8 @@ def test_a_loader_gives_them_from_its_next_epoch_on(workers: int) -> None:
     images = TensorDataset(torch.arange(NUMBER))
     generator = torch.Generator()
     of_host = loader(RandomSampler(images, generator=generator), workers)
-    put_neighbours(of_host, make())
+    for number in (1, 3):  # as where a loader trains twice
+        put_neighbours(of_host, make(number))
     assert len(of_host) == 5
     epochs = []
     for seed in (1, 1, 2):
