@@ -58,6 +58,7 @@ SEED = "arXiv 2101.04731"
 COMPRESS = "the code of arXiv 2010.14713"
 BINGO = "arXiv 2107.01691"
 CRCD = "the code of arXiv 2103.16367"
+COSS = "the code of arXiv 2409.13939"
 
 
 def _option(
@@ -598,6 +599,77 @@ class BingoConfig(DistillationConfig):
         return False
 
 
+@dataclass(frozen=True)
+class SimregConfig(DistillationConfig):
+    """SimReg, regression on the teacher's features, arXiv 2201.05131."""
+
+    @property
+    def reads_momentum(self) -> bool:
+        """See `DistillationConfig`; the target is the teacher's."""
+        return False
+
+    def refuse_width(self, width: int, unless: str = "") -> None:
+        """Refuses none: the student's head has the width of the teacher's features."""
+
+
+@dataclass(frozen=True)
+class CossConfig(DistillationConfig):
+    """CoSS, Cosine and Space Similarity, arXiv 2409.13939."""
+
+    teacher_mode: str = _option(
+        "frozen",
+        "frozen: read from --teacher_checkpoint; online: jointly trained by its own InfoNCE, with "
+        "neighbours=0 alone, for neighbours are found once",
+        source=COSS,
+        choices=("online", "frozen"),
+    )
+    space_weight: float = _option(
+        1.0,
+        "weight of the cosine of each dimension over the batch",
+        source=COSS,
+        bounds=(0, inf),
+    )
+    loss_weight: float = _option(
+        1.0,
+        "weight of the whole loss; the paper's code, which divides the student's unit vectors by "
+        "0.1 and the teacher's by 0.07, has 143",
+        source="arXiv 2409.13939",
+        bounds=(0, inf),
+    )
+    neighbours: int = _option(
+        15,
+        "images in a batch that are drawn from the nearest neighbours of an anchor, of a smaller "
+        "batch fewer; 0: batches by chance",
+        source=COSS,
+        unit="images",
+        bounds=(0, inf),
+    )
+    neighbour_pool: int = _option(
+        31,
+        "nearest neighbours of an image, as the teacher sees them, from which they are drawn",
+        source=COSS,
+        unit="images",
+        bounds=(1, inf),
+    )
+
+    def __post_init__(self) -> None:
+        if self.neighbours and self.teacher_mode == "online":
+            reason = "frozen, or online with neighbours=0: they are found once, by the teacher"
+            raise refuse("teacher_mode", self.teacher_mode, reason)
+        super().__post_init__()
+        if self.neighbours > self.neighbour_pool:
+            limit = f"at most neighbour_pool={self.neighbour_pool}"
+            raise refuse("neighbours", self.neighbours, limit)
+
+    @property
+    def reads_momentum(self) -> bool:
+        """See `DistillationConfig`; the target is the teacher's."""
+        return False
+
+    def refuse_width(self, width: int, unless: str = "") -> None:
+        """Refuses none: the student's head has the width of the teacher's features."""
+
+
 # of every objective in `solo_rekd.objectives`, by its name, to be read without torch
 CONFIGS: dict[str, type[DistillationConfig]] = {
     "rekd": RekdConfig,
@@ -606,6 +678,8 @@ CONFIGS: dict[str, type[DistillationConfig]] = {
     "compress": CompressConfig,
     "crcd": CrcdConfig,
     "bingo": BingoConfig,
+    "simreg": SimregConfig,
+    "coss": CossConfig,
 }
 
 

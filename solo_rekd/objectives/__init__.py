@@ -2,11 +2,13 @@
 
 from solo_rekd.objectives.bingo import BINGO
 from solo_rekd.objectives.compress import CompRess
+from solo_rekd.objectives.coss import CoSS
 from solo_rekd.objectives.crcd import CRCD
 from solo_rekd.objectives.disco import DisCo
 from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
 from solo_rekd.objectives.rekd import ReKD
 from solo_rekd.objectives.seed import SEED
+from solo_rekd.objectives.simreg import SimReg
 
 OBJECTIVES: dict[str, type[DistillationObjective]] = {
     "rekd": ReKD,
@@ -15,6 +17,8 @@ OBJECTIVES: dict[str, type[DistillationObjective]] = {
     "compress": CompRess,
     "crcd": CRCD,
     "bingo": BINGO,
+    "simreg": SimReg,
+    "coss": CoSS,
 }
 
 __all__ = [
@@ -23,9 +27,11 @@ __all__ = [
     "OBJECTIVES",
     "SEED",
     "Batch",
+    "CoSS",
     "CompRess",
     "DisCo",
     "DistillationObjective",
     "HostRun",
     "ReKD",
+    "SimReg",
 ]

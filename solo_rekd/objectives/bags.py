@@ -42,6 +42,7 @@ def find_bags(
     size: int,
     folder: Path,
     device: torch.device,
+    key: str = "bag_size",
 ) -> Bags:
     """Reads the bags of a training set from the cache, or finds them: see `teacher_cache.find`.
 
@@ -53,13 +54,14 @@ def find_bags(
         size: k, images in a bag.
         folder: of the cache.
         device: where to compute, and where the bags go.
+        key: the setting that says k, for the message.
 
     Raises:
         UserError: there are too few images for a bag, or they cannot be told from others.
     """
     number = len(images.dataset)  # type: ignore[arg-type]
     if size >= number:
-        raise refuse("bag_size", size, f"at most {number - 1}, for there are {number} images")
+        raise refuse(key, size, f"at most {number - 1}, for there are {number} images")
 
     def compute(put: Put) -> None:
         bags, places = compute_bags(teacher, images, size, device), torch.arange(number)

@@ -82,6 +82,18 @@ class Taught(NamedTuple):
     embeddings: list[Tensor]
 
 
+class Neighbours(NamedTuple):
+    """What a batch holds beside its anchors, where an objective asks for more than chance.
+
+    Attributes:
+        members: places in the training set of the p images most alike to each, shape (N, p).
+        number: k, of these drawn for an anchor, from 1 to p.
+    """
+
+    members: Tensor
+    number: int
+
+
 class DistillationObjective(nn.Module):
     """A student's head and a teacher; subclasses turn two views into named losses.
 
@@ -100,6 +112,8 @@ class DistillationObjective(nn.Module):
         queues: one a view, made by the subclass; none where nothing is contrasted with a queue.
         taught_images: what a frozen teacher says of each image, with `teacher_view=image`.
         needs_labels: what cannot do without labels; empty: nothing.
+        neighbours: from `before_training` on, what the host's batches are to hold; None: images by
+            chance.
     """
 
     config_class: ClassVar[type[DistillationConfig]]
@@ -107,6 +121,7 @@ class DistillationObjective(nn.Module):
     momentum_projector: nn.Module | None
     queues: "list[KeyQueue]"
     needs_labels: str = ""
+    neighbours: Neighbours | None = None
     # no buffer: DDP would broadcast it at every step, and every checkpoint hold it
     taught_images: TaughtImages
 

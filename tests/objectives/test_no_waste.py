@@ -5,7 +5,7 @@ import torch
 from tiny_objective import DIM, build, fill, make_batch
 from waits import NoWaits
 
-from solo_rekd.objectives import BINGO, CRCD, SEED, CompRess, DisCo, ReKD
+from solo_rekd.objectives import BINGO, CRCD, SEED, CompRess, CoSS, DisCo, ReKD, SimReg
 from solo_rekd.objectives.bags import Bags
 from solo_rekd.teachers import FrozenTeacher
 
@@ -15,6 +15,8 @@ ONLINE = {
     "seed": (SEED, {}),
     "compress 1q": (CompRess, {"variant": "1q"}),
     "compress 2q": (CompRess, {"variant": "2q"}),
+    "simreg": (SimReg, {}),
+    "coss": (CoSS, {"neighbours": 0}),
     "crcd": (CRCD, {}),
     "crcd labels": (CRCD, {"gradient_task": "labels"}),
     "rekd": (ReKD, REKD),

@@ -16,7 +16,13 @@ from solo_rekd.objectives.bags import embed_images
 
 CIFAR = ((0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261))
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-CASES = [(name, mode) for name in OBJECTIVES for mode in ("online", "frozen")]
+FROZEN = ("bingo", "coss")  # what they find once needs a teacher that does not change
+CASES = [
+    (name, mode)
+    for name in OBJECTIVES
+    for mode in ("online", "frozen")
+    if mode == "frozen" or name not in FROZEN
+]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +54,7 @@ def own(images: Tensor) -> Tensor:
     return normalize(interpolate(images, (48, 48), mode="bicubic", antialias=True), *IMAGENET)
 
 
-@pytest.mark.parametrize(("name", "mode"), [case for case in CASES if case != ("bingo", "online")])
+@pytest.mark.parametrize(("name", "mode"), CASES)
 def test_every_objective_is_taught_so(name: str, mode: str, file: Path, alone: nn.Module) -> None:
     objective = build(name, mode, file)
     views = [normalize(pixels(seed), *CIFAR) for seed in (0, 1)]

@@ -17,10 +17,12 @@ from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
 
 from solo_rekd.config import from_settings, refuse_unknown
+from solo_rekd.hosts.current.overrides import WITH_DALI
 from solo_rekd.hosts.shared.method import (
     Distilled,
     refuse_divergence,
 )
+from solo_rekd.hosts.shared.neighbour_batches import refuse_dali
 from solo_rekd.hosts.shared.training_images import colours_of
 from solo_rekd.objectives import HostRun
 
@@ -39,6 +41,10 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
         sizes = (self.features_dim, self.num_classes, img_size, self.max_epochs)
         run = HostRun(*sizes, *colours, teacher)
         self.set_objective(self.objective_class(config, run))
+
+    def begin_epoch_anew(self) -> None:
+        """Begins the first epoch anew: this Lightning begins it before `on_train_start`."""
+        iter(self.trainer.fit_loop._data_fetcher)
 
     def on_train_batch_end(self, *args: Any) -> None:
         """The host's momentum update; and a training that diverged ends with its epoch."""
@@ -65,13 +71,17 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
         """Fills in and checks `method_kwargs` from the objective's dataclass, and `momentum`.
 
         Raises:
-            UserError: a key is unknown, or a value of the wrong type or not allowed.
+            UserError: a key is unknown, or a value of the wrong type or not allowed, or not with
+                DALI.
         """
         cfg.momentum = omegaconf_select(cfg, "momentum", {})
         cfg = BaseMomentumMethod.add_and_assert_specific_cfg(cfg)
         config_class = cls.objective_class.config_class
         refuse_unknown(config_class, cfg.method_kwargs)
-        cfg.method_kwargs = dataclasses.asdict(from_settings(config_class, cfg.method_kwargs))
+        settings = dataclasses.asdict(from_settings(config_class, cfg.method_kwargs))
+        by_dali = omegaconf_select(cfg, "data.format") == WITH_DALI
+        refuse_dali(by_dali, settings.get("neighbours", 0))
+        cfg.method_kwargs = settings
         return cfg
 
     def forward(self, X: Tensor) -> dict[str, Tensor]:

@@ -13,7 +13,8 @@ from solo_rekd.config import AUTO
 from solo_rekd.hosts.shared.changes import ENTRIES
 from solo_rekd.hosts.shared.checks import refuse_no_training
 from solo_rekd.hosts.shared.lengths import end_after
-from solo_rekd.hosts.shared.training_images import training_images
+from solo_rekd.hosts.shared.neighbour_batches import put_neighbours
+from solo_rekd.hosts.shared.training_images import host_loader, training_images
 from solo_rekd.lengths import Training
 from solo_rekd.losses import known_cross_entropy
 from solo_rekd.modules.queue import KeyQueue
@@ -170,6 +171,12 @@ class Distilled(_Host):
         training = end_after(training, self.trainer.max_steps, accumulated)
         # Lightning 1.9 has no loader before this hook
         self.objective.before_training(functools.partial(training_images, self), training)
+        if self.objective.neighbours is not None:
+            put_neighbours(host_loader(self), self.objective.neighbours)
+            self.begin_epoch_anew()  # it drew images by chance
+
+    def begin_epoch_anew(self) -> None:
+        """Begins the first epoch anew, where the host's Lightning began it before this hook."""
 
     def on_train_epoch_start(self) -> None:
         """The objective may look at the training set again."""
@@ -302,8 +309,7 @@ def refuse_empty_epoch(model: Any) -> None:
     if trainer.limit_train_batches != 1:
         limit = "1 or more batches, or a larger share of them"
         raise refuse("limit_train_batches", trainer.limit_train_batches, limit)
-    loader = trainer.train_dataloader
-    loader = getattr(loader, "loaders", loader)  # Lightning 1.9 wraps it
+    loader = host_loader(model)
     images = len(loader.dataset) if hasattr(loader, "dataset") else None
     limit = "at most the number of training images"
     if images is not None:

@@ -52,6 +52,16 @@ class SeededViews(Dataset):
         return place, torch.stack(found[: self.views]), label
 
 
+def host_loader(model: Any) -> Any:
+    """The loader by which the host's trainer trains a model: torch's, or DALI's.
+
+    Args:
+        model: in its training.
+    """
+    loader = model.trainer.train_dataloader
+    return getattr(loader, "loaders", loader)  # Lightning 1.9 wraps it
+
+
 def training_images(model: Any, views: int = 0, seed: int = 0) -> DataLoader:
     """Loads the training images of a run in their order, as they are evaluated.
 
@@ -68,8 +78,7 @@ def training_images(model: Any, views: int = 0, seed: int = 0) -> DataLoader:
     Raises:
         UserError: the host's loader does not tell which image is which.
     """
-    loader = model.trainer.train_dataloader
-    loader = getattr(loader, "loaders", loader)  # Lightning 1.9 wraps it
+    loader = host_loader(model)
     if not isinstance(loader, DataLoader):
         loader = model.loader_without_dali()
     dataset: Any = copy.copy(loader.dataset)

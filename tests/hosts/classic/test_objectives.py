@@ -44,7 +44,9 @@ def test_two_epochs_and_linear_evaluation(
 ) -> None:
     if method == "bingo" and mode == "online":
         pytest.skip("its bags are found once, so its teacher is frozen")
-    teacher = frozen_teacher if mode == "frozen" else {}
+    teacher = frozen_teacher if mode == "frozen" else {"teacher_mode": mode}
+    if method == "coss" and mode == "online":
+        teacher = teacher | {"neighbours": 0}
     run = train(method, data_dir=images, max_epochs=2, **teacher)
     metrics = run["metrics"]
     assert all(torch.tensor(value).isfinite() for value in metrics.values()), metrics

@@ -1,0 +1,6 @@
+# CoSS (arXiv 2409.13939): the teacher's features, by image and by dimension, in batches of
+# neighbours, which a frozen ResNet-50 finds.
+# Usage: bash coss.sh DATA STUDENT CROP_SIZE --teacher_checkpoint FILE [FLAGS ...]
+source "$(dirname "$0")/protocol.sh"
+solo-rekd pretrain --method coss --name coss "${SHARED[@]}" "${MOMENTUM[@]}" \
+    --teacher_mode frozen "$@"
