@@ -36,7 +36,12 @@ HUGGING_FACE, ONNX, MODULE = "huggingface", "onnx", "module"
 SIGHT = {"teacher_mean": AUTO, "teacher_std": AUTO, "teacher_size": AUTO}
 IMAGE = "image"  # a `teacher_view`
 # what a run had whose record is older than these settings
-EARLIER = {"teacher_view": "views", "teacher_image_views": 0, "teacher_precision": AUTO}
+EARLIER = {
+    "teacher_view": "views",
+    "teacher_image_views": 0,
+    "teacher_precision": AUTO,
+    "mixup": 0.0,
+}
 
 STUDENT_CHECKPOINT = (  # a setting of every pretraining, whatever its method
     "weights that the student and its momentum twin start from, in any format of `solo-rekd list`; "
@@ -57,6 +62,7 @@ DISCO = "arXiv 2104.09124"
 SEED = "arXiv 2101.04731"
 COMPRESS = "the code of arXiv 2010.14713"
 BINGO = "arXiv 2107.01691"
+MIXUP = "arXiv 1710.09412"
 CRCD = "the code of arXiv 2103.16367"
 
 
@@ -143,6 +149,13 @@ class DistillationConfig:
         unit="keys",
         parse=whole_or_auto,
         bounds=(1, inf),
+    )
+    mixup: float = _option(
+        0.0,
+        "alpha of the Beta(alpha, alpha) of which each batch draws the share of an image in a mix "
+        "of two, which student and frozen teacher see alike; 1: uniform; 0: no mixing",
+        source=MIXUP,
+        bounds=(0, 1000),
     )
     teacher: str = _option(
         "resnet50",
@@ -244,6 +257,10 @@ class DistillationConfig:
             raise UserError(
                 "teacher_view='image' needs teacher_mode=frozen: an online teacher changes"
             )
+        if self.mixup and self.teacher_mode != "frozen":
+            raise refuse("mixup", self.mixup, "0 with teacher_mode=online, or teacher_mode=frozen")
+        if self.mixup and self.reads_labels:
+            raise refuse("mixup", self.mixup, f"0 with {self.reads_labels}: labels are not mixed")
         if self.teacher_precision != AUTO and self.teacher_mode != "frozen":
             limit = "auto with teacher_mode=online, whose precision is that of the run"
             raise refuse("teacher_precision", self.teacher_precision, limit)
@@ -281,6 +298,11 @@ class DistillationConfig:
     def reads_momentum(self) -> bool:
         """Whether the loss has keys of the student's momentum twin: without, there is none."""
         return True
+
+    @property
+    def reads_labels(self) -> str:
+        """The setting by which the loss reads labels, as NAME=VALUE; empty: it reads none."""
+        return ""
 
     def settled(self, epochs: int, queue: int | None = None) -> "Self":
         """Returns the same settings with a number for every `auto`.
@@ -398,6 +420,11 @@ class RekdConfig(DistillationConfig):
         warm = self.starts_pretrained or self.teacher_warmup_epochs == 0
         return not (self.dictionary == "teacher" and self.relation_weight == 1 and warm)
 
+    @property
+    def reads_labels(self) -> str:
+        """See `DistillationConfig`."""
+        return "relation=labels" if self.relation == "labels" else ""
+
     def refuse_width(self, width: int, unless: str = ", or dictionary=student") -> None:
         """See `DistillationConfig`; the student's dictionary alone holds none of the teacher's."""
         if self.dictionary != "student":
@@ -509,6 +536,11 @@ class CrcdConfig(DistillationConfig):
         source=CRCD,
         bounds=(0, 1),
     )
+
+    @property
+    def reads_labels(self) -> str:
+        """See `DistillationConfig`."""
+        return "gradient_task=labels" if self.gradient_task == "labels" else ""
 
 
 @dataclass(frozen=True)

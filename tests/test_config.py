@@ -186,6 +186,25 @@ def test_a_frozen_teacher_needs_weights() -> None:
     assert RekdConfig(teacher_mode="frozen", teacher_checkpoint="a.pt").teacher_mode == "frozen"
 
 
+@pytest.mark.parametrize("value", [-0.1, 1001.0, float("inf"), float("nan")])
+def test_a_mix_has_a_share_that_can_be_drawn(value: float) -> None:
+    with pytest.raises(UserError, match=r"^mixup=\S+ is not allowed: expected a number from 0 to"):
+        SeedConfig(teacher_mode="frozen", teacher_checkpoint="a.pt", mixup=value)
+
+
+def test_images_are_mixed_for_a_frozen_teacher_alone() -> None:
+    with pytest.raises(UserError, match=r"^mixup=1.0 is .* 0 with teacher_mode=online, or teach"):
+        SeedConfig(mixup=1.0)
+
+
+@pytest.mark.parametrize(("method", "setting"), [("rekd", "relation"), ("crcd", "gradient_task")])
+def test_labels_that_a_loss_reads_are_not_mixed(method: str, setting: str) -> None:
+    frozen = {"teacher_mode": "frozen", "teacher_checkpoint": "a.pt", setting: "labels"}
+    assert CONFIGS[method](**frozen).reads_labels == f"{setting}=labels"
+    with pytest.raises(UserError, match=rf"^mixup=0.2 is not .* 0 with {setting}=labels: labels"):
+        CONFIGS[method](**frozen, mixup=0.2)
+
+
 def test_settings_of_others_are_ignored() -> None:
     config = from_settings(DistillationConfig, {"lr": 0.1, "num_prototypes": 3, "teacher": "a"})
     assert config == DistillationConfig(teacher="a")
