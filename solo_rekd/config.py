@@ -41,7 +41,10 @@ EARLIER = {
     "teacher_image_views": 0,
     "teacher_precision": AUTO,
     "mixup": 0.0,
+    "projector": "mlp",
+    "queue_first": "off",
 }
+MLP, LINEAR = "mlp", "linear"  # a `projector`
 
 STUDENT_CHECKPOINT = (  # a setting of every pretraining, whatever its method
     "weights that the student and its momentum twin start from, in any format of `solo-rekd list`; "
@@ -134,10 +137,17 @@ class DistillationConfig:
     KEYS_PER_IMAGE: ClassVar[int] = 1  # entries that an image adds to the queue in an epoch
 
     proj_hidden_dim: int = _option(
-        2048, "hidden width of the projectors", source=DISCO, bounds=(1, inf)
+        2048, "hidden width of the projectors of two layers", source=DISCO, bounds=(1, inf)
     )
     proj_output_dim: int = _option(
         128, "dimensions of the embeddings", source=MOCO_V2, bounds=(1, inf)
+    )
+    projector: str = _option(
+        MLP,
+        "the student's head: mlp, two layers with a ReLU between; linear, one layer. A new "
+        "projector of a teacher has two",
+        source=MOCO_V2,
+        choices=(MLP, LINEAR),
     )
     temperature: float = _option(
         0.2, "student's softmax temperature", source=MOCO_V2, bounds=(1e-4, inf)
@@ -454,6 +464,12 @@ class SeedConfig(DistillationConfig):
         source=SEED,
         bounds=(1e-4, inf),
     )
+    queue_first: str = _option(
+        "off",
+        "on: the batch's teacher embeddings enter the queue before the loss, which finds an "
+        "image's own among them; off: after it, and an image's own is an entry beside the queue",
+        choices=("on", "off"),
+    )
 
     @property
     def reads_momentum(self) -> bool:
@@ -477,6 +493,11 @@ class CompressConfig(DistillationConfig):
         unit="keys",
         parse=whole_or_auto,
         bounds=(1, inf),
+    )
+    projector: str = _option(
+        MLP,
+        "of an online teacher alone: the student has no head, but for the linear layer of 1q",
+        choices=(MLP,),
     )
     variant: str = _option(
         "2q",
@@ -583,6 +604,42 @@ CONFIGS: dict[str, type[DistillationConfig]] = {
     "crcd": CrcdConfig,
     "bingo": BingoConfig,
 }
+
+
+# named bundles of a method's settings; a setting that is given wins
+PRESETS: dict[str, dict[str, dict[str, str | float]]] = {
+    "seed": {
+        "lightly": {  # as lightly-train's first version distils
+            "teacher_mode": "frozen",
+            "temperature": 0.07,
+            "target_temperature": 0.07,
+            "mixup": 1.0,
+            "projector": LINEAR,
+            "queue_first": "on",
+        },
+    },
+    "rekd": {"no-relation": {"own_weight": 1.0}},  # the control
+}
+PRESET_NAMES = tuple(f"{method}:{name}" for method, named in PRESETS.items() for name in named)
+
+
+def preset(method: str, name: str | None, key: str = "preset") -> dict[str, str | float]:
+    """The settings of a preset; none where no preset is asked for.
+
+    Args:
+        method: of the run, ours or a host's.
+        name: of the preset.
+        key: that the user gave it by, for the message.
+
+    Raises:
+        UserError: the method has no preset of that name.
+    """
+    if name is None:
+        return {}
+    known = PRESETS.get(method, {})
+    if name not in known:
+        raise refuse(key, name, nearest_first(name, [*known]) or f"none: {method} has no preset")
+    return {**known[name]}
 
 
 def add_speed_flags(add: Callable[..., argparse.Action], *, compiles: bool = True) -> None:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
 
-from solo_rekd.checkpoints import two_layer_projector
-from solo_rekd.config import IMAGE, DistillationConfig
+from solo_rekd.checkpoints import linear_projector, two_layer_projector
+from solo_rekd.config import IMAGE, LINEAR, DistillationConfig
 from solo_rekd.lengths import AUTO, SHARE, Training
 from solo_rekd.losses import symmetric_info_nce_loss
 from solo_rekd.modules.queue import KeyQueue, gather, random_keys
@@ -119,8 +119,7 @@ class DistillationObjective(nn.Module):
         self.config = config = config.settled(run.max_epochs)
         self.run = run
         self.needs_labels = config.reads_labels
-        widths = (run.features_dim, config.proj_hidden_dim, config.proj_output_dim)
-        self.set_projector(two_layer_projector(*widths))
+        self.set_projector(self.new_projector())
         self.teacher = build_teacher(config, run.img_size, run.mean, run.std, run.teacher)
         config.refuse_width(self.teacher.embedding_dim)
         self.teacher_classifier = None
@@ -130,6 +129,13 @@ class DistillationObjective(nn.Module):
                 nn.BatchNorm1d(self.teacher.num_features, affine=False),
                 nn.Linear(self.teacher.num_features, run.num_classes),
             )
+
+    def new_projector(self) -> nn.Module:
+        """Builds the student's head, (B, f) to (B, d); only `config` and `run` are there yet."""
+        features, config = self.run.features_dim, self.config
+        if config.projector == LINEAR:
+            return linear_projector(features, config.proj_output_dim)
+        return two_layer_projector(features, config.proj_hidden_dim, config.proj_output_dim)
 
     def set_projector(self, projector: nn.Module) -> None:
         """Takes a head for the student, and a copy for its momentum twin where there is one."""

@@ -21,6 +21,11 @@ def is_first() -> bool:
     return not is_distributed() or dist.get_rank() == 0
 
 
+def world_size() -> int:
+    """How many processes train together, 1 where this one trains alone."""
+    return dist.get_world_size() if is_distributed() else 1
+
+
 @contextmanager
 def first_process_first() -> Iterator[None]:
     """Lets the other processes in when the first one is out, and none out before all are.

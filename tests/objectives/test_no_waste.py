@@ -13,6 +13,7 @@ REKD = {"num_prototypes": 3, "teacher_warmup_epochs": 0}
 ONLINE = {
     "disco": (DisCo, {}),
     "seed": (SEED, {}),
+    "seed, queue first": (SEED, {"queue_first": "on", "projector": "linear"}),
     "compress 1q": (CompRess, {"variant": "1q"}),
     "compress 2q": (CompRess, {"variant": "2q"}),
     "crcd": (CRCD, {}),
