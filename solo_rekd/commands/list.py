@@ -34,8 +34,8 @@ def main(args: argparse.Namespace) -> None:
     print("methods:  ", ", ".join(CONFIGS), "(and every method of the host: list --host HOST)")
     print("presets:")
     for method, named in PRESETS.items():
-        for name, settings in named.items():
-            said = ", ".join(f"{key}={value}" for key, value in settings.items())
+        for name, bundle in named.items():
+            said = ", ".join(f"{key}={value}" for key, value in bundle.items())
             print(f"  {f'{method}:{name}':<27}{said}")
     print("students: ", ", ".join(STUDENTS), "(and every encoder of the host, timm:NAME)")
     print("teachers: ", ", ".join([*HOST_NAMES, *TEACHERS, *STUDENTS]), "(and timm:NAME)")

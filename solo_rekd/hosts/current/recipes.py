@@ -30,11 +30,13 @@ def store_defaults() -> None:
     for name, objective in OBJECTIVES.items():
         # not an instance: one that needs a checkpoint has none by default
         options = dataclasses.fields(objective.config_class)
-        # not closed: an unknown key shall reach the check that names the known ones
         defaults = {option.name: option.default for option in options}
-        presets = {f"{name}:{preset}": values for preset, values in PRESETS.get(name, {}).items()}
-        for entry, changes in ({name: {}} | presets).items():
-            node = OmegaConf.create(defaults | changes, flags={"struct": False})
+        entries = {name: defaults}
+        for preset, changes in PRESETS.get(name, {}).items():
+            entries[f"{name}:{preset}"] = defaults | changes
+        for entry, settings in entries.items():
+            # not closed: an unknown key shall reach the check that names the known ones
+            node = OmegaConf.create(settings, flags={"struct": False})
             ConfigStore.instance().store(
                 group="method_kwargs", name=entry, node=node, provider=PROVIDER
             )
