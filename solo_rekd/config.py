@@ -36,7 +36,15 @@ HUGGING_FACE, ONNX, MODULE = "huggingface", "onnx", "module"
 SIGHT = {"teacher_mean": AUTO, "teacher_std": AUTO, "teacher_size": AUTO}
 IMAGE = "image"  # a `teacher_view`
 # what a run had whose record is older than these settings
-EARLIER = {"teacher_view": "views", "teacher_image_views": 0, "teacher_precision": AUTO}
+EARLIER = {
+    "teacher_view": "views",
+    "teacher_image_views": 0,
+    "teacher_precision": AUTO,
+    "mixup": 0.0,
+    "projector": "mlp",
+    "queue_first": "off",
+}
+MLP, LINEAR = "mlp", "linear"  # a `projector`
 
 STUDENT_CHECKPOINT = (  # a setting of every pretraining, whatever its method
     "weights that the student and its momentum twin start from, in any format of `solo-rekd list`; "
@@ -57,6 +65,7 @@ DISCO = "arXiv 2104.09124"
 SEED = "arXiv 2101.04731"
 COMPRESS = "the code of arXiv 2010.14713"
 BINGO = "arXiv 2107.01691"
+MIXUP = "arXiv 1710.09412"
 CRCD = "the code of arXiv 2103.16367"
 COSS = "the code of arXiv 2409.13939"
 
@@ -129,10 +138,17 @@ class DistillationConfig:
     KEYS_PER_IMAGE: ClassVar[int] = 1  # entries that an image adds to the queue in an epoch
 
     proj_hidden_dim: int = _option(
-        2048, "hidden width of the projectors", source=DISCO, bounds=(1, inf)
+        2048, "hidden width of the projectors of two layers", source=DISCO, bounds=(1, inf)
     )
     proj_output_dim: int = _option(
         128, "dimensions of the embeddings", source=MOCO_V2, bounds=(1, inf)
+    )
+    projector: str = _option(
+        MLP,
+        "the student's head: mlp, two layers with a ReLU between; linear, one layer. A new "
+        "projector of a teacher has two",
+        source=MOCO_V2,
+        choices=(MLP, LINEAR),
     )
     temperature: float = _option(
         0.2, "student's softmax temperature", source=MOCO_V2, bounds=(1e-4, inf)
@@ -144,6 +160,13 @@ class DistillationConfig:
         unit="keys",
         parse=whole_or_auto,
         bounds=(1, inf),
+    )
+    mixup: float = _option(
+        0.0,
+        "alpha of the Beta(alpha, alpha) of which each batch draws the share of an image in a mix "
+        "of two, which student and frozen teacher see alike; 1: uniform; 0: no mixing",
+        source=MIXUP,
+        bounds=(0, 1000),
     )
     teacher: str = _option(
         "resnet50",
@@ -245,6 +268,10 @@ class DistillationConfig:
             raise UserError(
                 "teacher_view='image' needs teacher_mode=frozen: an online teacher changes"
             )
+        if self.mixup and self.teacher_mode != "frozen":
+            raise refuse("mixup", self.mixup, "0 with teacher_mode=online, or teacher_mode=frozen")
+        if self.mixup and self.reads_labels:
+            raise refuse("mixup", self.mixup, f"0 with {self.reads_labels}: labels are not mixed")
         if self.teacher_precision != AUTO and self.teacher_mode != "frozen":
             limit = "auto with teacher_mode=online, whose precision is that of the run"
             raise refuse("teacher_precision", self.teacher_precision, limit)
@@ -282,6 +309,11 @@ class DistillationConfig:
     def reads_momentum(self) -> bool:
         """Whether the loss has keys of the student's momentum twin: without, there is none."""
         return True
+
+    @property
+    def reads_labels(self) -> str:
+        """The setting by which the loss reads labels, as NAME=VALUE; empty: it reads none."""
+        return ""
 
     def settled(self, epochs: int, queue: int | None = None) -> "Self":
         """Returns the same settings with a number for every `auto`.
@@ -455,6 +487,11 @@ class RekdConfig(DistillationConfig):
         warm = self.starts_pretrained or self.teacher_warmup_epochs == 0
         return not (self.dictionary == "teacher" and self.relation_weight == 1 and warm)
 
+    @property
+    def reads_labels(self) -> str:
+        """See `DistillationConfig`."""
+        return "relation=labels" if self.relation == "labels" else ""
+
     def refuse_width(self, width: int, unless: str = ", or dictionary=student") -> None:
         """See `DistillationConfig`; the student's dictionary alone holds none of the teacher's."""
         if self.dictionary != "student":
@@ -484,6 +521,12 @@ class SeedConfig(DistillationConfig):
         source=SEED,
         bounds=(1e-4, inf),
     )
+    queue_first: str = _option(
+        "off",
+        "on: the batch's teacher embeddings enter the queue before the loss, which finds an "
+        "image's own among them; off: after it, and an image's own is an entry beside the queue",
+        choices=("on", "off"),
+    )
 
     @property
     def reads_momentum(self) -> bool:
@@ -507,6 +550,11 @@ class CompressConfig(DistillationConfig):
         unit="keys",
         parse=whole_or_auto,
         bounds=(1, inf),
+    )
+    projector: str = _option(
+        MLP,
+        "of an online teacher alone: the student has no head, but for the linear layer of 1q",
+        choices=(MLP,),
     )
     variant: str = _option(
         "2q",
@@ -566,6 +614,11 @@ class CrcdConfig(DistillationConfig):
         source=CRCD,
         bounds=(0, 1),
     )
+
+    @property
+    def reads_labels(self) -> str:
+        """See `DistillationConfig`."""
+        return "gradient_task=labels" if self.gradient_task == "labels" else ""
 
 
 @dataclass(frozen=True)
@@ -681,6 +734,42 @@ CONFIGS: dict[str, type[DistillationConfig]] = {
     "simreg": SimregConfig,
     "coss": CossConfig,
 }
+
+
+# named bundles of a method's settings; a setting that is given wins
+PRESETS: dict[str, dict[str, dict[str, str | float]]] = {
+    "seed": {
+        "lightly": {  # as lightly-train's first version distils
+            "teacher_mode": "frozen",
+            "temperature": 0.07,
+            "target_temperature": 0.07,
+            "mixup": 1.0,
+            "projector": LINEAR,
+            "queue_first": "on",
+        },
+    },
+    "rekd": {"no-relation": {"own_weight": 1.0}},  # the control
+}
+PRESET_NAMES = tuple(f"{method}:{name}" for method, named in PRESETS.items() for name in named)
+
+
+def preset(method: str, name: str | None, key: str = "preset") -> dict[str, str | float]:
+    """The settings of a preset; none where no preset is asked for.
+
+    Args:
+        method: of the run, ours or a host's.
+        name: of the preset.
+        key: that the user gave it by, for the message.
+
+    Raises:
+        UserError: the method has no preset of that name.
+    """
+    if name is None:
+        return {}
+    known = PRESETS.get(method, {})
+    if name not in known:
+        raise refuse(key, name, nearest_first(name, [*known]) or f"none: {method} has no preset")
+    return {**known[name]}
 
 
 def add_speed_flags(add: Callable[..., argparse.Action], *, compiles: bool = True) -> None:

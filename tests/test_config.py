@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from solo_rekd.config import (
+    PRESET_NAMES,
+    PRESETS,
     CompressConfig,
     DiscoConfig,
     DistillationConfig,
@@ -13,6 +15,7 @@ from solo_rekd.config import (
     SeedConfig,
     add_flags,
     from_settings,
+    preset,
     refuse_unknown,
 )
 from solo_rekd.objectives import OBJECTIVES
@@ -184,6 +187,42 @@ def test_a_frozen_teacher_needs_weights() -> None:
     with pytest.raises(UserError, match="needs teacher_checkpoint=PATH"):
         RekdConfig(teacher_mode="frozen")
     assert RekdConfig(teacher_mode="frozen", teacher_checkpoint="a.pt").teacher_mode == "frozen"
+
+
+@pytest.mark.parametrize("value", [-0.1, 1001.0, float("inf"), float("nan")])
+def test_a_mix_has_a_share_that_can_be_drawn(value: float) -> None:
+    with pytest.raises(UserError, match=r"^mixup=\S+ is not allowed: expected a number from 0 to"):
+        SeedConfig(teacher_mode="frozen", teacher_checkpoint="a.pt", mixup=value)
+
+
+def test_images_are_mixed_for_a_frozen_teacher_alone() -> None:
+    with pytest.raises(UserError, match=r"^mixup=1.0 is .* 0 with teacher_mode=online, or teach"):
+        SeedConfig(mixup=1.0)
+
+
+@pytest.mark.parametrize(("method", "setting"), [("rekd", "relation"), ("crcd", "gradient_task")])
+def test_labels_that_a_loss_reads_are_not_mixed(method: str, setting: str) -> None:
+    frozen = {"teacher_mode": "frozen", "teacher_checkpoint": "a.pt", setting: "labels"}
+    assert CONFIGS[method](**frozen).reads_labels == f"{setting}=labels"
+    with pytest.raises(UserError, match=rf"^mixup=0.2 is not .* 0 with {setting}=labels: labels"):
+        CONFIGS[method](**frozen, mixup=0.2)
+
+
+@pytest.mark.parametrize("name", PRESET_NAMES)
+def test_a_preset_is_of_settings_that_its_method_has(name: str) -> None:
+    method, _, named = name.partition(":")
+    bundle = preset(method, named)
+    refuse_unknown(CONFIGS[method], bundle)
+    config = from_settings(CONFIGS[method], bundle | {"teacher_checkpoint": "a.pt"})
+    assert {key: getattr(config, key) for key in bundle} == PRESETS[method][named]
+    assert preset(method, None) == {}
+
+
+def test_an_unknown_preset_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^preset='x' is not allowed: expected lightly$"):
+        preset("seed", "x")
+    with pytest.raises(UserError, match=r"^preset='lightly' .* expected none: byol has no preset$"):
+        preset("byol", "lightly")
 
 
 def test_settings_of_others_are_ignored() -> None:

@@ -61,6 +61,11 @@ def two_layer_projector(in_dim: int, hidden_dim: int, out_dim: int) -> nn.Sequen
     return nn.Sequential(nn.Linear(in_dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, out_dim))
 
 
+def linear_projector(in_dim: int, out_dim: int) -> nn.Sequential:
+    """Builds a new projector of one linear layer, whose checkpoints tell that it is a projector."""
+    return nn.Sequential(nn.Linear(in_dim, out_dim))
+
+
 def widths(projector: nn.Sequential) -> tuple[int, int]:
     """The numbers of features that a projector takes and of dimensions that it gives."""
     linear = [layer for layer in projector if isinstance(layer, nn.Linear)]

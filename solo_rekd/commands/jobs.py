@@ -7,7 +7,7 @@ from typing import Any
 
 from solo_rekd.commands.flags import folders, refuse_numbers, speed
 from solo_rekd.commands.words import given, values_of_others
-from solo_rekd.config import CONFIGS
+from solo_rekd.config import CONFIGS, preset
 from solo_rekd.hosts import names
 from solo_rekd.hosts.jobs import (
     Images,
@@ -35,14 +35,14 @@ def pretraining(args: Namespace, methods: Mapping[str, Collection[str]]) -> Pret
         methods: the names of the host's methods, each with the settings that it takes.
 
     Raises:
-        UserError: the method is none, a folder is not named, a number is beyond its limits, or
-            the views have different numbers of settings.
+        UserError: the method is none or lacks the preset, a folder is not named, a number is
+            beyond its limits, or the views have different numbers of settings.
     """
     if args.method not in methods:
         raise refuse("method", args.method, nearest_first(args.method, sorted(methods)))
     others = _others(args)
     of_method = {*methods[args.method], *names.MOMENTUM}
-    settings = given(args, {name: name for name in args.settings})
+    settings = preset(args.method, args.preset) | given(args, {n: n for n in args.settings})
     settings |= {name: value for name, value in others.items() if name in of_method}
     size = None if args.crop_size is None else args.crop_size[0]
     return Pretraining(

@@ -3,7 +3,7 @@
 import argparse
 
 from solo_rekd import hosts
-from solo_rekd.config import CONFIGS
+from solo_rekd.config import CONFIGS, PRESETS
 
 DESCRIPTION = """\
 Lists the names of methods, students, teachers and teacher checkpoints that the flags accept.
@@ -32,6 +32,11 @@ def main(args: argparse.Namespace) -> None:
     from solo_rekd.checkpoints.formats import ALL_FORMATS
 
     print("methods:  ", ", ".join(CONFIGS), "(and every method of the host: list --host HOST)")
+    print("presets:")
+    for method, named in PRESETS.items():
+        for name, bundle in named.items():
+            said = ", ".join(f"{key}={value}" for key, value in bundle.items())
+            print(f"  {f'{method}:{name}':<27}{said}")
     print("students: ", ", ".join(STUDENTS), "(and every encoder of the host, timm:NAME)")
     print("teachers: ", ", ".join([*HOST_NAMES, *TEACHERS, *STUDENTS]), "(and timm:NAME)")
     print("teacher checkpoints:")

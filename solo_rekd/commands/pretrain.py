@@ -6,7 +6,7 @@ from pathlib import Path
 
 from solo_rekd import hosts
 from solo_rekd.commands import flags, jobs, words
-from solo_rekd.config import CONFIGS, add_flags
+from solo_rekd.config import CONFIGS, PRESET_NAMES, add_flags
 from solo_rekd.hosts.jobs import Pretrained, Progress
 from solo_rekd.utils.errors import OneLineParser
 
@@ -32,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = flags.group(parser, "method")
     add("--method", required=True, metavar="NAME", help=f"{', '.join(CONFIGS)}, or of the host")
+    add(
+        "--preset",
+        metavar="NAME",
+        help="named settings of the method, of which each flag that is given wins: "
+        f"{', '.join(PRESET_NAMES)}",
+    )
     flags.add_network(parser, judged=False)
     flags.add_images(parser, judged=False)
     add = flags.group(parser, "crops; a flag with several values has one for each view")

@@ -1,11 +1,14 @@
-"""Arms of a comparison: a method with the settings in which it departs from its defaults."""
+"""Arms of a comparison: a method with the settings in which it departs from its defaults.
+
+A preset, `NAME:PRESET`, stands for the settings of it.
+"""
 
 import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from solo_rekd.config import CONFIGS
+from solo_rekd.config import CONFIGS, preset
 from solo_rekd.utils.errors import UserError, nearest_first, refuse
 
 UNTRAINED = "untrained"  # the student before any training: what every method has to exceed
@@ -20,7 +23,7 @@ class Arm:
     Attributes:
         name: the text that it was read from, which also names its folder.
         method: `untrained`, or a method of the host or ours.
-        settings: value by name of setting, as written.
+        settings: value by name of setting, as written, those of its preset among them.
     """
 
     name: str
@@ -49,13 +52,15 @@ class Arm:
 
 
 def parse_arm(text: str) -> Arm:
-    """Reads an arm, `rekd` or `rekd+teacher_mode=online+dictionary=teacher`.
+    """Reads an arm, `rekd`, `seed:lightly` or `rekd+teacher_mode=online+dictionary=teacher`.
 
     Raises:
-        UserError: a setting is not NAME=VALUE or is given twice, the learning rate is none, or a
-            frozen teacher of its own lacks a checkpoint.
+        UserError: the method has no such preset, a setting is not NAME=VALUE or is given twice,
+            the learning rate is none, or a frozen teacher of its own lacks a checkpoint.
     """
-    method, *parts = text.split("+")
+    of, *parts = text.split("+")
+    method, colon, named = of.partition(":")
+    bundle = preset(method, named if colon else None, f"methods: preset of {method}")
     settings: dict[str, str] = {}
     for part in parts:
         name, equals, value = part.partition("=")
@@ -66,7 +71,7 @@ def parse_arm(text: str) -> Arm:
         settings[name] = value
     if LR in settings and not _is_rate(settings[LR]):
         raise refuse(f"{method}+{LR}", settings[LR], "a number above 0")
-    arm = Arm(text, method, settings)
+    arm = Arm(text, method, {name: str(value) for name, value in bundle.items()} | settings)
     if "teacher" in settings and arm.shares_teacher:
         raise UserError(
             f"{text}: a frozen teacher other than the comparison's needs +teacher_checkpoint=FILE"

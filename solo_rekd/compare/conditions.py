@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from solo_rekd.checkpoints.run_record import plain
-from solo_rekd.config import SIGHT
+from solo_rekd.config import EARLIER, SIGHT
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import read_json, write_json
 
@@ -48,8 +48,9 @@ def begin(
                 f"{folder} holds checkpoints, but {FILE} does not say what they were made with: "
                 "remove that folder, or give another --out"
             )
+        older = SIGHT | EARLIER
         for name in sorted(kept.keys() | conditions["settings"].keys()):
-            began = {name: SIGHT.get(name.rpartition(".")[2])} | conditions["settings"]
+            began = {name: older.get(name.rpartition(".")[2])} | conditions["settings"]
             now, before = kept.get(name), began[name]
             if now != before:
                 raise UserError(

@@ -10,6 +10,7 @@ from solo_rekd.compare.launch.choose import LAUNCHERS, PROCESSES, read_parameter
 from solo_rekd.config import (
     AUTO,
     CONFIGS,
+    PRESET_NAMES,
     STEMS,
     STUDENT_CHECKPOINT,
     add_speed_flags,
@@ -36,6 +37,8 @@ or of the host, such as mocov2plus, simclr, byol, barlow_twins, dino, simsiam, n
 or a method with settings of its own (lr for a batch of 256, and those of solo-rekd pretrain
 --method NAME --help):
   --methods untrained,mocov2plus,mocov2plus+lr=0.1,rekd+teacher_mode=online+dictionary=teacher
+NAME:PRESET is a method with the settings of a preset, {", ".join(PRESET_NAMES)}, and may have
+further ones: seed:lightly+lr=0.1
 Teachers are frozen, trained once by mocov2plus on the same images, unless an arm says
 teacher_mode=online.
 """

@@ -58,8 +58,9 @@ class BINGO(DistillationObjective):
         queries = self.query(batch)
         taught, losses, metrics = self.teach(batch)
         places = batch.indexes.to(self.bags.members.device, non_blocking=True)
-        own = self.bags.embeddings[places]
-        members = self.bags.embeddings[self.bags.members[places]]
+        own = self.mix(batch, self.bags.embeddings[places])
+        # of two bags the members of one rank
+        members = self.mix(batch, self.bags.embeddings[self.bags.members[places]])
 
         parts = torch.stack(
             [

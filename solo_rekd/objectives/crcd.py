@@ -43,7 +43,6 @@ class CRCD(DistillationObjective):
             student=random_keys(size, width), teacher=random_keys(size, width)
         )
         if config.gradient_task == "labels":
-            self.needs_labels = "gradient_task=labels"
             self.task_classifiers = nn.ModuleDict(
                 {network: nn.Linear(width, run.num_classes) for network in ("student", "teacher")}
             )

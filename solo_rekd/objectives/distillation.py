@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
 
-from solo_rekd.checkpoints import two_layer_projector
-from solo_rekd.config import IMAGE, DistillationConfig
+from solo_rekd.checkpoints import linear_projector, two_layer_projector
+from solo_rekd.config import IMAGE, LINEAR, DistillationConfig
 from solo_rekd.lengths import AUTO, SHARE, Training
-from solo_rekd.losses import known_cross_entropy, symmetric_info_nce_loss
+from solo_rekd.losses import symmetric_info_nce_loss
 from solo_rekd.modules.queue import KeyQueue, gather, random_keys
+from solo_rekd.objectives.mixup import Mixed, class_loss
 from solo_rekd.objectives.taught_images import TaughtImages, find_taught
 from solo_rekd.objectives.teacher_cache import cache_folder
 from solo_rekd.teachers import OnlineTeacher, build_teacher
@@ -53,7 +54,7 @@ class Batch(NamedTuple):
     """What a host's training step has of one batch.
 
     Attributes:
-        images: two views, each of shape (B, 3, H, W).
+        images: two views, each of shape (B, 3, H, W), with `mixup` already mixed.
         features: the student's features of each view, shape (B, f).
         momentum_features: those of its momentum twin, without gradient; none where the settings
             read none (`reads_momentum`).
@@ -61,6 +62,8 @@ class Batch(NamedTuple):
             host sees to it that they are there then (`DistillationObjective.needs_labels`).
         indexes: the images' places in the training set, shape (B,); a host leaves them on the CPU
             where it can.
+        mixed: how the images were mixed; None: they were not. Labels and indexes are of the image
+            that has the larger share.
     """
 
     images: list[Tensor]
@@ -68,6 +71,7 @@ class Batch(NamedTuple):
     momentum_features: list[Tensor]
     labels: Tensor
     indexes: Tensor
+    mixed: Mixed | None = None
 
 
 class Taught(NamedTuple):
@@ -120,7 +124,7 @@ class DistillationObjective(nn.Module):
     projector: nn.Module
     momentum_projector: nn.Module | None
     queues: "list[KeyQueue]"
-    needs_labels: str = ""
+    needs_labels: str
     neighbours: Neighbours | None = None
     # no buffer: DDP would broadcast it at every step, and every checkpoint hold it
     taught_images: TaughtImages
@@ -129,8 +133,8 @@ class DistillationObjective(nn.Module):
         super().__init__()
         self.config = config = config.settled(run.max_epochs)
         self.run = run
-        widths = (run.features_dim, config.proj_hidden_dim, config.proj_output_dim)
-        self.set_projector(two_layer_projector(*widths))
+        self.needs_labels = config.reads_labels
+        self.set_projector(self.new_projector())
         self.teacher = build_teacher(config, run.img_size, run.mean, run.std, run.teacher)
         config.refuse_width(self.teacher.embedding_dim)
         self.teacher_classifier = None
@@ -140,6 +144,13 @@ class DistillationObjective(nn.Module):
                 nn.BatchNorm1d(self.teacher.num_features, affine=False),
                 nn.Linear(self.teacher.num_features, run.num_classes),
             )
+
+    def new_projector(self) -> nn.Module:
+        """Builds the student's head, (B, f) to (B, d); only `config` and `run` are there yet."""
+        features, config = self.run.features_dim, self.config
+        if config.projector == LINEAR:
+            return linear_projector(features, config.proj_output_dim)
+        return two_layer_projector(features, config.proj_hidden_dim, config.proj_output_dim)
 
     def set_projector(self, projector: nn.Module) -> None:
         """Takes a head for the student, and a copy for its momentum twin where there is one."""
@@ -257,6 +268,23 @@ class DistillationObjective(nn.Module):
         """The queues' entries of one field, each of shape (K, ...)."""
         return [queue[field] for queue in self.queues]
 
+    @staticmethod
+    def mix(batch: Batch, looked_up: Tensor, *, unit: bool = True) -> Tensor:
+        """Makes what was looked up by image, at `batch.indexes`, that of the batch's mixed images.
+
+        Args:
+            batch: says how its images were mixed, if at all.
+            looked_up: a row for each image, shape (B, ...).
+            unit: whether the last dimension is a unit vector, and is to be one afterwards.
+
+        Returns:
+            The same shape; `looked_up` itself where the images are not mixed.
+        """
+        if batch.mixed is None:
+            return looked_up
+        mixed = batch.mixed.rows(looked_up)
+        return normalize(mixed, dim=-1) if unit else mixed
+
     def teach(self, batch: Batch) -> tuple[Taught, dict[str, Tensor], dict[str, Tensor]]:
         """Runs the teacher on both views; an online one also gets its InfoNCE.
 
@@ -282,9 +310,10 @@ class DistillationObjective(nn.Module):
                 queries, keys, entries, temperature
             )
         elif self.config.teacher_view == IMAGE:
-            of_image = self.taught_images.look_up(
+            features, embeddings = self.taught_images.look_up(
                 batch.indexes, self.teacher.dtype, batch.images[0].device
             )
+            of_image = self.mix(batch, features, unit=False), self.mix(batch, embeddings)
             asked = said = [of_image] * len(batch.images)
         else:
             asked = said = self.teacher.views(batch.images)
@@ -294,7 +323,7 @@ class DistillationObjective(nn.Module):
             logits = self.teacher_classifier(features)
             twice = batch.labels.repeat(len(batch.images))
             known = (twice >= 0).sum().clamp(min=1)
-            losses["teacher_class_loss"] = known_cross_entropy(logits, twice)
+            losses["teacher_class_loss"] = class_loss(logits, batch.labels, batch.mixed)
             metrics["teacher_acc1"] = 100 * (logits.argmax(1) == twice).sum() / known
         taught = Taught([features for features, _ in said], [unit for _, unit in said])
         return taught, losses, metrics

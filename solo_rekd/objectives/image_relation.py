@@ -1,5 +1,6 @@
 """ReKD's relation among the whole training images: mined before the steps, looked up in them."""
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -10,7 +11,7 @@ from solo_rekd.config import RekdConfig
 from solo_rekd.lengths import image_prototypes
 from solo_rekd.modules.relatives import Relatives, by_groups, by_prototypes, by_similarity
 from solo_rekd.teachers import OnlineTeacher
-from solo_rekd.utils.processes import place_among_processes, sum_over_processes
+from solo_rekd.utils.processes import rank, sum_over_processes, world_size
 from solo_rekd.utils.progress import bar
 
 UNKNOWN = -1
@@ -33,11 +34,19 @@ class ImageRelation:
         """Prototypes of the first bank."""
         return int(self.relatives.ids.max()) + 1
 
-    def look_up(self, places: Tensor, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """The relatives' mean (B, d) of images, whether there are any (B,), and the group (B,)."""
+    def look_up(self, places: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What is related to some images.
+
+        Args:
+            places: theirs, shape (B,); on another device than the CPU they are waited for.
+            like: of the device and type of the results.
+
+        Returns:
+            The relatives' mean (B, d), 1 where there are any, else 0 (B, 1), and the group (B,).
+        """
         means, found, _, ids = (part[places.cpu()] for part in self.relatives)
-        move = {"device": device, "non_blocking": True}
-        return means.to(**move), found.to(**move), ids.to(**move)  # type: ignore[call-overload]
+        move = functools.partial(Tensor.to, device=like.device, non_blocking=True)
+        return move(means, dtype=like.dtype), move(found[:, None], dtype=like.dtype), move(ids)
 
     def purity(self, places: Tensor, labels: Tensor) -> Tensor:
         """Share of the images' relatives, of those whose label is known, that have their label.
@@ -115,9 +124,8 @@ def embed_online(teacher: OnlineTeacher, images: Callable[[], DataLoader]) -> Te
     some = next(teacher.momentum_backbone.parameters())
     number = len(loader.dataset)  # type: ignore[arg-type]
     found = torch.zeros(number, teacher.embedding_dim, device=some.device)
-    rank, processes = place_among_processes()
     share = DataLoader(
-        Subset(loader.dataset, range(rank, number, processes)),
+        Subset(loader.dataset, range(rank(), number, world_size())),
         batch_size=loader.batch_size,
         num_workers=loader.num_workers,
         generator=torch.Generator(),  # the training's draws are left alone

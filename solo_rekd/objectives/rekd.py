@@ -48,8 +48,9 @@ class Related(NamedTuple):
     Attributes:
         ids: the images' prototypes, shape (B,).
         shares: soft assignments, shape (B, C); None where they are hard.
-        means: of the relatives' embeddings by the teacher, shape (B, d), and
-        found: whether there are any, shape (B,); None of a relation among views.
+        means: of the relatives' embeddings by the teacher, shape (B, d), 0 where there are none;
+            None of a relation among views.
+        found: 1 where there are some, else 0, shape (B, 1); with `mixup` anything between.
         share: of their target weight that the schedule leaves, in [0, 1].
     """
 
@@ -187,7 +188,7 @@ class ReKD(DistillationObjective):
         if self.config.relation == "labels":
             return batch.labels
         if self.relation is not None:
-            return self.relation.look_up(batch.indexes, images.device)[2]
+            return self.relation.look_up(batch.indexes, images)[2]
         if self.config.relation == "random":
             places = batch.indexes.to(images.device, non_blocking=True)
             return random_groups(places, self.groups)
@@ -199,7 +200,9 @@ class ReKD(DistillationObjective):
         share = (1 + math.cos(math.pi * epoch / self.run.max_epochs)) / 2 if falls else 1.0
         means = found = None
         if self.relation is not None:
-            means, found, _ = self.relation.look_up(batch.indexes, images.device)
+            means, found, _ = self.relation.look_up(batch.indexes, images)
+            means = self.mix(batch, means, unit=False)
+            found = self.mix(batch, found, unit=False)
         return Related(ids, self.soft_relatives(images), means, found, share)
 
     def relation_metrics(self, ids: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -231,9 +234,8 @@ class ReKD(DistillationObjective):
         temperature, own_weight = self.config.temperature, self.config.own_weight
         on_teacher = self.config.dictionary == "teacher"
         if on_teacher and related.means is not None and related.found is not None:
-            weight = related.share * (1 - float(own_weight)) * related.found[:, None]
-            means = related.means.to(teacher_key.dtype)
-            target = (1 - weight) * teacher_key + weight * means
+            weight = related.share * (1 - float(own_weight))
+            target = teacher_key * (1 - weight * related.found) + weight * related.means
             return target_contrast_loss(query, teacher_key, queue["teacher"], target, temperature)
         if related.share < 1:
             own_weight = 1 - related.share * (1 - float(own_weight))

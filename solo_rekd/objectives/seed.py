@@ -10,8 +10,9 @@ from torch import Tensor
 
 from solo_rekd.config import SeedConfig
 from solo_rekd.losses import similarity_distillation_loss
-from solo_rekd.modules.queue import random_keys
+from solo_rekd.modules.queue import gather, random_keys
 from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
+from solo_rekd.utils.processes import world_size
 
 
 class SEED(DistillationObjective):
@@ -30,21 +31,36 @@ class SEED(DistillationObjective):
         """See `DistillationObjective.forward`."""
         queries = self.query(batch)
         taught, losses, metrics = self.teach(batch)
-        parts = [
-            similarity_distillation_loss(
+        first = self.config.queue_first == "on"
+        if first:
+            self.push(teacher=taught.embeddings)
+        parts = []
+        for view, (query, embeddings) in enumerate(zip(queries, taught.embeddings, strict=True)):
+            dictionary = self.dictionary(view, embeddings)
+            part = similarity_distillation_loss(
                 query,
-                queue["teacher"],
+                dictionary,
                 embeddings,
-                queue["teacher"],
+                dictionary,
                 temperature=self.config.temperature,
                 teacher_temperature=self.config.target_temperature,
-                own=embeddings,
+                own=None if first else embeddings,  # which is in the dictionary already
             )
-            for query, embeddings, queue in zip(
-                queries, taught.embeddings, self.queues, strict=True
-            )
-        ]
+            parts.append(part)
         losses["similarity_loss"] = torch.stack(parts).mean()
         loss = sum(losses.values(), start=queries[0].new_zeros(()))
-        self.push(teacher=taught.embeddings)
+        if not first:
+            self.push(teacher=taught.embeddings)
         return loss, losses | metrics
+
+    def dictionary(self, view: int, embeddings: Tensor) -> Tensor:
+        """The teacher's embeddings that a view is compared with, (K, d), besides an own entry.
+
+        Args:
+            view: 0 or 1.
+            embeddings: of the batch, shape (B, d).
+        """
+        queue = self.queues[view]
+        if self.config.queue_first == "on" and len(embeddings) * world_size() > queue.size:
+            return gather(embeddings)  # of which the queue keeps a part, and each needs its own
+        return queue["teacher"]

@@ -22,9 +22,14 @@ def is_first() -> bool:
     return not is_distributed() or dist.get_rank() == 0
 
 
-def place_among_processes() -> tuple[int, int]:
-    """This process's rank, from 0, and how many processes there are."""
-    return (dist.get_rank(), dist.get_world_size()) if is_distributed() else (0, 1)
+def rank() -> int:
+    """The number of this process among those that train together, from 0."""
+    return dist.get_rank() if is_distributed() else 0
+
+
+def world_size() -> int:
+    """How many processes train together, 1 where this one trains alone."""
+    return dist.get_world_size() if is_distributed() else 1
 
 
 def sum_over_processes(values: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 import pytest
 
 from solo_rekd.compare.arms import parse_arm, parse_arms
+from solo_rekd.config import PRESETS
 from solo_rekd.utils.errors import UserError
 
 
@@ -14,6 +15,17 @@ def test_an_arm_is_a_method_and_its_settings():
 def test_a_value_may_hold_an_equals_sign():
     arm = parse_arm("disco+teacher_checkpoint=/a/t-ep=3.ckpt")
     assert arm.settings == {"teacher_checkpoint": "/a/t-ep=3.ckpt"}
+
+
+def test_a_preset_stands_for_its_settings_and_a_setting_that_is_given_wins():
+    arm = parse_arm("seed:lightly+temperature=0.1+lr=0.2")
+    bundle = {name: str(value) for name, value in PRESETS["seed"]["lightly"].items()}
+    assert (arm.name, arm.method) == ("seed:lightly+temperature=0.1+lr=0.2", "seed")
+    assert arm.settings == bundle | {"temperature": "0.1", "lr": "0.2"}
+    assert arm.shares_teacher and arm.lr == 0.2
+    # a teacher's name has a colon too
+    assert parse_arm("rekd+teacher_mode=online+teacher=timm:resnet10t").method == "rekd"
+    assert parse_arm("rekd:no-relation").settings == {"own_weight": "1.0"}
 
 
 @pytest.mark.parametrize(
@@ -46,6 +58,11 @@ def test_whose_teacher_an_arm_has(text, distils, online, shares):
         ("simclr+lr=0", "simclr+lr='0' is not allowed: expected a number above 0"),
         ("simclr+lr=inf", "simclr+lr='inf' is not allowed: expected a number above 0"),
         ("disco+teacher=resnet18", "needs +teacher_checkpoint=FILE"),
+        ("seed:lightli", "preset of seed='lightli' is not allowed: expected lightly"),
+        ("seed:", "preset of seed='' is not allowed: expected lightly"),
+        ("seed:no-relation+lr=1", "preset of seed='no-relation' is not allowed: expected lightly"),
+        ("disco:lightly", "expected none: disco has no preset"),
+        ("untrained:lightly", "expected none: untrained has no preset"),
     ],
 )
 def test_what_is_no_arm_is_refused(text, message):

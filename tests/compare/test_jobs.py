@@ -47,6 +47,13 @@ def student_flags(student):
     return make
 
 
+def test_an_arm_with_a_preset_has_its_settings(plan, student_flags):
+    found = student_flags(plan(), "seed:lightly+temperature=0.1", 3, "t.ckpt")
+    wanted = {"target_temperature": "0.07", "mixup": "1.0", "projector": "linear"}
+    wanted |= {"queue_first": "on", "temperature": "0.1", "teacher_mode": "frozen", "name": "seed"}
+    assert wanted.items() <= found.items()
+
+
 def judged_flags(plan, seed=0, **who):
     return as_dict(linear_flags(linear_job(plan, seed, "s.ckpt", **who)))
 

@@ -24,6 +24,12 @@ def test_a_folder_is_the_arms_name_and_one_folder_deep():
     assert folder == "runs/disco+teacher_checkpoint=..%2Fa%20b%2Ft.pt/seed-0"
 
 
+def test_a_preset_is_part_of_the_folder_and_of_the_plan(plan):
+    assert Run(parse_arm("seed:lightly+lr=0.1"), 1).folder == "runs/seed%3Alightly+lr=0.1/seed-1"
+    before = plan(arms="seed,seed:lightly,rekd:no-relation")
+    assert Plan.from_json(json.loads(json.dumps(before.to_json()))) == before
+
+
 def test_folders_of_long_arms_are_short_and_differ():
     arms = [f"disco+teacher_checkpoint={'/folder' * 40}/{name}.pt" for name in "ab"]
     folders = {Run(parse_arm(arm), 0).folder for arm in arms}

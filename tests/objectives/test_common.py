@@ -11,9 +11,11 @@ from tiny_objective import (
     rows_of,
 )
 
+from solo_rekd.checkpoints import build_projector
 from solo_rekd.lengths import Training
 from solo_rekd.modules.queue import KeyQueue
 from solo_rekd.objectives import CRCD, SEED, Batch, CompRess, DisCo, ReKD
+from solo_rekd.utils.errors import UserError
 
 CASES = {
     "disco": (DisCo, {}, ("nce_loss", "consistency_loss")),
@@ -42,6 +44,24 @@ def make(case, monkeypatch):
         return build(case[0], monkeypatch, mode, **case[1] | settings)
 
     return run
+
+
+def test_the_students_head_is_of_two_layers_or_linear(make, case, mode):
+    if case[0] is CompRess:
+        with pytest.raises(UserError, match=r"^projector='linear' is not allowed: expected mlp$"):
+            make(mode, projector="linear")
+        return
+    for projector, layers in (("mlp", 3), ("linear", 1)):
+        objective = fill(make(mode, projector=projector))
+        assert len(objective.projector) == layers
+        if objective.momentum_projector is not None:
+            assert len(objective.momentum_projector) == layers
+        loss, _ = objective(make_batch(), epoch=0)
+        loss.backward()
+        assert all(parameter.grad.any() for parameter in objective.projector.parameters())
+    saved = build_projector(objective.projector.state_dict()).double()
+    features = make_batch().features[0]
+    torch.testing.assert_close(saved(features), objective.projector(features))
 
 
 def test_student_and_teacher_do_not_train_each_other(make, case):

@@ -73,7 +73,7 @@ def test_loss_equals_a_slow_loop(make, mode, task):
     )  # fmt: skip
     teacher, projector = objective.teacher, objective.projector
     batch = make_batch(seed=9)
-    images, features, momentum, labels, _ = batch
+    images, features, momentum, labels, *_ = batch
     queries = [normalize(projector(f), dim=1) for f in features]
     keys = [normalize(objective.momentum_projector(f), dim=1).detach() for f in momentum]
     taught = [(teacher.key if mode == "online" else teacher)(x)[1] for x in images]

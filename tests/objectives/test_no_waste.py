@@ -13,6 +13,7 @@ REKD = {"num_prototypes": 3, "teacher_warmup_epochs": 0}
 ONLINE = {
     "disco": (DisCo, {}),
     "seed": (SEED, {}),
+    "seed, queue first": (SEED, {"queue_first": "on", "projector": "linear"}),
     "compress 1q": (CompRess, {"variant": "1q"}),
     "compress 2q": (CompRess, {"variant": "2q"}),
     "simreg": (SimReg, {}),
@@ -136,7 +137,7 @@ def test_the_teachers_probe_costs_nothing_when_it_is_off(make):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_no_step_synchronises_a_gpu(make):
     def step(objective, seed):
-        images, features, momentum, labels, indexes = make_batch(seed=seed)
+        images, features, momentum, labels, indexes, _ = make_batch(seed=seed)
         moved = [[view.cuda() for view in views] for views in (images, features, momentum)]
         batch = type(make_batch())(*moved, labels.cuda(), indexes)
         torch.cuda.set_sync_debug_mode("error" if seed > 8 else "default")

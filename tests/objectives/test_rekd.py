@@ -55,7 +55,7 @@ def test_loss_equals_a_slow_loop(make, mode, dictionary, teacher_view, own_weigh
              temperature=tau, relation_weight=share)
     )  # fmt: skip
     views = make_batch(seed=9)
-    images, features, momentum, labels, _ = views
+    images, features, momentum, labels, *_ = views
     queues = [{name: queue[name].clone() for name in queue.names} for queue in objective.queues]
     prototypes = objective.bank.prototypes.clone()
     projector, momentum_projector = objective.projector, objective.momentum_projector

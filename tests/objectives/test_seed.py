@@ -45,8 +45,40 @@ def test_loss_equals_a_slow_loop(mode, settings, monkeypatch):
         torch.testing.assert_close(queue["teacher"][newest], taught[view])
 
 
-def test_a_student_that_is_the_teacher_learns_nothing(monkeypatch):
-    objective = fill(build(SEED, monkeypatch, "frozen", temperature=0.1, target_temperature=0.1))
+@pytest.mark.parametrize("mode", ["online", "frozen"])
+@pytest.mark.parametrize("queue_size", [12, 5, 3])  # of batches of 5
+def test_with_the_queue_first_an_own_embedding_is_one_entry_of_it(mode, queue_size, monkeypatch):
+    changes = {"queue_first": "on", "queue_size": queue_size, "target_temperature": 0.5}
+    objective = fill(build(SEED, monkeypatch, mode, **changes))
+    teacher, projector = objective.teacher, objective.projector
+    batch = make_batch(seed=9)
+    taught = [(teacher.key if mode == "online" else teacher)(x)[1] for x in batch.images]
+    earlier = [queue.newest(queue_size)["teacher"].clone() for queue in objective.queues]
+
+    expected = 0
+    for view in range(2):
+        # all of the batch, and the newest others as far as there is room
+        dictionary = torch.cat([taught[view], earlier[view][: max(0, queue_size - 5)]])
+        queries = normalize(projector(batch.features[view]), dim=1)
+        for q, t in zip(queries, taught[view], strict=True):
+            target = torch.softmax(dictionary @ t / 0.5, 0)
+            expected = expected - sum(target * torch.log_softmax(dictionary @ q / 0.2, 0)) / 10
+
+    loss, logs = objective(batch, epoch=0)
+    torch.testing.assert_close(logs["similarity_loss"], expected, **CLOSE)
+    parameters = list(projector.parameters())
+    gradients = [torch.autograd.grad(x, parameters, retain_graph=True) for x in (loss, expected)]
+    torch.testing.assert_close(*gradients, **CLOSE)
+    for view, queue in enumerate(objective.queues):
+        kept = min(5, queue_size)
+        newest = queue.newest(kept)["teacher"].flip(0)
+        torch.testing.assert_close(newest, taught[view][-kept:])
+
+
+@pytest.mark.parametrize("queue_first", ["off", "on"])
+def test_a_student_that_is_the_teacher_learns_nothing(queue_first, monkeypatch):
+    alike = {"temperature": 0.1, "target_temperature": 0.1, "queue_first": queue_first}
+    objective = fill(build(SEED, monkeypatch, "frozen", **alike))
     batch = make_batch(seed=3)
     objective.projector = torch.nn.Identity()
     queries = [objective.teacher(x)[1].requires_grad_() for x in batch.images]

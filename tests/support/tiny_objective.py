@@ -73,7 +73,7 @@ def rows_of(batch: Batch, rows: Any) -> Batch:
     def pick(part: Any) -> Any:
         return [view[rows] for view in part] if isinstance(part, list) else part[rows]
 
-    return Batch(*map(pick, batch))
+    return Batch(*map(pick, batch[:5]))
 
 
 def fill(objective: Any, epoch: int = 0) -> Any:

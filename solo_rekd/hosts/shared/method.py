@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from solo_rekd.backbones import TIMM, settle_stem
@@ -14,12 +15,12 @@ from solo_rekd.hosts.shared.changes import ENTRIES
 from solo_rekd.hosts.shared.checks import refuse_no_training
 from solo_rekd.hosts.shared.lengths import end_after
 from solo_rekd.hosts.shared.neighbour_batches import put_neighbours
+from solo_rekd.hosts.shared.order import seed_of_step
 from solo_rekd.hosts.shared.training_images import host_loader, training_images
 from solo_rekd.lengths import Training
-from solo_rekd.losses import known_cross_entropy
 from solo_rekd.modules.queue import KeyQueue
 from solo_rekd.modules.twin import follow, switch_off_noise
-from solo_rekd.objectives import OBJECTIVES, Batch, DistillationObjective
+from solo_rekd.objectives import OBJECTIVES, Batch, DistillationObjective, mixup
 from solo_rekd.teachers.sight import Sight
 from solo_rekd.teachers.teacher import SEEN
 from solo_rekd.utils.errors import UserError, refuse
@@ -130,15 +131,18 @@ class Distilled(_Host):
         Raises:
             UserError: the objective needs labels, and the first batch has none.
         """
-        out = super().training_step(batch, batch_idx)
         places, images, labels = batch
+        mixed = self._draw_mix(len(labels), batch_idx, images[0].device)
+        if mixed is not None:
+            images = [mixed.rows(view) for view in images]
+        out = super().training_step([places, images, labels], batch_idx)
         indexes = places.tensor if isinstance(places, OnHost) else places
         if self.objective.needs_labels and not self._saw_labels:
             self._saw_labels = bool((labels >= 0).any())
             if not self._saw_labels:
                 raise UserError(f"{self.objective.needs_labels}: the images have no labels")
         loss, logs = self.objective(
-            Batch(images, out["feats"], out.get("momentum_feats", []), labels, indexes),
+            Batch(images, out["feats"], out.get("momentum_feats", []), labels, indexes, mixed),
             self.current_epoch,
         )
         self.log_dict(
@@ -149,8 +153,16 @@ class Distilled(_Host):
         # the host's own is NaN, the mean of nothing, for a batch without labels
         for logits in (out["logits"], out.get("momentum_logits", [])):
             for view in logits:
-                loss = loss + known_cross_entropy(view, labels) / len(logits)
+                loss = loss + mixup.class_loss(view, labels, mixed) / len(logits)
         return loss
+
+    def _draw_mix(self, batch: int, step: int, device: torch.device) -> mixup.Mixed | None:
+        """How the images of a step are mixed, which each process draws for itself; None: not."""
+        alpha = self.objective.config.mixup
+        if not alpha:
+            return None
+        seed = seed_of_step(torch.initial_seed(), self.current_epoch, self.global_rank, step)
+        return mixup.draw(alpha, batch, seed, device)
 
     def on_fit_start(self) -> None:
         """Says which method this is, where the host has one of that name too."""
