@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 
 from study import rows
+from study.pictures import write_pictures
 from study.plan import PLAN, Plan, read_plan
 from study.runner import Chosen, Study, code_commit, say
+from study.tables import TESTED, write_tables
 
-WORK = Path("runs") / "study"
+WORK, DOCS = Path("runs") / "study", rows.RESULTS.parent
 KINDS = ("datasets", "students", "teachers", "arms")
 
 
@@ -39,7 +41,10 @@ def main() -> None:
     taken = jobs.add_parser("collect", parents=[shared], help="add folders of solo-rekd compare")
     taken.add_argument("into", help="NAME of the file NAME.csv")
     taken.add_argument("folders", nargs="+", type=Path)
-    jobs.add_parser("tables", parents=[shared], help="write the tables and figures of the docs")
+    pages = jobs.add_parser("tables", parents=[shared], help="write tables and figures of the docs")
+    pages.add_argument(
+        "--docs", type=Path, default=DOCS, metavar="DIR", help="Default: %(default)s"
+    )
     args = parser.parse_args()
     plan = read_plan(args.plan)
     if args.job == "run":
@@ -50,6 +55,9 @@ def main() -> None:
             found = rows.collect(folder, code_commit(), names)
             for line in rows.add_rows(args.results / f"{args.into}.csv", found):
                 say(line)
+    else:
+        write_tables(plan, args.results, args.docs)
+        write_pictures(plan, rows.read_rows(args.results / f"{TESTED}.csv"), args.docs)
 
 
 def run_phases(plan: Plan, args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:

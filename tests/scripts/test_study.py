@@ -13,34 +13,9 @@ from study import rows
 from study.plan import PLAN, read_plan
 from study.rates import best_rate
 from study.runner import Chosen, Place, Study
+from study_rows import make_row
 
 ROOT = Path(__file__).parents[2]
-
-
-def make_row(**changes: object) -> rows.Row:
-    row: dict[str, Any] = {
-        "dataset": "cifar10",
-        "student": "alexnet",
-        "arm": "rekd",
-        "seed": 0,
-        "split": "test",
-        "epochs": 8,
-        "linear_cached": 50.0,
-        "linear_host": 40.0,
-        "knn": 45.0,
-        "few_label": 20.0,
-        "minutes": 3.0,
-        "machine": "a CPU, 1 thread",
-        "commit": "abc",
-        "few_label_1pct": 15.0,
-        "lr": 0.03,
-        "images_seen": 24000,
-        "teacher": "lite0",
-        "teacher_size": 128,
-    }
-    row |= changes
-    floats = {name: f"{row[name]:.2f}" for name in (*rows.FIGURES, "minutes")}
-    return {name: str(value) for name, value in (row | floats).items()}
 
 
 def write_comparison(folder: Path, runs: list[dict[str, Any]], teacher: Any = None) -> Path:
