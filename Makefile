@@ -16,7 +16,7 @@ UNTESTED := $(if $(SOLO_LEARN_HOME),,solo_rekd/hosts/current/*)
 override SOLO_LEARN_HOME := $(abspath $(SOLO_LEARN_HOME))
 export SOLO_LEARN_HOME
 
-.PHONY: help install demo lint test test-all test-current bench upstream clean
+.PHONY: help install demo lint test test-all test-current bench study tables upstream clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -65,6 +65,12 @@ bench: $(STAMP) ## measure, and write docs/performance.md: PARTS="steps losses",
 	@KINETO_LOG_LEVEL=99 PYTHONPATH=scripts $(BIN)/python -m bench $(if $(PARTS),--parts $(PARTS)) \
 		$(if $(PARENT),--parent "$(PARENT)") $(if $(DATA),--data "$(abspath $(DATA))") \
 		$(if $(TEACHER_FILE),--teacher_file "$(abspath $(TEACHER_FILE))") $(if $(QUICK),--quick)
+
+study: $(STAMP) ## run phases of scripts/study/plan.yaml: ARGS="rates tune test --data cifar10=DIR --budget MINUTES"
+	@PYTHONPATH=scripts $(BIN)/python -m study run $(ARGS)
+
+tables: $(STAMP) ## write the tables and figures of docs/benchmarks.md from docs/results
+	@PYTHONPATH=scripts $(BIN)/python -m study tables
 
 upstream: ## lay the pull request of upstream/ over a checkout of solo-learn: HOST=DIR
 	@$(PYTHON) -I upstream/lay.py "$(HOST)"

@@ -14,12 +14,12 @@ def main() -> None:
     parser.add_argument("source", type=Path, help="folder of class folders")
     parser.add_argument("target", type=Path, help="folder to make")
     parser.add_argument("--start", type=int, default=0, help="images of a class to leave out first")
-    parser.add_argument("--number", type=int, required=True, help="images of a class")
+    parser.add_argument("--number", type=int, help="images of a class. Default: all")
     args = parser.parse_args()
     for folder in sorted(path for path in args.source.resolve().iterdir() if path.is_dir()):
         target = args.target / folder.name
         target.mkdir(parents=True)
-        for image in sorted(folder.iterdir())[args.start : args.start + args.number]:
+        for image in sorted(folder.iterdir())[args.start :][: args.number]:
             (target / image.name).symlink_to(image)
 
 

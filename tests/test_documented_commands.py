@@ -49,6 +49,8 @@ LEFT_ALONE = {
     "make demo": "tests/test_demo.py runs it",
     "make test": "it is this run",
     "make bench": "tests/scripts/test_bench.py runs it",
+    "make study": "tests/scripts/test_study.py runs it",
+    "make tables": "tests/scripts/test_study_tables.py runs it",
     "python -c": "it measures the start-up hook; tests/test_autoload.py does the same",
     "make install": "it changes the environment; tests/test_makefile.py reads its commands",
 }

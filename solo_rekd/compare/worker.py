@@ -35,6 +35,7 @@ from solo_rekd.compare.conditions import begin
 from solo_rekd.compare.typed import knn_command
 from solo_rekd.config import AUTO
 from solo_rekd.evaluation.features import judge_features
+from solo_rekd.evaluation.few_labels import few_labels
 from solo_rekd.evaluation.linear_probe import linear_probe
 from solo_rekd.hosts.jobs import (
     Host,
@@ -241,7 +242,7 @@ def evaluate_features(
         share: takes the share done, in [0, 1].
 
     Returns:
-        `knn`, whose seconds include the extraction, and `linear_cached`.
+        `knn`, whose seconds include the extraction, `linear_cached`, and those of `few_labels`.
     """
     started = time.perf_counter()
     splits, knn = judge_features(
@@ -260,7 +261,7 @@ def evaluate_features(
     probe = linear_probe(train, val)
     probe["seconds"] = time.perf_counter() - started
     keep_embeddings(folder / "embeddings.npz", *splits["val"])
-    return {"linear_cached": probe, "knn": knn}
+    return {"linear_cached": probe, "knn": knn, **few_labels(train, val)}
 
 
 def evaluate_images(

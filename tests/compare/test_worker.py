@@ -134,6 +134,8 @@ def test_whole_job(method: str, job: Job, host: ModuleType, flags: Flags) -> Non
     for name in ("top1", "top5", "k", "temperature", "protocol"):
         assert result["knn"][name] == judge(argv).knn[name]
     assert "cached features" in result["linear_cached"]["protocol"]
+    for part in ("few_label", "few_label_1pct"):
+        assert 0 <= result[part]["top1"] <= 100
     assert "2 epochs" in result["linear_host"]["protocol"]
     for part in ("linear_host", "linear_cached", "knn"):
         assert 0 <= result[part]["top1"] <= result[part]["top5"] == 100

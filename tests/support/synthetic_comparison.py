@@ -52,6 +52,8 @@ def make_run(arm: str, seed: int, level: float, epochs: int) -> dict[str, Any]:
         "knn": accuracy(level - 6)
         | {"protocol": "kNN: cosine, weighted", "k": 20, "temperature": 0.07, "seconds": 4.0}
         | {"command": f"solo-rekd knn --pretrained_feature_extractor {folder}/last.ckpt"},
+        "few_label": accuracy(level - 30) | {"protocol": "few labels: 3 a class"},
+        "few_label_1pct": accuracy(level - 35) | {"protocol": "few labels: 1 %"},
         "checkpoint": f"{folder}/pretrain/last.ckpt",
     }
 

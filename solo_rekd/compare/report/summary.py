@@ -1,7 +1,7 @@
 """What the report says of an arm: its runs, and each figure's mean and spread over seeds."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,7 +131,11 @@ def spread(values: Iterable[float | None]) -> Spread | None:
 
 def paired(first: Arm, second: Arm, path: str) -> Difference | None:
     """Compares a figure of two arms, a seed against the same seed; None where they share none."""
-    ours, theirs = first.by_seed(path), second.by_seed(path)
+    return difference(first.by_seed(path), second.by_seed(path))
+
+
+def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference | None:
+    """Compares figures by seed, a seed against the same seed; None where they share none."""
     gaps = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
     if not gaps:
         return None

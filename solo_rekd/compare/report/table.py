@@ -7,6 +7,7 @@ from solo_rekd.compare.report.summary import MISSING, Arm, distinct, list_arms, 
 
 GIB = 2**30
 HOST, CACHED, COST = "linear, host's harness", "linear, cached features", "pretraining"
+FEW = "few labels, cached features"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ def columns(comparison: dict[str, Any]) -> list[Column]:
         Column(CACHED, "top-5, %", "linear_cached.top5"),
         Column(knn, "top-1, %", "knn.top1", best=True),
         Column(knn, "top-5, %", "knn.top5"),
+        Column(FEW, "3 a class: top-1, %", "few_label.top1", best=True),
+        Column(FEW, "1 %: top-1, %", "few_label_1pct.top1", best=True),
         Column(COST, f"time, {unit}", "pretrain.seconds", 1, seconds),
         Column(COST, "images/s", "pretrain.images_per_second", 0),
         *(Column(COST, heading, path, 2, GIB) for heading, path in memory),
@@ -70,7 +73,7 @@ def time_unit(seconds: float) -> tuple[str, float]:
 
 def list_protocols(comparison: dict[str, Any]) -> list[str]:
     """Lists how the accuracies were measured, in the runs' own words."""
-    stages = ("linear_host", "linear_cached", "knn")
+    stages = ("linear_host", "linear_cached", "knn", "few_label", "few_label_1pct")
     return [text for stage in stages for text in distinct(comparison, f"{stage}.protocol")]
 
 
@@ -87,6 +90,8 @@ def table_lines(comparison: dict[str, Any]) -> list[str]:
         Column("", "linear (host)", "linear_host.top1"),
         Column("", "linear (cached)", "linear_cached.top1"),
         Column("", "kNN", "knn.top1"),
+        Column("", "3 a class", "few_label.top1"),
+        Column("", "1 %", "few_label_1pct.top1"),
         Column("", "seconds", "pretrain.seconds", 0),
         Column("", "images/s", "pretrain.images_per_second", 0),
     ]

@@ -30,15 +30,27 @@ def test_the_terminal_has_a_line_an_arm_then_the_teacher_and_the_protocols(
     assert teacher.split()[2] == f"{comparison['teacher']['linear_host']['top1']:.2f}"
     assert protocols == [
         comparison["runs"][0][stage]["protocol"]
-        for stage in ("linear_host", "linear_cached", "knn")
+        for stage in ("linear_host", "linear_cached", "knn", "few_label", "few_label_1pct")
     ]
 
 
 def test_without_runs_every_figure_is_a_dash(comparison: dict[str, Any]) -> None:
     lines = table_lines(comparison | {"runs": [], "teacher": None})
     assert [line.split() for line in lines[1:]] == [
-        [arm["name"], "0", *[MISSING] * 5] for arm in comparison["arms"]
+        [arm["name"], "0", *[MISSING] * 7] for arm in comparison["arms"]
     ]
+
+
+def test_runs_from_before_the_few_labels_have_a_dash_there(comparison: dict[str, Any]) -> None:
+    few = [column for column in columns(comparison) if "few labels" in column.group]
+    arm = list_arms(comparison)[0]
+    values = [run["few_label"]["top1"] for run in arm.runs]
+    assert [column.heading.split(":")[0] for column in few] == ["3 a class", "1 %"]
+    assert few[0].text(arm).startswith(f"{np.mean(values):.2f} ± ")
+    for run in comparison["runs"]:
+        del run["few_label"], run["few_label_1pct"]
+    assert [column.text(list_arms(comparison)[0]) for column in few] == [MISSING, MISSING]
+    assert not any("few labels" in line for line in table_lines(comparison))
 
 
 def test_gpu_memory_has_a_column_only_where_it_was_measured(comparison: dict[str, Any]) -> None:

@@ -1,0 +1,288 @@
+"""Runs a phase of the study, a run after the other, each by `solo-rekd compare`."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from solo_rekd.compare.arms import LR, UNTRAINED, parse_arm
+from solo_rekd.compare.plan import Run
+from study.plan import RATES, Plan
+from study.prepare import prepare_images, prepare_teacher
+from study.rates import best_rate
+from study.rows import Row, add_rows, collect, read_rows
+
+ROOT = Path(__file__).parents[2]
+COMPARE = (sys.executable, "-c", "from solo_rekd.cli import main; main()", "compare")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What of the study is to be run.
+
+    Attributes:
+        phase: one of the plan's.
+        datasets: the same for all that follow, in their order.
+        students: what is trained.
+        teachers: those that teach.
+        arms: names of arms.
+    """
+
+    phase: str
+    datasets: Sequence[str]
+    students: Sequence[str]
+    teachers: Sequence[str]
+    arms: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder of `solo-rekd compare`: runs of one student on one data set by one teacher."""
+
+    phase: str
+    dataset: str
+    student: str
+    teacher: str
+
+    def folder(self, work: Path) -> Path:
+        """Where it lies in the folder of the study."""
+        return work / self.phase / self.teacher / self.dataset / self.student
+
+
+class Study:
+    """The runs of one phase, what is known of them, and where all of it lies.
+
+    Args:
+        plan: the study.
+        chosen: what of it is to be run.
+        work: its folder: images, teachers and comparisons.
+        results: folder of the CSV files.
+        sources: folders of images, see `prepare_images`.
+        files: of teachers, see `prepare_teacher`.
+        jobs: runs side by side.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        chosen: Chosen,
+        work: Path,
+        results: Path,
+        sources: Mapping[str, Path],
+        files: Mapping[str, Path],
+        jobs: int = 1,
+    ) -> None:
+        self.plan, self.chosen, self.work, self.jobs = plan, chosen, work.resolve(), jobs
+        self.results, self.sources, self.files = results, sources, files
+        self.path = results / f"{chosen.phase}.csv"
+        self.failed: list[str] = []
+        self.said: set[str] = set()
+
+    def run(self, end: float = math.inf) -> bool:
+        """Runs what has no line yet, and begins no other run after `end`, of time.monotonic().
+
+        Returns:
+            Whether there was time for all.
+        """
+        for place in self.places():
+            self.note(place)
+        for place, seed, names in self.steps():
+            if time.monotonic() > end:
+                say("the time is over: the same command resumes")
+                return False
+            self.compare(place, seed, names)
+        return True
+
+    def places(self) -> list[Place]:
+        """Every folder, that of the first student on every data set first."""
+        chosen, followed = self.chosen, self.plan.rates_of
+        places = [
+            Place(chosen.phase, dataset, student, teacher)
+            for teacher in chosen.teachers
+            for student in chosen.students
+            for dataset in chosen.datasets
+        ]
+        if chosen.phase != RATES:
+            return places
+        own = [("datasets", "dataset"), ("students", "student")]
+        return [
+            place
+            for place in places
+            if all(
+                followed(kind, getattr(place, name)) == getattr(place, name) for kind, name in own
+            )
+        ]
+
+    def steps(self) -> Iterator[tuple[Place, int, list[str]]]:
+        """What is to be run: names of arms, a seed, and where; seed by seed, as the plan has it."""
+        seeds = self.plan.content["phases"][self.chosen.phase]["seeds"]
+        for seed in range(seeds):
+            for place in self.places():
+                waiting = [name for name in self.arms() if self.waits(place, seed, name)]
+                size = 1 if self.chosen.phase == RATES else self.jobs
+                for first in range(0, len(waiting), size):
+                    yield place, seed, waiting[first : first + size]
+
+    def arms(self) -> list[str]:
+        """Names of the arms that are chosen; of a sweep those that take no other's rate."""
+        arms = [self.plan.arms[name] for name in self.chosen.arms]
+        return [each.name for each in arms if self.chosen.phase != RATES or each.is_swept]
+
+    def waits(self, place: Place, seed: int, name: str) -> bool:
+        """Whether a run of an arm has no line yet, and can be run; what cannot is said."""
+        texts = self.texts(place, name)
+        if texts is None:
+            line = (
+                f"{place.dataset} {place.student} {name}: its learning rate is not swept, not run"
+            )
+            if line not in self.said:
+                say(line)
+            self.said.add(line)
+            return False
+        options = self.options(place)
+        known = {
+            (row["lr"], row["teacher"])
+            for row in read_rows(self.path)
+            if (row["dataset"], row["student"]) == (place.dataset, place.student)
+            and (row["arm"], row["seed"]) == (name, str(seed))
+            and row["epochs"] == str(options["epochs"])
+        }
+        asked = set()
+        for arm in map(parse_arm, texts):
+            lr = "" if arm.method == UNTRAINED else f"{arm.lr or options[LR]:g}"
+            asked.add((lr, place.teacher if arm.distils else ""))
+        return not asked <= known
+
+    def texts(self, place: Place, name: str) -> list[str] | None:
+        """An arm as compare reads it, in a sweep once a rate; None: its rate is not known yet."""
+        arm = self.plan.arms[name]
+        teacher = str(self.teacher(place))
+        text = arm.text.format(teacher=teacher)
+        if place.phase == RATES:
+            rates = [f"{rate:g}" for rate in arm.rates]
+            return [f"{text}+{LR}={rate}" for rate in rates] or [text]
+        rows = read_rows(self.results / f"{RATES}.csv")
+        rate = best_rate(self.plan, rows, place.dataset, place.student, name, place.teacher)
+        if rate is None:
+            return None
+        return [f"{text}+{LR}={rate}" if rate else text]
+
+    def teacher(self, place: Place) -> Path:
+        """The teacher's file."""
+        return prepare_teacher(self.plan, place.teacher, place.dataset, self.files, self.work)
+
+    def options(self, place: Place) -> dict[str, Any]:
+        """The options of the comparison."""
+        return self.plan.options(place.dataset, place.student, place.teacher, place.phase)
+
+    def compare(self, place: Place, seed: int, names: Sequence[str]) -> None:
+        """Runs some arms, notes what came of them, and says it."""
+        texts = [text for name in names for text in self.texts(place, name) or ()]
+        folder = place.folder(self.work)
+        folder.mkdir(parents=True, exist_ok=True)
+        done = [text for text in self.all_texts(place) if finished(folder, text, seed)]
+        options = self.options(place) | {
+            "data": self.work / "data" / place.dataset,
+            "val_dir": self.plan.content["phases"][place.phase]["split"],
+            "student": place.student,
+            "teacher_checkpoint": self.teacher(place),
+            "methods": ",".join(dict.fromkeys([*done, *texts])),
+            "seeds": seed + 1,
+            "jobs": self.jobs,
+            "out": folder,
+        }
+        words = [*COMPARE, *to_words(options), "--", *self.plan.content.get("flags", [])]
+        began = time.monotonic()
+        with (folder / "log.txt").open("a") as log:
+            code = call(words, log)
+        what = f"{place.phase} {place.dataset} {place.student} seed {seed} {', '.join(names)}"
+        took = f"{(time.monotonic() - began) / 60:.1f} min"
+        rows = self.note(place)
+        if code:
+            self.failed.append(what)
+            say(f"{what}: exit {code} after {took}, see {folder / 'log.txt'}")
+        for row in rows:
+            if row["arm"] in names and row["seed"] == str(seed):
+                figures = f"linear {row['linear_cached']}, kNN {row['knn']}"
+                say(
+                    f"{what}: {figures}"
+                    + (f" at lr {row['lr']}" if row["lr"] else "")
+                    + f", {took}"
+                )
+
+    def all_texts(self, place: Place) -> list[str]:
+        """Every arm of the plan as compare reads it, where its learning rate is known."""
+        return [text for name in self.plan.arms for text in self.texts(place, name) or ()]
+
+    def note(self, place: Place) -> list[Row]:
+        """Adds the runs of a folder to the CSV file; returns what it read."""
+        folder = place.folder(self.work)
+        if not (folder / "comparison.json").exists():
+            return []
+        teacher = str(self.teacher(place))
+        names = {arm.text.format(teacher=teacher): name for name, arm in self.plan.arms.items()}
+        rows = collect(folder, code_commit(), names, place.dataset, place.teacher)
+        for line in add_rows(self.path, rows):
+            say(line)
+        return rows
+
+    def prepare(self) -> None:
+        """Makes the images and the teachers that are not there yet."""
+        for place in self.places():
+            prepare_images(self.plan, place.dataset, self.sources, self.work)
+            self.teacher(place)
+
+
+def finished(folder: Path, text: str, seed: int) -> bool:
+    """Whether an arm has a result of every seed up to this one."""
+    runs = [Run(parse_arm(text), each) for each in range(seed + 1)]
+    return all((folder / run.folder / "result.json").exists() for run in runs)
+
+
+def to_words(options: Mapping[str, Any]) -> list[str]:
+    """Options as words of a command line; a list is as many words."""
+    words = []
+    for name, value in options.items():
+        values = value if isinstance(value, list) else [value]
+        words += [f"--{name}", *map(str, values)]
+    return words
+
+
+def call(words: Sequence[str], log: Any) -> int:
+    """Runs a command, with one thread unless OMP_NUM_THREADS says otherwise; ends it with this one.
+
+    Raises:
+        KeyboardInterrupt: this program was interrupted, and the command has ended.
+    """
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    process = subprocess.Popen(
+        words, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+    )
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        raise
+
+
+def code_commit() -> str:
+    """The last commit that changed the package, with a plus where it has changes since."""
+
+    def git(*words: str) -> str:
+        found = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+        return found.stdout.strip()
+
+    commit = git("log", "-1", "--format=%h", "--", "solo_rekd")
+    return commit + ("+" if git("status", "--porcelain", "--", "solo_rekd") else "")
+
+
+def say(text: str) -> None:
+    """Prints a line at once."""
+    print(text, flush=True)

@@ -1,0 +1,175 @@
+"""The tables of docs/benchmarks.md and docs/benchmarks-full.md, from the CSV files alone."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+from bench.page import table, write_between
+
+from solo_rekd.compare.report.summary import difference, spread
+from study.figures import NOT_RUN, UNTRAINED, by_seed, gap_closed, runs_of, signed, teachers_figure
+from study.pictures import FIRST, numbers_of, picture_of
+from study.plan import RATES, Plan
+from study.rates import best_rate
+from study.rows import TEACHER, Row, read_rows
+
+PAGE, FULL_PAGE = "benchmarks.md", "benchmarks-full.md"
+FULL, SEARCH = "full", "search"
+TESTED = "test"
+LINEAR, KNN = "linear_cached", "knn"
+TITLES = {"first": "First table", "second": "Second table", "third": "Third table"}
+HEAD = (
+    *("arm", "lr", "seeds", "linear", "above the first arm", "kNN", "above the first arm"),
+    *("linear, host", "3 a class", "1 %", "gap closed: linear", "gap closed: kNN", "minutes"),
+)
+
+
+def write_tables(plan: Plan, results: Path, docs: Path) -> None:
+    """Writes every table between its marks.
+
+    Args:
+        plan: the study, which says what the tables show.
+        results: folder of the CSV files.
+        docs: folder of the pages.
+
+    Raises:
+        SystemExit: a page lacks a place, or an arm has runs of several settings.
+    """
+    tested, swept = (read_rows(results / f"{name}.csv") for name in (TESTED, RATES))
+    for name in plan.tables:
+        write_between(docs / PAGE, name, overview(plan, tested, name))
+    write_between(docs / PAGE, RATES, rates(plan, swept))
+    write_between(docs / PAGE, SEARCH, search(results / f"{SEARCH}.csv"))
+    texts = [full(plan, tested, name) for name in plan.tables]
+    write_between(docs / FULL_PAGE, FULL, "\n\n".join(texts))
+
+
+def overview(plan: Plan, rows: Sequence[Row], name: str) -> str:
+    """A table a data set and teacher: arms by students, linear and kNN."""
+    students = plan.names("students")
+    texts = []
+    for dataset in plan.names("datasets"):
+        if name == FIRST and numbers_of(plan, rows, dataset):
+            texts.append(f"![kNN of every arm and student on {dataset}]({picture_of(dataset)})")
+        for teacher in plan.names("teachers"):
+            lines = []
+            for arm in [*(arm for group in plan.tables[name] for arm in group), TEACHER]:
+                found = [runs_of(rows, dataset, student, arm, teacher) for student in students]
+                lines.append([f"`{arm}`", *map(both, found)])
+            title = (
+                f"{dataset}, teacher `{teacher}`; linear / kNN, top-1 in percent, mean over seeds:"
+            )
+            texts.append(f"{title}\n\n{table(['arm', *students], lines)}")
+    return "\n\n".join(texts)
+
+
+def both(runs: Sequence[Row]) -> str:
+    """Linear and kNN in one cell."""
+    found = [spread(by_seed(runs, figure).values()) for figure in (LINEAR, KNN)]
+    return " / ".join(each.text(1).split()[0] for each in found if each) or NOT_RUN
+
+
+def full(plan: Plan, rows: Sequence[Row], name: str) -> str:
+    """A table a data set, teacher and student that has a run: every figure of every arm."""
+    texts = [f"## {TITLES.get(name, name)}"]
+    for dataset in plan.names("datasets"):
+        for student in plan.names("students"):
+            for teacher in plan.names("teachers"):
+                lines = [
+                    line_of(rows, dataset, student, teacher, arm, group[0])
+                    for group in plan.tables[name]
+                    for arm in group
+                ]
+                lines.append(line_of(rows, dataset, student, teacher, TEACHER, TEACHER))
+                title = f"### {dataset}, `{student}`, teacher `{teacher}`"
+                ran = any(NOT_RUN not in line for line in lines)
+                texts.append(f"{title}\n\n{table(HEAD, lines) if ran else NOT_RUN}")
+    return "\n\n".join(texts)
+
+
+def line_of(
+    rows: Sequence[Row], dataset: str, student: str, teacher: str, arm: str, first: str
+) -> list[str]:
+    """An arm's line of the full table, compared with the first arm of its group."""
+    runs, others, untrained = (
+        runs_of(rows, dataset, student, name, teacher) for name in (arm, first, UNTRAINED)
+    )
+    if not runs:
+        return [f"`{arm}`", NOT_RUN, *[""] * (len(HEAD) - 2)]
+    cells, gaps = [f"`{arm}`", runs[0]["lr"], str(len(runs))], []
+    for figure in (LINEAR, KNN):
+        own = by_seed(runs, figure)
+        cells.append(text_of(runs, figure))
+        cells.append("" if arm == first else signed(difference(own, by_seed(others, figure))))
+        top = teachers_figure(rows, dataset, student, teacher, figure)
+        share = gap_closed(own, by_seed(untrained, figure), top)
+        gaps.append("" if share is None or arm in (TEACHER, UNTRAINED) else f"{share:.0f} %")
+    cells += [text_of(runs, figure) for figure in ("linear_host", "few_label", "few_label_1pct")]
+    minutes = by_seed(runs, "minutes").values()
+    return [*cells, *gaps, f"{fmean(minutes):.1f}" if minutes else ""]
+
+
+def text_of(runs: Sequence[Row], figure: str) -> str:
+    """A figure's mean ± standard deviation over seeds."""
+    found = spread(by_seed(runs, figure).values())
+    return found.text() if found else ""
+
+
+def rates(plan: Plan, rows: Sequence[Row]) -> str:
+    """The learning rates that were swept, the best of each in bold."""
+    texts = []
+    for dataset in plan.names("datasets"):
+        for student in plan.names("students"):
+            for teacher in plan.names("teachers"):
+                lines = []
+                for arm in plan.arms.values():
+                    if not arm.rates or not arm.is_swept:
+                        continue
+                    where = dataset, student, arm.name, teacher
+                    best = best_rate(plan, rows, *where[:2], arm.name, teacher)
+                    cells = [rate_of(rows, *where, f"{rate:g}", best) for rate in arm.rates]
+                    if any(cells):
+                        lines.append([f"`{arm.name}`", "; ".join(filter(None, cells))])
+                if lines:
+                    title = f"{dataset}, `{student}`, teacher `{teacher}`:"
+                    head = ["arm", "learning rate: linear / kNN"]
+                    texts.append(f"{title}\n\n{table(head, lines)}")
+    return "\n\n".join(texts) or NOT_RUN
+
+
+def rate_of(
+    rows: Sequence[Row],
+    dataset: str,
+    student: str,
+    arm: str,
+    teacher: str,
+    lr: str,
+    best: str | None,
+) -> str:
+    """What one learning rate of a sweep came to; nothing where it was not run."""
+    place = dataset, student, arm, lr
+    for row in rows:
+        here = row["dataset"], row["student"], row["arm"], row["lr"]
+        if here == place and row["teacher"] in ("", teacher):
+            text = f"{lr}: {row[LINEAR]} / {row[KNN]}"
+            return f"**{text}**" if lr == best else text
+    return ""
+
+
+def search(path: Path) -> str:
+    """Everything that was tried of the relation, a line a setting, in the file's order."""
+    if not path.exists():
+        return NOT_RUN
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    keys = ("form", "setting", "dataset", "student", "epochs")
+    for row in lines:
+        groups.setdefault(tuple(row[name] for name in keys), []).append(row)
+    shown = []
+    for group, runs in groups.items():
+        figures = [text_of(runs, name) for name in ("linear", "knn", "purity")]
+        minutes = by_seed(runs, "minutes").values()
+        shown.append([*group, str(len(runs)), *figures, f"{fmean(minutes):.1f}" if minutes else ""])
+    return table([*keys, "seeds", "linear", "kNN", "purity", "minutes"], shown)
