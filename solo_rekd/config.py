@@ -110,6 +110,15 @@ def whole_or_auto(text: str) -> str | int:
 whole_or_auto.__name__ = "whole number or auto"  # which argparse names
 
 
+def number_or_auto(text: str) -> str | float:
+    """Reads a number, or the word that stands for the one that follows from other settings."""
+    return AUTO if text == AUTO else float(text)
+
+
+number_or_auto.__name__ = "number or auto"
+AUTO_KINDS = {whole_or_auto: "a whole number, or auto", number_or_auto: "a number, or auto"}
+
+
 def parse_colours(text: str) -> str | tuple[float, ...]:
     """Reads a number per colour, or one for all three; the configuration judges any other text."""
     words = re.sub(r"[\[\](),/'\"]", " ", text).split()
@@ -249,9 +258,9 @@ class DistillationConfig:
             value, choices = getattr(self, option.name), option.metadata["choices"]
             if choices and value not in choices:
                 raise refuse(option.name, value, choices)
-            whole = option.metadata["parse"] is whole_or_auto
-            if whole and isinstance(value, str) and value != AUTO:
-                raise refuse(option.name, value, "a whole number, or auto")
+            kind = AUTO_KINDS.get(option.metadata["parse"])
+            if kind and isinstance(value, str) and value != AUTO:
+                raise refuse(option.name, value, kind)
             bounds = option.metadata["bounds"]
             if bounds and isinstance(value, int | float):
                 refuse_beyond(option.name, value, *bounds)
@@ -349,16 +358,22 @@ class DistillationConfig:
 class RekdConfig(DistillationConfig):
     """Relation Knowledge Distillation, arXiv 2112.04174."""
 
+    temperature: float = _option(
+        AUTO,
+        "student's softmax temperature; auto: 0.07 on the teacher's dictionary alone, else 0.2",
+        parse=number_or_auto,
+        bounds=(1e-4, inf),
+    )
     relation_weight: float = _option(
         1.0,
         "share of the relation contrast; the rest is InfoNCE on the student's queue",
         bounds=(0, 1),
     )
     dictionary: str = _option(
-        "both",
+        AUTO,
         "whose embeddings the relation contrast compares with; with both, the teacher's have no "
-        "relation; with the teacher's alone, an own_weight of 0.8 or more is better",
-        choices=("student", "teacher", "both"),
+        "relation; auto: the teacher's of a pretrained one, both of one from scratch",
+        choices=(AUTO, "student", "teacher", "both"),
     )
     teacher_view: str = _option(
         "same",
@@ -381,11 +396,11 @@ class RekdConfig(DistillationConfig):
         choices=("prototypes", "similarity", "labels", "random"),
     )
     relation_view: str = _option(
-        "views",
+        AUTO,
         "what the relation is mined from: views, the sum of a step's two, by a bank that follows "
         "them; image: the whole images of the training set, before the training or, with an online "
-        "teacher, again every relation_refresh epochs",
-        choices=("views", IMAGE),
+        "teacher, again every relation_refresh epochs; auto: image with a pretrained teacher",
+        choices=(AUTO, "views", IMAGE),
     )
     relation_temperature: float = _option(
         0.05, "softmax temperature of relation=similarity", bounds=(1e-4, inf)
@@ -447,6 +462,24 @@ class RekdConfig(DistillationConfig):
         if AUTO not in (size, number) and number > size and not self.of_images:
             raise refuse("num_prototypes", number, f"at most queue_size={size}, or auto")
 
+    @property
+    def meant(self) -> dict[str, Any]:
+        """What is contrasted with, what is mined, and the temperature, where they are `auto`."""
+        dictionary, view, temperature = self.dictionary, self.relation_view, self.temperature
+        if dictionary == AUTO:
+            dictionary = "teacher" if self.starts_pretrained else "both"
+        if view == AUTO:
+            by_views = self.own_weight == "uniform" or self.assignment_temperature
+            view = IMAGE if self.starts_pretrained and not by_views else "views"
+        if temperature == AUTO:
+            temperature = 0.07 if dictionary == "teacher" else DistillationConfig.temperature
+        return {"dictionary": dictionary, "relation_view": view, "temperature": temperature}
+
+    @property
+    def of_images(self) -> bool:
+        """Whether the relation is mined from the whole images of the training set."""
+        return self.meant["relation_view"] == IMAGE
+
     def _refuse_relation(self) -> None:
         """Refuses settings of the relation that have no meaning together."""
         if self.of_images:
@@ -460,21 +493,17 @@ class RekdConfig(DistillationConfig):
         elif self.prototype_levels > 1:
             limit = "1 without relation_view=image"
             raise refuse("prototype_levels", self.prototype_levels, limit)
-        if self.relation == "similarity" and self.dictionary != "teacher":
+        dictionary = self.meant["dictionary"]
+        if self.relation == "similarity" and dictionary != "teacher":
             limit = "teacher with relation=similarity: in the student's, relatives share a group"
-            raise refuse("dictionary", self.dictionary, limit)
-
-    @property
-    def of_images(self) -> bool:
-        """Whether the relation is mined from the whole images of the training set."""
-        return self.relation_view == IMAGE
+            raise refuse("dictionary", dictionary, limit)
 
     def settled(self, epochs: int, queue: int | None = None) -> "Self":
         """See `DistillationConfig`; the bank follows the queue, and the warm-up the training.
 
         A bank of the whole images follows their number, which the training alone knows.
         """
-        config = super().settled(epochs, queue)
+        config = dataclasses.replace(super().settled(epochs, queue), **self.meant)
         meant: dict[str, Any] = {"teacher_warmup_epochs": lengths.warmup_epochs(epochs)}
         if not self.of_images:
             meant["num_prototypes"] = lengths.num_prototypes(config.queue_size)
@@ -853,6 +882,5 @@ def _of_type(option: dataclasses.Field, value: Any) -> Any:
     try:
         return parse(str(value))
     except ValueError as error:
-        kinds = {int: "a whole number", float: "a number"}
-        kind = kinds.get(parse, "a whole number, or auto")
-        raise refuse(option.name, value, kind) from error
+        kinds: dict[Any, str] = {int: "a whole number", float: "a number", **AUTO_KINDS}
+        raise refuse(option.name, value, kinds[parse]) from error

@@ -260,8 +260,8 @@ def test_values_from_a_file_are_read_as_flags_are(name, value, expected):
         ("queue_size", 512.5, "a whole number, or auto"),
         ("queue_size", True, "a whole number, or auto"),
         ("queue_size", [512], "a whole number, or auto"),
-        ("temperature", "warm", "a number"),
-        ("temperature", None, "a number"),
+        ("temperature", "warm", "a number, or auto"),
+        ("temperature", None, "a number, or auto"),
     ],
 )
 def test_a_value_of_another_type_is_refused(name, value, kind):

@@ -36,6 +36,8 @@ ONLY_HERE = {
     *("teacher_mode", "teacher_checkpoint", "teacher_stem"),
     *("teacher_mean", "teacher_std", "teacher_size"),
     *("relation", "assignment_temperature", "teacher_view"),  # controls, and variants without gain
+    *("relation_view", "relation_temperature", "relation_refresh", "relation_schedule"),
+    "prototype_levels",
     *("teacher_image_views", "teacher_cache", "teacher_probe", "teacher_precision"),
     *("mixup", "projector"),
 }

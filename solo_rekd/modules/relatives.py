@@ -84,6 +84,7 @@ def by_similarity(embeddings: Tensor, temperature: float) -> Relatives:
     return Relatives(torch.cat(means), found, torch.cat(nearest), ids)
 
 
+@full_precision
 def by_groups(embeddings: Tensor, ids: Tensor, number: int) -> Relatives:
     """Relates the images of given groups, such as those of a control.
 

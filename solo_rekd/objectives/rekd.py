@@ -87,8 +87,6 @@ class ReKD(DistillationObjective):
         # of images, mining says how many
         number = 1 if config.of_images else config.num_prototypes
         self.groups = run.num_classes if config.relation == "labels" else number
-        if config.relation == "labels":
-            self.needs_labels = "relation=labels"
         self.warmup_epochs = 0 if self.teacher.pretrained else config.teacher_warmup_epochs
         self.labelled: bool | None = None  # the queues; until the relation counts nobody asks
         # A prototype is seeded anew once the queues have turned over without it: none of their

@@ -3,10 +3,21 @@
 import pytest
 import torch
 from tiny_objective import CLASSES, DIM, TEACHER_FEATURES, build, fill, make_batch
+from tiny_relation import relate
 from torch.nn.functional import log_softmax
 from waits import NoWaits
 
-from solo_rekd.objectives import BINGO, CRCD, OBJECTIVES, SEED, CompRess, DisCo, ReKD
+from solo_rekd.objectives import (
+    BINGO,
+    CRCD,
+    OBJECTIVES,
+    SEED,
+    CompRess,
+    CoSS,
+    DisCo,
+    ReKD,
+    SimReg,
+)
 from solo_rekd.objectives.bags import Bags
 from solo_rekd.objectives.mixup import Mixed, class_loss, draw
 
@@ -21,6 +32,8 @@ CASES = {
     "rekd": (ReKD, {"num_prototypes": 3}),
     "rekd by chance": (ReKD, {"num_prototypes": 3, "relation": "random"}),
     "bingo": (BINGO, {}),
+    "simreg": (SimReg, {}),
+    "coss": (CoSS, {"neighbours": 0}),
 }
 
 
@@ -40,6 +53,8 @@ def make(monkeypatch):
             units = torch.randn(20, DIM, generator=g, dtype=torch.float64)
             members = torch.arange(20)[:, None].add(torch.arange(1, 4)).remainder(20)
             objective.bags = Bags(members, units / units.norm(dim=1, keepdim=True))
+        if isinstance(objective, ReKD):
+            relate(objective)
         return objective
 
     return run
@@ -103,6 +118,8 @@ def test_mixed_images_are_as_images_of_their_own(name, make):
     own = {"teacher_class_loss"}
     if name == "bingo":
         own |= {"inter_loss", "own_similarity", "bag_similarity"}
+    if name.startswith("rekd"):
+        own |= {"relation_loss", "relation_purity"}
     assert loss.isfinite()
     for part in set(logs) - own:
         torch.testing.assert_close(logs[part], plain[part], **CLOSE)

@@ -9,7 +9,7 @@ from solo_rekd.objectives import BINGO, CRCD, SEED, CompRess, CoSS, DisCo, ReKD,
 from solo_rekd.objectives.bags import Bags
 from solo_rekd.teachers import FrozenTeacher
 
-REKD = {"num_prototypes": 3, "teacher_warmup_epochs": 0}
+REKD = {"num_prototypes": 3, "teacher_warmup_epochs": 0, "relation_view": "views"}
 ONLINE = {
     "disco": (DisCo, {}),
     "seed": (SEED, {}),

@@ -31,7 +31,11 @@ def make(monkeypatch):
     """Builds a float64 ReKD with a tiny teacher."""
 
     def run(mode="online", **settings):
-        settings = {"num_prototypes": PROTOTYPES, "teacher_warmup_epochs": 0} | settings
+        settings = {
+            "num_prototypes": PROTOTYPES,
+            "teacher_warmup_epochs": 0,
+            "relation_view": "views",
+        } | settings
         return build(ReKD, monkeypatch, mode, **settings)
 
     return run
