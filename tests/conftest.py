@@ -45,6 +45,7 @@ DISTILLED = HEAD | {"queue_size": 24, "teacher": "timm:resnet10t"}
 METHODS = {
     "simclr": HEAD,
     "mocov2plus": HEAD | {"queue_size": 24},
+    "dino": HEAD | {"num_prototypes": 8, "warmup_teacher_temperature_epochs": 1},
     "rekd": DISTILLED | {"num_prototypes": 4, "teacher_warmup_epochs": 0},
 }
 

@@ -30,14 +30,14 @@ def picture_of(dataset: str) -> str:
 def numbers_of(
     plan: Plan, rows: Sequence[Row], dataset: str
 ) -> dict[str, list[tuple[str, list[float]]]]:
-    """By student: the arms that have runs, and their figures, in the order of the table."""
+    """By student that has a run: the arms in the order of the table, and each one's figures."""
     teacher = plan.names("teachers")[0]
     found = {}
     for student in plan.names("students"):
         arms = [arm for group in plan.tables[FIRST] for arm in group]
         runs = {arm: runs_of(rows, dataset, student, arm, teacher) for arm in [*arms, TEACHER]}
-        values = [(arm, list(by_seed(each, FIGURE).values())) for arm, each in runs.items() if each]
-        if values:
+        values = [(arm, list(by_seed(each, FIGURE).values())) for arm, each in runs.items()]
+        if any(runs.values()):
             found[student] = values
     return found
 
@@ -56,6 +56,7 @@ def draw(numbers: dict[str, list[tuple[str, list[float]]]], path: Path, digest: 
         len(numbers),
         figsize=(2 + 2.6 * len(numbers), height),
         squeeze=False,
+        sharey=True,
         layout="constrained",
     )
     for panel, (student, arms) in zip(panels[0], numbers.items(), strict=True):

@@ -91,23 +91,19 @@ def collect(
     if run := comparison["teacher"]:
         rows.append(shared | told | _figures(run, images) | {"arm": TEACHER, "seed": "0", "lr": ""})
     for run in comparison["runs"]:
-        text, lr = split_rate(run["arm"])
-        arm = parse_arm(text)
-        own = {"arm": names.get(text, text), "seed": str(run["seed"]), "lr": lr}
+        text, arm = without_rate(run["arm"]), parse_arm(run["arm"])
+        own = {"arm": names.get(text, text), "seed": str(run["seed"])}
         if arm.method == UNTRAINED:
-            own["images_seen"] = "0"
-        elif not lr:
-            own["lr"] = f"{plan['lr']:g}"
+            own |= {"lr": "", "images_seen": "0"}
+        else:
+            own["lr"] = f"{arm.lr or plan['lr']:g}"
         rows.append(shared | (told if arm.distils else untold) | _figures(run, images) | own)
     return rows
 
 
-def split_rate(text: str) -> tuple[str, str]:
-    """An arm's text without its learning rate, and that rate; none: an empty text."""
-    parts = text.split("+")
-    rates = [part for part in parts if part.startswith(f"{LR}=")]
-    rate = f"{float(rates[0].partition('=')[2]):g}" if rates else ""
-    return "+".join(part for part in parts if part not in rates), rate
+def without_rate(text: str) -> str:
+    """An arm's text without its learning rate."""
+    return "+".join(part for part in text.split("+") if not part.startswith(f"{LR}="))
 
 
 def _figures(run: Mapping[str, Any], images: int) -> Row:

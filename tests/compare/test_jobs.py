@@ -363,7 +363,12 @@ def test_every_method_of_the_host_is_an_arm(classic, plan, data):
     assert {"byol", "barlow_twins", "dino", "simsiam", "nnclr", "ressl", "swav", "vicreg"} < {*arms}
     made = plan(data=str(data), arms=",".join(arms))
     refuse_settings(made, classic)
-    refuse_jobs(made, classic)
+    with pytest.raises(
+        UserError, match=r"dino: .*warmup_teacher_temperature_epochs=50 .*at most 20"
+    ):
+        refuse_jobs(made, classic)
+    arms[arms.index("dino")] = "dino+warmup_teacher_temperature_epochs=20"
+    refuse_jobs(plan(data=str(data), arms=",".join(arms)), classic)
 
 
 def test_every_arm_starts_from_the_same_student(classic, student, plan, data):

@@ -39,6 +39,7 @@ from solo_rekd.hosts.classic.progress import BatchCount, History, ShareDone, Tot
 from solo_rekd.hosts.classic.run import ClassicRun, note_run, settle_lengths
 from solo_rekd.hosts.shared import speed
 from solo_rekd.hosts.shared.checks import (
+    refuse_long_rise,
     refuse_missing_gpu,
     refuse_no_training,
     refuse_unwritable,
@@ -132,6 +133,8 @@ def refuse_mistakes(args: Namespace) -> None:
     refuse_missing_gpu("accelerator", getattr(args, "accelerator", None))
     refuse_no_training("limit_train_batches", getattr(args, "limit_train_batches", None))
     refuse_wandb(getattr(args, "wandb", False))
+    rise = "warmup_teacher_temperature_epochs"
+    refuse_long_rise(rise, getattr(args, rise, None), getattr(args, "max_epochs", None))
     if getattr(args, "save_checkpoint", False):
         refuse_unwritable("checkpoint_dir", args.checkpoint_dir)
     if args.dataset in FOLDERS and not getattr(args, "no_labels", False):

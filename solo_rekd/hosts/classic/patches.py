@@ -13,7 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.overrides.base import _LightningModuleWrapperBase
-from solo.methods import base
+from solo.methods import base, dino
 
 from solo_rekd.hosts.shared import patches as shared_patches
 from solo_rekd.hosts.shared.changes import ENTRIES
@@ -79,6 +79,18 @@ def name_unsent_buffers(init: Callable[..., None]) -> Callable[..., None]:
     return initialise
 
 
+def clip_as_lightning_asks(clip_gradients: Callable[..., Any]) -> Callable[..., Any]:
+    """Lightning 1.9 calls its own method of this name, which the host's DINO has for another."""
+
+    @functools.wraps(clip_gradients)
+    def clip(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs:  # of Lightning; the host gives its threshold alone
+            return pl.LightningModule.clip_gradients(self, *args, **kwargs)
+        return clip_gradients(self, *args)
+
+    return clip
+
+
 def apply() -> None:
     """Applies every patch; the caller sees to it that this happens once."""
     shared_patches.apply(ENTRIES)
@@ -88,6 +100,7 @@ def apply() -> None:
     trainer.from_argparse_args = staticmethod(rename_trainer_arguments(trainer.from_argparse_args))
     wrapper: Any = _LightningModuleWrapperBase
     wrapper.__init__ = name_unsent_buffers(wrapper.__init__)
+    dino.DINO.clip_gradients = clip_as_lightning_asks(dino.DINO.clip_gradients)
     base.BaseMomentumMethod.on_train_batch_end = optional_dataloader_idx(
         base.BaseMomentumMethod.on_train_batch_end
     )

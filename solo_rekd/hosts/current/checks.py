@@ -13,6 +13,7 @@ from solo.utils.misc import omegaconf_select
 from solo_rekd.checkpoints.read import read_complete
 from solo_rekd.hosts.current.backbones import is_ours
 from solo_rekd.hosts.shared.checks import (
+    refuse_long_rise,
     refuse_missing_gpu,
     refuse_no_training,
     refuse_size,
@@ -102,6 +103,8 @@ def refuse_mistakes(cfg: DictConfig, side: int) -> None:
     """
     refuse_missing_gpu("accelerator", cfg.get("accelerator"))
     refuse_wandb(omegaconf_select(cfg, "wandb.enabled", False))
+    rise = "method_kwargs.warmup_teacher_temperature_epochs"
+    refuse_long_rise(rise, omegaconf_select(cfg, rise, None), cfg.get("max_epochs"))
     if omegaconf_select(cfg, "checkpoint.enabled", False):
         refuse_unwritable("checkpoint.dir", cfg.checkpoint.dir)
     seed = cfg.get("seed")

@@ -24,6 +24,18 @@ def refuse_no_training(key: str, batches: object) -> None:
         raise refuse(key, batches, "1 or more batches, or a share of them above 0")
 
 
+def refuse_long_rise(key: str, epochs: int | None, max_epochs: int | None) -> None:
+    """Raises a UserError where DINO's temperature would rise for longer than the training.
+
+    Args:
+        key: name of the setting.
+        epochs: of the rise; None: the host sets it.
+        max_epochs: of the training; None or -1: others bound it.
+    """
+    if epochs is not None and max_epochs is not None and 0 < max_epochs < epochs:
+        raise refuse(key, epochs, f"at most {max_epochs}, the epochs of the training")
+
+
 def refuse_wandb(enabled: bool) -> None:
     """Raises a UserError where Weights & Biases is asked for and not installed."""
     if enabled:

@@ -48,6 +48,21 @@ def test_two_classes_with_online_knn_and_momentum_classifier(
     assert 0 <= result["top1"] <= 100
 
 
+def test_dino_trains_and_clips_its_gradients(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    from solo.methods.dino import DINO
+
+    clipped, clip = [], DINO.clip_gradients
+
+    def note(self: Any, *args: Any, **kwargs: Any) -> Any:
+        clipped.append(args[0] if not kwargs else None)
+        return clip(self, *args, **kwargs)
+
+    monkeypatch.setattr(DINO, "clip_gradients", note)
+    metrics = train("dino", clip_grad=0.5)["metrics"]
+    assert math.isfinite(metrics["dino_loss"])
+    assert {0.5, None} == set(clipped)  # the host's own, and Lightning's
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("labels", [True, False])
 def test_an_image_that_cannot_be_decoded_is_named(

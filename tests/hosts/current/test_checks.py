@@ -50,6 +50,14 @@ def test_a_mistake_names_key_and_value(
     assert [part for part in parts if part not in message] == []
 
 
+def test_dino_s_temperature_rises_no_longer_than_the_training(compose: Compose) -> None:
+    rise = "method_kwargs.warmup_teacher_temperature_epochs"
+    cfg = compose("rekd", method="dino", max_epochs=4)
+    cfg.method_kwargs = {"warmup_teacher_temperature_epochs": 5}
+    message = refusal(cfg)
+    assert f"{rise}=5" in message and "at most 4" in message
+
+
 @pytest.mark.parametrize("group", ["data", "optimizer", "backbone", "scheduler", "wandb"])
 @pytest.mark.parametrize("value", [None, "text", []])
 def test_a_group_that_is_none_is_named(group: str, value: Any, compose: Compose) -> None:
