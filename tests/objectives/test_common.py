@@ -167,8 +167,9 @@ def test_batches_that_do_not_divide_a_queue_fill_it(make, mode):
         torch.testing.assert_close(content.norm(dim=1), torch.ones(QUEUE).double())
 
 
+REKD = {"num_prototypes": 3, "teacher_warmup_epochs": 0, "relation_view": "views"}
 ALL = CASES | {
-    "rekd": (ReKD, {"num_prototypes": 3, "teacher_warmup_epochs": 0}, ("relation_loss",)),
+    "rekd": (ReKD, REKD, ("relation_loss",)),
     "crcd labels": (CRCD, {"gradient_task": "labels"}, ("gradient_loss",)),
 }
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_objective import DIM, FEATURES, SIZE, build, make_batch
+from tiny_relation import relate
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, normalize
 
@@ -13,11 +14,12 @@ from solo_rekd.objectives import BINGO, CRCD, SEED, Batch, CompRess, CoSS, DisCo
 from solo_rekd.objectives.bags import Bags
 
 IMAGES, BAG = 16, 3
-REKD = {"num_prototypes": 4, "teacher_warmup_epochs": 0}
+REKD = {"num_prototypes": 4, "teacher_warmup_epochs": 0, "relation_view": "views"}
 CASES: dict[str, tuple[type, str, dict[str, Any]]] = {
     "rekd online": (ReKD, "online", REKD),
     "rekd frozen": (ReKD, "frozen", REKD),
     "rekd on the teacher's dictionary": (ReKD, "frozen", REKD | {"dictionary": "teacher"}),
+    "rekd of whole images": (ReKD, "frozen", REKD | {"relation_view": "image"}),
     "seed": (SEED, "frozen", {}),
     "compress 1q": (CompRess, "frozen", {"variant": "1q"}),
     "compress 2q": (CompRess, "frozen", {"variant": "2q"}),
@@ -72,6 +74,8 @@ def test_autocast_agrees_with_float32(
     if objective_class is BINGO:
         members = torch.stack([torch.randperm(IMAGES)[:BAG] for _ in range(IMAGES)])
         objective.bags = Bags(members, normalize(torch.randn(IMAGES, DIM), dim=1))
+    if objective_class is ReKD:
+        relate(objective)
     student = make_student()
     with torch.no_grad():
         for seed in range(4):
