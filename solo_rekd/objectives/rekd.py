@@ -227,7 +227,7 @@ class ReKD(DistillationObjective):
 
         With both, the mean of that on the student's and of plain InfoNCE on the teacher's: who is
         near whom is seen there already, and a relation among views adds nothing
-        (docs/benchmarks.md).
+        (docs/benchmarks-earlier.md).
         """
         temperature, own_weight = self.config.temperature, self.config.own_weight
         on_teacher = self.config.dictionary == "teacher"
