@@ -37,7 +37,7 @@ ONLY_HERE = {
     *("teacher_mean", "teacher_std", "teacher_size"),
     *("relation", "assignment_temperature", "teacher_view"),  # controls, and variants without gain
     *("teacher_image_views", "teacher_cache", "teacher_probe", "teacher_precision"),
-    *("mixup", "projector"),
+    *("mixup", "projector", "drawn_views"),
 }
 ONLY_UPSTREAM = {"teacher": {}, "teacher.kwargs": {}}
 
