@@ -48,6 +48,7 @@ EARLIER = {
     "mixup": 0.0,
     "projector": "mlp",
     "queue_first": "off",
+    "drawn_views": 0,
 }
 MLP, LINEAR = "mlp", "linear"  # a `projector`
 
@@ -72,6 +73,7 @@ COMPRESS = "the code of arXiv 2010.14713"
 BINGO = "arXiv 2107.01691"
 MIXUP = "arXiv 1710.09412"
 CRCD = "the code of arXiv 2103.16367"
+FKD = "after arXiv 2112.01528"
 COSS = "the code of arXiv 2409.13939"
 
 
@@ -217,11 +219,20 @@ class DistillationConfig:
         unit="views",
         bounds=(0, inf),
     )
+    drawn_views: int = _option(
+        0,
+        "augmented views of each image that are drawn once and kept in teacher_cache with what a "
+        "frozen teacher says of them; each epoch takes the next two. An even number, 16 for up to "
+        "8 epochs of fresh views; 0: views are drawn at each step",
+        unit="views",
+        source=FKD,
+        bounds=(0, inf),
+    )
     teacher_cache: str | None = _option(
         None,
-        "folder that keeps what a frozen teacher says of the training images, and bags, for the "
-        "next run with this teacher and data; None: solo-rekd/teachers in $XDG_CACHE_HOME or "
-        "~/.cache",
+        "folder that keeps what a frozen teacher says of the training images, bags and drawn "
+        "views, for the next run with this teacher and data; None: solo-rekd/teachers in "
+        "$XDG_CACHE_HOME or ~/.cache",
         parse=str,
     )
     teacher_mean: str | tuple[float, ...] = _option(
@@ -282,6 +293,7 @@ class DistillationConfig:
             raise UserError(
                 "teacher_view='image' needs teacher_mode=frozen: an online teacher changes"
             )
+        self._refuse_drawn()
         if self.mixup and self.teacher_mode != "frozen":
             raise refuse("mixup", self.mixup, "0 with teacher_mode=online, or teacher_mode=frozen")
         if self.mixup and self.reads_labels:
@@ -295,6 +307,20 @@ class DistillationConfig:
             raise refuse("teacher_size", self.teacher_size, "auto, native, or a whole number of px")
         if self.teacher_size == NATIVE and self.teacher_checkpoint is None:
             raise refuse("teacher_size", NATIVE, "auto or a number without teacher_checkpoint=PATH")
+
+    def _refuse_drawn(self) -> None:
+        """Refuses `drawn_views` that are no pairs, or of which the teacher would say another."""
+        limit = ""
+        if self.drawn_views % 2:
+            limit = "0, or an even number: each epoch takes two"
+        elif self.teacher_mode != "frozen":
+            limit = "0 with teacher_mode=online, or teacher_mode=frozen: an online teacher changes"
+        elif self.teacher_view == IMAGE:
+            limit = f"0 with teacher_view={IMAGE}, whose teacher does not see the views"
+        elif self.mixup:
+            limit = "0 with mixup, whose teacher has to see the mixed images"
+        if self.drawn_views and limit:
+            raise refuse("drawn_views", self.drawn_views, limit)
 
     def _refuse_outside(self) -> None:
         """Refuses what a teacher that another library builds cannot be."""

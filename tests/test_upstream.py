@@ -39,7 +39,7 @@ ONLY_HERE = {
     *("relation_view", "relation_temperature", "relation_refresh", "relation_schedule"),
     "prototype_levels",
     *("teacher_image_views", "teacher_cache", "teacher_probe", "teacher_precision"),
-    *("mixup", "projector"),
+    *("mixup", "projector", "drawn_views"),
 }
 ONLY_UPSTREAM = {"teacher": {}, "teacher.kwargs": {}}
 

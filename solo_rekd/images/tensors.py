@@ -29,6 +29,10 @@ class ResizedOnTensors:
         else:
             self.on_tensor = v2.Resize(step.size, step.interpolation, step.max_size, antialias=True)
 
+    def __repr__(self) -> str:
+        """Says what the step does, by which caches tell one from another."""
+        return f"{type(self).__name__}({self.step})"
+
     def __call__(self, image: Any) -> Any:
         """Returns the resized picture of a picture or of a tensor (3, H, W), uint8."""
         if not isinstance(image, Tensor):

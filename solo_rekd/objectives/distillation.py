@@ -15,16 +15,18 @@ from solo_rekd.config import IMAGE, LINEAR, DistillationConfig
 from solo_rekd.lengths import AUTO, SHARE, Training
 from solo_rekd.losses import symmetric_info_nce_loss
 from solo_rekd.modules.queue import KeyQueue, gather, random_keys
+from solo_rekd.objectives.drawn_views import DrawnViews, find_drawn
 from solo_rekd.objectives.mixup import Mixed, class_loss
 from solo_rekd.objectives.taught_images import TaughtImages, find_taught
 from solo_rekd.objectives.teacher_cache import cache_folder
 from solo_rekd.teachers import OnlineTeacher, build_teacher
+from solo_rekd.utils.errors import refuse
 from solo_rekd.utils.precision import finite
 from solo_rekd.utils.processes import is_first
 
 _log = logging.getLogger("solo_rekd")
 
-VIEWS_SEED = 0  # of the views of `teacher_image_views`: runs of all seeds share them
+VIEWS_SEED = 0  # of `teacher_image_views` and `drawn_views`: runs of all seeds share them
 
 
 class HostRun(NamedTuple):
@@ -118,6 +120,8 @@ class DistillationObjective(nn.Module):
         needs_labels: what cannot do without labels; empty: nothing.
         neighbours: from `before_training` on, what the host's batches are to hold; None: images by
             chance.
+        drawn_views: from `before_training` on, with the setting of that name, the views that the
+            host's batches are to hold, and what the teacher says of them; else None.
     """
 
     config_class: ClassVar[type[DistillationConfig]]
@@ -126,6 +130,7 @@ class DistillationObjective(nn.Module):
     queues: "list[KeyQueue]"
     needs_labels: str
     neighbours: Neighbours | None = None
+    drawn_views: DrawnViews | None = None
     # no buffer: DDP would broadcast it at every step, and every checkpoint hold it
     taught_images: TaughtImages
 
@@ -207,6 +212,24 @@ class DistillationObjective(nn.Module):
                 VIEWS_SEED,
                 cache_folder(self.config.teacher_cache),
             )
+        if self.config.drawn_views:
+            self.drawn_views = self.draw_views(training_images)
+
+    def draw_views(self, training_images: Callable[..., DataLoader]) -> DrawnViews:
+        """Draws the views of `drawn_views`, and asks the teacher, or reads both from the cache."""
+        views, run = self.config.drawn_views, self.run
+        if run.mean is None or run.std is None:
+            raise refuse("drawn_views", views, "0 where the images' mean and std are not known")
+        return find_drawn(
+            self.teacher,  # type: ignore[arg-type]
+            self.config.teacher_stem,
+            training_images(views=views, seed=VIEWS_SEED),
+            (run.mean, run.std),
+            views,
+            VIEWS_SEED,
+            run.img_size,
+            cache_folder(self.config.teacher_cache),
+        )
 
     def before_epoch(self, training_images: Callable[..., DataLoader], epoch: int) -> None:
         """Lets an objective see the whole training set again, before an epoch's first step.
@@ -289,8 +312,9 @@ class DistillationObjective(nn.Module):
         """Runs the teacher on both views; an online one also gets its InfoNCE.
 
         With `teacher_view=image` a frozen one does not run: what it said of each image stands for
-        both views. An online teacher's queries of a view are contrasted with the field `teacher`
-        of the other's queue.
+        both views. Nor does it with `drawn_views`, where it has seen these very views before. An
+        online teacher's queries of a view are contrasted with the field `teacher` of the other's
+        queue.
 
         Args:
             batch: images, labels and indexes are read.
@@ -315,6 +339,10 @@ class DistillationObjective(nn.Module):
             )
             of_image = self.mix(batch, features, unit=False), self.mix(batch, embeddings)
             asked = said = [of_image] * len(batch.images)
+        elif self.drawn_views is not None:
+            asked = said = self.drawn_views.look_up(
+                batch.indexes, self.teacher.dtype, batch.images[0].device
+            )
         else:
             asked = said = self.teacher.views(batch.images)
         metrics: dict[str, Tensor] = {}

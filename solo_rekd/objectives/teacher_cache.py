@@ -34,7 +34,8 @@ _log = logging.getLogger("solo_rekd")
 FORMAT = "3"  # of the cache: a change of what is found or kept makes the old files useless
 PACKAGES = ("torch", "torchvision", "timm", "pillow")  # that decide pixels and features
 ABANDONED = 3600  # seconds without a write, after which an unfinished file is nobody's
-CODES = {torch.float16: "F16", torch.float32: "F32", torch.int32: "I32"}  # of safetensors
+CODES = {torch.float16: "F16", torch.float32: "F32", torch.int32: "I32"}
+CODES |= {torch.uint8: "U8"}  # of safetensors
 
 
 class Table(NamedTuple):
@@ -73,7 +74,7 @@ class Wanted(NamedTuple):
 
 
 def find(
-    wanted: Wanted, teacher: FrozenTeacher, stem: str, dataset: Any, folder: Path
+    wanted: Wanted, teacher: FrozenTeacher | None, stem: str, dataset: Any, folder: Path
 ) -> dict[str, Tensor]:
     """Reads tensors from the cache, or computes them and writes them there.
 
@@ -82,7 +83,7 @@ def find(
 
     Args:
         wanted: see `Wanted`.
-        teacher: that computes them.
+        teacher: that computes them; None: they are the images' alone.
         stem: the setting `teacher_stem`, of which a checkpoint may say nothing.
         dataset: lists the images, see `describe`.
         folder: of the cache.
@@ -116,12 +117,12 @@ def cache_folder(given: str | None) -> Path:
 
 
 def describe(
-    teacher: FrozenTeacher, stem: str, dataset: Any, depends_on: Mapping[str, str]
+    teacher: FrozenTeacher | None, stem: str, dataset: Any, depends_on: Mapping[str, str]
 ) -> dict[str, str]:
     """All that the content of a file depends on; the path of the teacher's file is not among it.
 
     Args:
-        teacher: of which the whole identity counts.
+        teacher: of which the whole identity counts; None: the content depends on none.
         stem: the setting `teacher_stem`.
         dataset: an image folder, CIFAR or STL-10 with its `transform`, perhaps in the attribute
             `dataset` of another one.
@@ -133,23 +134,29 @@ def describe(
     listed = getattr(dataset, "dataset", dataset)
     if hasattr(listed, "h5_path"):
         raise UserError(
-            "bags and teacher_view=image need an image folder, CIFAR or STL-10: give the data as "
-            "one"
+            "bags, teacher_view=image and drawn_views need an image folder, CIFAR or STL-10: give "
+            "the data as one"
         )
-    identity = {name: value for name, value in teacher.identity.items() if name != "checkpoint"}
     return {
         "format": FORMAT,
         **depends_on,
         "data": fingerprint(listed),
         # a step without a description of its own is described by its place in memory
         "transform": re.sub(r" at 0x[0-9a-f]+", "", repr(listed.transform)),
+        **({} if teacher is None else _describe_teacher(teacher, stem)),
+        **versions(PACKAGES),
+    }
+
+
+def _describe_teacher(teacher: FrozenTeacher, stem: str) -> dict[str, str]:
+    identity = {name: value for name, value in teacher.identity.items() if name != "checkpoint"}
+    return {
         "teacher": json.dumps(identity, sort_keys=True, default=str),
         "teacher_stem": stem,
         "dtype": str(teacher.precision or teacher.dtype),
         # rounding differs; without the key the files of earlier versions stay good
         **({"memory_format": CHANNELS_LAST} if is_channels_last(teacher.backbones[0]) else {}),
         "device": teacher.device.type,
-        **versions(PACKAGES),
     }
 
 

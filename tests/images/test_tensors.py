@@ -124,3 +124,9 @@ def test_what_does_not_resize_first_stays_with_pictures(transform):
 def test_it_can_be_pickled():
     made = pickle.loads(pickle.dumps(on_tensors(transforms.Compose([crop(32, CUBIC)]))))
     assert made(pil_to_tensor(picture(50, 60))).size == (32, 32)
+
+
+@pytest.mark.parametrize("step", [crop(32, CUBIC), transforms.Resize(32)])
+def test_it_says_what_the_step_is(step):
+    # caches tell transforms apart by it
+    assert repr(step) in repr(on_tensors(transforms.Compose([step, transforms.ToTensor()])))

@@ -22,7 +22,7 @@ from solo_rekd.hosts.classic.images import read_images
 from solo_rekd.hosts.classic.run import HOSTS_OWN, note_run, settle_lengths
 from solo_rekd.hosts.names import DALI_DEVICES
 from solo_rekd.hosts.shared import changes, speed
-from solo_rekd.hosts.shared.neighbour_batches import refuse_dali
+from solo_rekd.hosts.shared.checks import refuse_dali
 from solo_rekd.hosts.shared.ownership import is_claimed
 from solo_rekd.images.data_sets import FIXED_SIDES, needs_size
 from solo_rekd.images.transforms import before_crop, evaluation_pipeline
@@ -112,7 +112,7 @@ def prepare_dali(args: Namespace) -> None:
     """
     if not args.dali:
         return
-    refuse_dali(True, vars(args).get("neighbours", 0))
+    refuse_dali(True, vars(args))
     if not has_dali():
         raise UserError("--dali needs NVIDIA DALI: pip install 'solo-rekd[dali]'")
     if args.dali_device not in DALI_DEVICES:

@@ -18,11 +18,11 @@ from torch.utils.data import DataLoader
 
 from solo_rekd.config import from_settings, refuse_unknown
 from solo_rekd.hosts.current.overrides import WITH_DALI
+from solo_rekd.hosts.shared.checks import refuse_dali
 from solo_rekd.hosts.shared.method import (
     Distilled,
     refuse_divergence,
 )
-from solo_rekd.hosts.shared.neighbour_batches import refuse_dali
 from solo_rekd.hosts.shared.training_images import colours_of
 from solo_rekd.objectives import HostRun
 
@@ -80,7 +80,7 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
         refuse_unknown(config_class, cfg.method_kwargs)
         settings = dataclasses.asdict(from_settings(config_class, cfg.method_kwargs))
         by_dali = omegaconf_select(cfg, "data.format") == WITH_DALI
-        refuse_dali(by_dali, settings.get("neighbours", 0))
+        refuse_dali(by_dali, settings)
         cfg.method_kwargs = settings
         return cfg
 

@@ -1,8 +1,9 @@
 """Checks of both hosts' settings before a run, of what would stop it later with a traceback."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,6 +11,24 @@ from torch import nn
 from solo_rekd.utils.errors import refuse, refuse_missing
 
 GPU = ("gpu", "cuda")  # Lightning's names
+# what DALI decides itself, by the setting that would have it otherwise
+DALIS = {
+    "neighbours": "which chooses the images of a batch itself",
+    "drawn_views": "which draws the views itself",
+}
+
+
+def refuse_dali(loads_by_dali: bool, settings: Mapping[str, Any]) -> None:
+    """Raises a UserError where DALI is to load what a setting has decided.
+
+    Args:
+        loads_by_dali: whether the run loads its images by DALI.
+        settings: of the method; those that DALI has no part in are left alone.
+    """
+    for key, reason in DALIS.items():
+        if loads_by_dali and settings.get(key, 0):
+            limit = f"0 with DALI, {reason}; load without DALI to have {key}"
+            raise refuse(key, settings[key], limit)
 
 
 def refuse_missing_gpu(key: str, accelerator: object) -> None:

@@ -13,6 +13,7 @@ from solo_rekd.checkpoints.run_record import KEY, record_of
 from solo_rekd.config import AUTO
 from solo_rekd.hosts.shared.changes import ENTRIES
 from solo_rekd.hosts.shared.checks import refuse_no_training
+from solo_rekd.hosts.shared.drawn_images import put_drawn_images
 from solo_rekd.hosts.shared.lengths import end_after
 from solo_rekd.hosts.shared.neighbour_batches import put_neighbours
 from solo_rekd.hosts.shared.order import seed_of_step
@@ -183,9 +184,14 @@ class Distilled(_Host):
         training = end_after(training, self.trainer.max_steps, accumulated)
         # Lightning 1.9 has no loader before this hook
         self.objective.before_training(functools.partial(training_images, self), training)
-        if self.objective.neighbours is not None:
-            put_neighbours(host_loader(self), self.objective.neighbours)
-            self.begin_epoch_anew()  # it drew images by chance
+        neighbours, drawn = self.objective.neighbours, self.objective.drawn_views
+        if neighbours is not None:
+            put_neighbours(host_loader(self), neighbours)
+        if drawn is not None:
+            drawn.images.begin(self.current_epoch)
+            put_drawn_images(host_loader(self), drawn.images)
+        if neighbours is not None or drawn is not None:
+            self.begin_epoch_anew()  # it drew images or views by chance
 
     def begin_epoch_anew(self) -> None:
         """Begins the first epoch anew, where the host's Lightning began it before this hook."""
@@ -193,6 +199,8 @@ class Distilled(_Host):
     def on_train_epoch_start(self) -> None:
         """The objective may look at the training set again."""
         super().on_train_epoch_start()
+        if self.objective.drawn_views is not None:
+            self.objective.drawn_views.images.begin(self.current_epoch)
         images = functools.partial(training_images, self)
         self.objective.before_epoch(images, self.current_epoch)
 

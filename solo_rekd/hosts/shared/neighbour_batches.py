@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from solo_rekd.hosts.shared.checks import refuse_dali
 from solo_rekd.objectives.distillation import Neighbours
-from solo_rekd.utils.errors import UserError
 
 SEEDING = 16  # places of an order that decide the draw of its neighbours
 
@@ -78,20 +78,6 @@ def group_sizes(batch_size: int, number: int) -> list[int]:
     return [small + 1] * larger + [small] * (groups - larger)
 
 
-def refuse_dali(loads_by_dali: bool, neighbours: int) -> None:
-    """Raises a UserError where batches are to hold neighbours, and DALI decides what they hold.
-
-    Args:
-        loads_by_dali: whether the run loads its images by DALI.
-        neighbours: the setting of that name; 0 where the method has none.
-    """
-    if loads_by_dali and neighbours:
-        raise UserError(
-            f"neighbours={neighbours!r} is not allowed: expected 0 with DALI, which chooses the "
-            "images of a batch itself; load without DALI to have neighbours"
-        )
-
-
 def put_neighbours(loader: Any, neighbours: Neighbours) -> None:
     """Makes a host's loader give such batches from its next epoch on.
 
@@ -102,7 +88,7 @@ def put_neighbours(loader: Any, neighbours: Neighbours) -> None:
     Raises:
         UserError: it is DALI's.
     """
-    refuse_dali(not isinstance(loader, DataLoader), neighbours.number)
+    refuse_dali(not isinstance(loader, DataLoader), {"neighbours": neighbours.number})
     batches = loader.batch_sampler
     before = batches.sampler  # of a loader that trains once more, an earlier one of ours
     anchors = before.anchors if isinstance(before, NeighbourSampler) else before

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import Normalize
 
+from solo_rekd.hosts.shared.drawn_images import host_dataset
 from solo_rekd.images.tensors import on_tensors
 from solo_rekd.images.transforms import evaluation_pipeline
 
@@ -81,7 +82,7 @@ def training_images(model: Any, views: int = 0, seed: int = 0) -> DataLoader:
     loader = host_loader(model)
     if not isinstance(loader, DataLoader):
         loader = model.loader_without_dali()
-    dataset: Any = copy.copy(loader.dataset)
+    dataset: Any = copy.copy(host_dataset(loader))
     if views:
         dataset = SeededViews(dataset, views, seed)
     else:
