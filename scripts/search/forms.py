@@ -19,10 +19,11 @@ class Form:
             key and the dictionary, as SEED has it.
         sharp: temperature of that softmax.
         relation: of an image to the dictionary's entries. `online`, the prototype of a bank that
-            follows the sum of both views; `groups`, prototypes of k-means over the whole images;
-            `soft`, a softmax of the whole images' similarities; `mutual`, nearest neighbours in the
-            dictionary who are each other's; `views`, a softmax of the other view's similarities;
-            `labels` and `random` groups.
+            follows the sum of both views; `groups`, prototypes of k-means over the whole images,
+            whose members count the image itself; `soft`, a softmax of the whole images'
+            similarities; `mutual`, nearest neighbours in the dictionary who are each other's;
+            `views`, a softmax of the similarities to the sum of both views; `labels` and `random`
+            groups.
         groups: prototypes.
         levels: banks at once, each with three times the prototypes of the one before.
         blur: temperature of `soft`, and of a soft assignment to prototypes where above 0.

@@ -75,7 +75,7 @@ class Miner:
                 sure = torch.stack([trust[places] for trust in self.trust]).mean(0)
         else:
             close = self.whole[places] @ self.whole[entries].T
-            close.masked_fill_(places[:, None] == entries, -1)
+            close.masked_fill_(places[:, None] == entries, -torch.inf)
             if form.relation == "soft":
                 weights = (close / form.blur).softmax(1)
                 if form.sure:

@@ -15,7 +15,7 @@ from solo_rekd.backbones import build_backbone
 from solo_rekd.checkpoints import two_layer_projector
 from solo_rekd.evaluation.knn import weighted_knn
 from solo_rekd.evaluation.linear_probe import linear_probe
-from solo_rekd.losses.log_sum_exp import log_sum_exp
+from solo_rekd.losses import target_contrast_loss
 from solo_rekd.memory_format import choose, lay_out
 from solo_rekd.modules.prototypes import PrototypeBank
 
@@ -123,8 +123,8 @@ def train(form: Form, drawn: dict[str, Tensor], student: str, seed: int, epochs:
                     if form.mixup:
                         found = lam * found + (1 - lam) * found[order]
                     target = (1 - sure) * target + sure * found
-                lse = log_sum_exp(query, taught[view], queue.keys, form.tau)
-                loss = loss + (lse - (query * target).sum(1) / form.tau).mean() / 2
+                own = taught[view]
+                loss = loss + target_contrast_loss(query, own, queue.keys, target, form.tau) / 2
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -80,7 +80,11 @@ def test_an_objective_knows_the_colours_of_its_views(
         ("temperature", "warm", "temperature='warm' is not allowed: expected a number"),
         ("temperature", 0, "temperature=0.0 is not allowed: expected a number from 0.0001"),
         ("own_weight", "even", "own_weight='even' is not allowed: expected a number .* uniform"),
-        ("dictionary", "all", "dictionary='all' is not allowed: expected auto, student, teacher, both"),
+        (
+            "dictionary",
+            "all",
+            "dictionary='all' is not allowed: expected auto, student, teacher, both",
+        ),
         ("teacher", "resnet51", "teacher='resnet51' is not allowed: expected .*resnet50x2"),
     ],
 )
