@@ -73,7 +73,6 @@ COMPRESS = "the code of arXiv 2010.14713"
 BINGO = "arXiv 2107.01691"
 MIXUP = "arXiv 1710.09412"
 CRCD = "the code of arXiv 2103.16367"
-FKD = "after arXiv 2112.01528"
 COSS = "the code of arXiv 2409.13939"
 
 
@@ -225,7 +224,6 @@ class DistillationConfig:
         "frozen teacher says of them; each epoch takes the next two. An even number, 16 for up to "
         "8 epochs of fresh views; 0: views are drawn at each step",
         unit="views",
-        source=FKD,
         bounds=(0, inf),
     )
     teacher_cache: str | None = _option(

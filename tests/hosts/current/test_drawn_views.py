@@ -55,37 +55,59 @@ def settings(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("workers", "processes"), [(0, 1), (2, 1), (2, 2)])
-def test_every_epoch_takes_the_next_views_of_the_first_step_on(
-    workers: int,
-    processes: int,
+@pytest.fixture
+def watch(
     run_script: Callable[..., str],
     arguments: Callable[..., list[str]],
     settings: dict[str, Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+) -> Callable[..., None]:
+    """Trains three epochs of 48 images by the host's script, whose batches the witness keeps."""
     (tmp_path / "start").mkdir()
     (tmp_path / "start" / "sitecustomize.py").write_text(WITNESS)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'start'}:{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.setenv("WITNESS", str(tmp_path))
-    changes: dict[str, Any] = {"data.num_workers": workers, "data.val_path": "null"}
-    changes |= {"method_kwargs.neighbours": 0, "max_epochs": 3}
-    if processes == 2:
-        changes |= {"devices": 2, "strategy": "ddp", "accelerator": "cpu"}
-    run_script("main_pretrain.py", *arguments("coss", **settings | changes))
-    files = map(load_file, (tmp_path / "cache").iterdir())
+
+    def run(**changes: Any) -> None:
+        common = {"data.val_path": "null", "method_kwargs.neighbours": 0, "max_epochs": 3}
+        run_script("main_pretrain.py", *arguments("coss", **settings | common | changes))
+
+    return run
+
+
+def assert_views(folder: Path, rank: int, processes: int, epochs: list[int]) -> None:
+    """Checks that each epoch of a process had its own two views, in every step."""
+    files = map(load_file, (folder / "cache").iterdir())
     (pixels,) = (file["pixels"] for file in files if "pixels" in file)
     drawn = (pixels.float().div(255) - MEAN) / STD
+    seen = torch.load(folder / f"rank{rank}.pt", weights_only=True)
+    steps = 6 // processes
+    assert len(seen) == len(epochs) * steps
+    for step, (places, views) in enumerate(seen):
+        first = 2 * epochs[step // steps] % 4
+        for view in range(2):
+            torch.testing.assert_close(views[view], drawn[places, first + view])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_every_epoch_takes_the_next_views_from_the_first_step_on(
+    processes: int, watch: Callable[..., None], tmp_path: Path
+) -> None:
+    several = {"devices": 2, "strategy": "ddp", "accelerator": "cpu"} if processes == 2 else {}
+    watch(**several, **{"data.num_workers": 2})
     for rank in range(processes):
-        seen = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)
-        steps = 6 // processes
-        assert len(seen) == 3 * steps
-        for step, (places, views) in enumerate(seen):
-            first = 2 * (step // steps) % 4
-            for view in range(2):
-                torch.testing.assert_close(views[view], drawn[places, first + view])
+        assert_views(tmp_path, rank, processes, [0, 1, 2])
+
+
+@pytest.mark.slow
+def test_a_resumed_run_has_its_own_epochs_views(watch: Callable[..., None], tmp_path: Path) -> None:
+    watch(**{"checkpoint.frequency": 1, "+checkpoint.keep_prev": True})
+    assert_views(tmp_path, 0, 1, [0, 1, 2])
+    (first,) = tmp_path.glob("trained_models/coss/*/*ep=0.ckpt")
+    watch(**{"+resume_from_checkpoint": f"'{first}'"})
+    assert_views(tmp_path, 0, 1, [1, 2])
 
 
 def test_dali_is_refused_in_one_line(compose: Callable[..., Any], settings: dict[str, Any]) -> None:
