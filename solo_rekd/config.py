@@ -40,6 +40,8 @@ EARLIER = {
     "teacher_view": "views",
     "teacher_image_views": 0,
     "teacher_precision": AUTO,
+    "teacher_lr": 1.0,
+    "teacher_frozen": 0.0,
     "relation_view": "views",
     "relation_temperature": 0.05,
     "relation_refresh": 1,
@@ -260,6 +262,17 @@ class DistillationConfig:
     teacher_temperature: float = _option(
         0.2, "temperature of the online teacher's InfoNCE", source=MOCO_V2, bounds=(1e-4, inf)
     )
+    teacher_lr: float = _option(
+        1.0,
+        "learning rate of an online teacher, as a multiple of the student's",
+        bounds=(0, 100),
+    )
+    teacher_frozen: float = _option(
+        0.0,
+        "share of the tensors of an online teacher's backbone, its first layers, that stay as they "
+        "are",
+        bounds=(0, 1),
+    )
     teacher_probe: str = _option(
         "on",
         "an online classifier on the teacher's features, which no other network learns from: "
@@ -299,6 +312,12 @@ class DistillationConfig:
         if self.teacher_precision != AUTO and self.teacher_mode != "frozen":
             limit = "auto with teacher_mode=online, whose precision is that of the run"
             raise refuse("teacher_precision", self.teacher_precision, limit)
+        for name, usual in (("teacher_lr", 1), ("teacher_frozen", 0)):
+            if getattr(self, name) != usual and self.teacher_mode != "online":
+                limit = (
+                    f"{usual} with teacher_mode={self.teacher_mode}, whose teacher learns nothing"
+                )
+                raise refuse(name, getattr(self, name), limit)
         for name in ("teacher_mean", "teacher_std"):
             _refuse_colours(name, getattr(self, name))
         if isinstance(self.teacher_size, str) and self.teacher_size not in (AUTO, NATIVE):

@@ -276,3 +276,11 @@ def test_unknown_keys_are_refused_with_the_known_ones():
         refuse_unknown(RekdConfig, {"dictionary": "both", "teachr": "a"})
     with pytest.raises(UserError, match=r"method_kwargs.lr=1 is not allowed: expected proj_hidden"):
         refuse_unknown(DistillationConfig, {"lr": 1})
+
+
+@pytest.mark.parametrize("setting", [{"teacher_lr": 0.1}, {"teacher_frozen": 0.5}])
+def test_what_a_teacher_learns_is_not_asked_of_one_that_does_not(setting):
+    (name,) = setting
+    RekdConfig(**setting)
+    with pytest.raises(UserError, match=rf"{name}=.* teacher_mode=frozen"):
+        RekdConfig(teacher_mode="frozen", teacher_checkpoint="t.pth", **setting)

@@ -37,7 +37,7 @@ ONLY_HERE = {
     *("teacher_mean", "teacher_std", "teacher_size"),
     *("relation", "assignment_temperature", "teacher_view"),  # controls, and variants without gain
     *("relation_view", "relation_temperature", "relation_refresh", "relation_schedule"),
-    "prototype_levels",
+    *("prototype_levels", "teacher_lr", "teacher_frozen"),
     *("teacher_image_views", "teacher_cache", "teacher_probe", "teacher_precision"),
     *("mixup", "projector", "drawn_views"),
 }

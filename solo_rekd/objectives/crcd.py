@@ -48,9 +48,9 @@ class CRCD(DistillationObjective):
             )
         self.distilled_epochs = run.max_epochs - round(config.finetune_share * run.max_epochs)
 
-    def learnable_params(self, classifier_lr: float) -> list[dict[str, Any]]:
+    def learnable_params(self, classifier_lr: float, lr: float) -> list[dict[str, Any]]:
         """See `DistillationObjective.learnable_params`; the task's classifiers, if any, too."""
-        groups = super().learnable_params(classifier_lr)
+        groups = super().learnable_params(classifier_lr, lr)
         if self.config.gradient_task == "labels":
             group = classifier_group("task_classifiers", self.task_classifiers, classifier_lr)
             groups.append(group)

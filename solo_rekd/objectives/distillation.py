@@ -164,14 +164,20 @@ class DistillationObjective(nn.Module):
         if self.config.reads_momentum:
             self.momentum_projector = copy.deepcopy(projector).requires_grad_(False)
 
-    def learnable_params(self, classifier_lr: float) -> list[dict[str, Any]]:
-        """Parameter groups for the optimiser; a frozen teacher has none."""
+    def learnable_params(self, classifier_lr: float, lr: float) -> list[dict[str, Any]]:
+        """Parameter groups for the optimiser; a frozen teacher has none.
+
+        Args:
+            classifier_lr: learning rate of online classifiers.
+            lr: the student's.
+        """
         groups: list[dict[str, Any]] = [
             {"name": "projector", "params": list(self.projector.parameters())}
         ]
         if isinstance(self.teacher, OnlineTeacher):
             trained = [p for p in self.teacher.parameters() if p.requires_grad]
-            groups.append({"name": "teacher", "params": trained})
+            teachers = {"lr": lr * self.config.teacher_lr} if self.config.teacher_lr != 1 else {}
+            groups.append({"name": "teacher", "params": trained, **teachers})
         if self.teacher_classifier is not None:
             group = classifier_group("teacher_classifier", self.teacher_classifier, classifier_lr)
             groups.append(group)

@@ -57,6 +57,7 @@ def build_teacher(
         backbone = build_backbone(name, size, config.teacher_stem, "teacher")
         identity = make_identity(mode, name, stem=stem, **sight.record())
         views = views_between(student, sight)
+        freeze_first(backbone, config.teacher_frozen)
         return OnlineTeacher(backbone, _new_projector(backbone, config), identity, views)
     asked = None if config.teacher_size == NATIVE else size
     loaded = read_networks(Path(path), name, asked, config.teacher_stem)
@@ -79,7 +80,20 @@ def _made(
     if config.teacher_mode == "frozen":
         precision = TYPES[config.teacher_precision]
         return FrozenTeacher(backbone, projector, identity, views, precision)
+    freeze_first(backbone, config.teacher_frozen)
     return OnlineTeacher(backbone, projector or _new_projector(backbone, config), identity, views)
+
+
+def freeze_first(network: nn.Module, share: float) -> None:
+    """Lets the first part of a network's tensors learn no more.
+
+    Args:
+        network: lists its parameters from the images on.
+        share: of them, in [0, 1]; rounded down to whole tensors.
+    """
+    parameters = [*network.parameters()]
+    for parameter in parameters[: int(share * len(parameters))]:
+        parameter.requires_grad_(False)
 
 
 def _new_projector(backbone: nn.Module, config: DistillationConfig) -> nn.Sequential:

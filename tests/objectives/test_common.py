@@ -81,7 +81,7 @@ def test_every_trained_parameter_gets_a_gradient_and_is_in_a_group(make, mode):
     loss.backward()
     trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
     assert [name for name, p in trained.items() if p.grad is None] == []
-    grouped = [p for group in objective.learnable_params(0.1) for p in group["params"]]
+    grouped = [p for group in objective.learnable_params(0.1, 0.3) for p in group["params"]]
     assert {id(p) for p in grouped} == {id(p) for p in trained.values()}
     momentum = {id(p) for _, twin in objective.momentum_pairs for p in twin.parameters()}
     assert momentum == {id(p) for p in objective.parameters() if not p.requires_grad}
@@ -203,3 +203,10 @@ def test_an_image_that_float16_cannot_hold_stays_in_no_memory(name, twin, mode, 
         assert loss.isfinite()
     assert all(buffer.isfinite().all() for buffer in objective.buffers())
     assert objective(make_batch(seed=6), epoch=0)[0].isfinite()
+
+
+@pytest.mark.parametrize(("factor", "rate"), [(1.0, None), (0.1, 0.03)])
+def test_an_online_teacher_may_have_a_learning_rate_of_its_own(make, factor, rate):
+    groups = {group["name"]: group for group in make(teacher_lr=factor).learnable_params(0.1, 0.3)}
+    assert groups["teacher"].get("lr") == (None if rate is None else pytest.approx(rate))
+    assert "lr" not in groups["projector"]

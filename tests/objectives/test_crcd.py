@@ -175,7 +175,7 @@ def test_every_trained_parameter_gets_a_gradient_and_is_in_a_group(make, mode, t
     loss.backward()
     trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
     assert [name for name, p in trained.items() if p.grad is None] == []
-    grouped = [p for group in objective.learnable_params(0.1) for p in group["params"]]
+    grouped = [p for group in objective.learnable_params(0.1, 0.3) for p in group["params"]]
     assert {id(p) for p in grouped} == {id(p) for p in trained.values()}
     momentum = {id(p) for _, twin in objective.momentum_pairs for p in twin.parameters()}
     assert momentum == {id(p) for p in objective.parameters() if not p.requires_grad}

@@ -125,7 +125,7 @@ def test_the_teachers_probe_costs_nothing_when_it_is_off(make):
     probes = {name for name in state if name.startswith("teacher_classifier.")}
     assert probes and set(without.state_dict()) == set(state) - probes
     without.load_state_dict({name: state[name] for name in set(state) - probes})
-    names = {group["name"] for group in without.learnable_params(0.1)}
+    names = {group["name"] for group in without.learnable_params(0.1, 0.3)}
     assert "teacher_classifier" not in names
     (loss, logs), (own, own_logs) = (
         objective(make_batch(seed=7), epoch=0) for objective in (with_probe, without)

@@ -286,7 +286,7 @@ def test_student_and_teacher_do_not_train_each_other(make):
 
 def test_every_trained_parameter_is_in_a_group(make, mode):
     objective = make(mode)
-    grouped = [p for group in objective.learnable_params(0.1) for p in group["params"]]
+    grouped = [p for group in objective.learnable_params(0.1, 0.3) for p in group["params"]]
     assert {id(p) for p in grouped} == {id(p) for p in objective.parameters() if p.requires_grad}
     momentum = {id(p) for _, twin in objective.momentum_pairs for p in twin.parameters()}
     assert momentum == {id(p) for p in objective.parameters() if not p.requires_grad}

@@ -105,5 +105,5 @@ def test_every_trained_parameter_gets_a_gradient_and_is_in_a_group(mode, monkeyp
     objective(make_batch(), epoch=0)[0].backward()
     trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
     assert [name for name, p in trained.items() if p.grad is None] == []
-    grouped = [p for group in objective.learnable_params(0.1) for p in group["params"]]
+    grouped = [p for group in objective.learnable_params(0.1, 0.3) for p in group["params"]]
     assert {id(p) for p in grouped} == {id(p) for p in trained.values()}

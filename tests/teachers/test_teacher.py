@@ -217,3 +217,17 @@ def test_build_frozen_keeps_its_weights_out_of_the_checkpoint(source, tmp_path):
     assert isinstance(teacher, FrozenTeacher) and teacher.state_dict() == {}
     assert teacher.identity["mode"] == "frozen" and len(teacher.identity["sha256"]) == 64
     assert build_backbone("resnet18", 32).num_features == teacher.num_features
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_first_layers_of_an_online_teacher_can_stay(share):
+    config = DistillationConfig(teacher="resnet18", teacher_frozen=share)
+    teacher = build_teacher(config, 32)
+    learns = [parameter.requires_grad for parameter in teacher.backbone.parameters()]
+    kept = int(share * len(learns))
+    assert learns == [False] * kept + [True] * (len(learns) - kept)
+    assert all(parameter.requires_grad for parameter in teacher.projector.parameters())
+    _, embedding = teacher.query(torch.randn(2, 3, 32, 32))
+    embedding.sum().backward()
+    got = [parameter.grad is not None for parameter in teacher.backbone.parameters()]
+    assert got == learns

@@ -71,7 +71,8 @@ class Distilled(_Host):
     @property
     def learnable_params(self) -> list[dict[str, Any]]:
         """The host's parameter groups and the objective's."""
-        return super().learnable_params + self.objective.learnable_params(self.classifier_lr)
+        ours = self.objective.learnable_params(self.classifier_lr, self.lr)
+        return super().learnable_params + ours
 
     @property
     def momentum_pairs(self) -> list[tuple[Any, Any]]:
