@@ -1,19 +1,17 @@
 """Searches for the form of a relation that pays, on views that are drawn once.
 
-    python scripts/search draw DATA views.safetensors --teacher_checkpoint lite0.pth
-    python scripts/search run views.safetensors --data_name cifar10 --forms own=1 relation=soft
+    export PYTHONPATH=scripts
+    python -m search draw DATA views.safetensors --teacher_checkpoint lite0.pth
+    python -m search run views.safetensors --data_name cifar10 --forms own=1 relation=soft
 
 Rows go to docs/results/search.csv as they come; what is there already is not run again.
 """
 
 import argparse
 import csv
-import sys
 from pathlib import Path
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from search import views
 from search.forms import read_form
@@ -27,7 +25,7 @@ COLUMNS = [*KEY, "linear_cached", "knn", "purity", "minutes"]
 
 def main() -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(prog="search", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m search", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     draw = commands.add_parser("draw", help="draws views and embeds them")
     draw.add_argument("data", type=Path, help="folder of train/ and tune/")

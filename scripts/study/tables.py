@@ -158,18 +158,18 @@ def rate_of(
 
 
 def search(path: Path) -> str:
-    """Everything that was tried of the relation, a line a setting, in the file's order."""
+    """Everything that was tried of the relation, a line a form, in the file's order."""
     if not path.exists():
         return NOT_RUN
     with path.open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     groups: dict[tuple[str, ...], list[Row]] = {}
-    keys = ("form", "setting", "dataset", "student", "epochs")
+    keys = ("dataset", "student", "epochs", "form")
     for row in lines:
         groups.setdefault(tuple(row[name] for name in keys), []).append(row)
     shown = []
-    for group, runs in groups.items():
-        figures = [text_of(runs, name) for name in ("linear", "knn", "purity")]
+    for group, runs in sorted(groups.items(), key=lambda item: item[0][:3]):
+        figures = [text_of(runs, name) for name in (LINEAR, KNN, "purity")]
         minutes = by_seed(runs, "minutes").values()
         shown.append([*group, str(len(runs)), *figures, f"{fmean(minutes):.1f}" if minutes else ""])
     return table([*keys, "seeds", "linear", "kNN", "purity", "minutes"], shown)

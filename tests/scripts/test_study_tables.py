@@ -68,13 +68,13 @@ def test_tables_show_the_lines_and_are_the_same_when_written_again(
     rows.add_rows(results / "test.csv", [*found, make_row(**TEACHER)])
     swept = [make_row(arm="seed", lr=lr, knn=knn) for lr, knn in ((0.01, 1), (0.03, 9), (0.1, 2))]
     rows.add_rows(results / "rates.csv", swept)
-    head = "form,setting,dataset,student,seed,epochs,linear,knn,purity,minutes,commit".split(",")
+    head = "dataset,student,form,seed,epochs,linear_cached,knn,purity,minutes".split(",")
     with (results / "search.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(head)
         for seed, purity in enumerate(("0.5", "")):
-            row = ["soft, whole", "t 0.05", "cifar10", "alexnet", seed, 8, 54 + seed, 51, purity, 3]
-            writer.writerow([*row, "abc"])
+            row = ["cifar10", "alexnet", "relation=soft", seed, 8, 54 + seed, 51, purity, 3]
+            writer.writerow(row)
 
     def write() -> dict[str, bytes]:
         tables.write_tables(plan, results, docs)
@@ -88,7 +88,7 @@ def test_tables_show_the_lines_and_are_the_same_when_written_again(
     page, full = (written[name].decode() for name in (tables.PAGE, tables.FULL_PAGE))
     assert "| `seed` | 52.0 / 45.0 | not run | not run | not run |" in page
     assert "| `seed` | 0.01: 50.00 / 1.00; **0.03: 50.00 / 9.00**; 0.1: 50.00 / 2.00 |" in page
-    tried = "| soft, whole | t 0.05 | cifar10 | alexnet | 8 | 2 | 54.50 ± 0.71 | 51.00 ± 0.00 |"
+    tried = "| cifar10 | alexnet | 8 | relation=soft | 2 | 54.50 ± 0.71 | 51.00 ± 0.00 |"
     assert f"{tried} 0.50 | 3.0 |" in page
     line = next(line for line in full.splitlines() if line.startswith("| `seed` "))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
