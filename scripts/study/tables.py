@@ -18,6 +18,7 @@ PAGE, FULL_PAGE = "benchmarks.md", "benchmarks-full.md"
 FULL, SEARCH = "full", "search"
 TESTED = "test"
 LINEAR, KNN = "linear_cached", "knn"
+APART = ("tau", "target", "sharp", "key", "mixup", "head", "lr", "queue")  # from the relation
 TITLES = {"first": "First table", "second": "Second table", "third": "Third table"}
 HEAD = (
     *("arm", "lr", "seeds", "linear", "above the first arm", "kNN", "above the first arm"),
@@ -158,7 +159,10 @@ def rate_of(
 
 
 def search(path: Path) -> str:
-    """Everything that was tried of the relation, a line a form, in the file's order."""
+    """Everything that was tried of the relation, a line a form, in the file's order.
+
+    Differences are to the control of a form, the same without a relation, seed by seed.
+    """
     if not path.exists():
         return NOT_RUN
     with path.open(newline="", encoding="utf-8") as file:
@@ -169,7 +173,19 @@ def search(path: Path) -> str:
         groups.setdefault(tuple(row[name] for name in keys), []).append(row)
     shown = []
     for group, runs in sorted(groups.items(), key=lambda item: item[0][:3]):
-        figures = [text_of(runs, name) for name in (LINEAR, KNN, "purity")]
-        minutes = by_seed(runs, "minutes").values()
-        shown.append([*group, str(len(runs)), *figures, f"{fmean(minutes):.1f}" if minutes else ""])
-    return table([*keys, "seeds", "linear", "kNN", "purity", "minutes"], shown)
+        control = control_of(group[-1])
+        others = groups.get((*group[:-1], control), []) if control != group[-1] else []
+        cells = [*group[:-1], f"`{group[-1]}`", str(len(runs))]
+        for figure in (LINEAR, KNN):
+            gain = difference(by_seed(runs, figure), by_seed(others, figure))
+            cells += [text_of(runs, figure), signed(gain)]
+        pure = text_of(runs, "purity") if others else ""
+        shown.append([*cells, pure, f"{fmean(by_seed(runs, 'minutes').values()):.1f}"])
+    head = ("linear", "above the control", "kNN", "above the control", "purity", "minutes")
+    return table([*keys, "seeds", *head], shown)
+
+
+def control_of(form: str) -> str:
+    """The form without a relation that a form is to be compared with."""
+    kept = [part for part in form.split("+") if part.partition("=")[0] in APART]
+    return "+".join(["own=1", *kept])

@@ -75,6 +75,8 @@ def test_tables_show_the_lines_and_are_the_same_when_written_again(
         for seed, purity in enumerate(("0.5", "")):
             row = ["cifar10", "alexnet", "relation=soft", seed, 8, 54 + seed, 51, purity, 3]
             writer.writerow(row)
+            control = ["cifar10", "alexnet", "own=1", seed, 8, 52 + 2 * seed, 50, "0", 3]
+            writer.writerow(control)
 
     def write() -> dict[str, bytes]:
         tables.write_tables(plan, results, docs)
@@ -88,8 +90,12 @@ def test_tables_show_the_lines_and_are_the_same_when_written_again(
     page, full = (written[name].decode() for name in (tables.PAGE, tables.FULL_PAGE))
     assert "| `seed` | 52.0 / 45.0 | not run | not run | not run |" in page
     assert "| `seed` | 0.01: 50.00 / 1.00; **0.03: 50.00 / 9.00**; 0.1: 50.00 / 2.00 |" in page
-    tried = "| cifar10 | alexnet | 8 | relation=soft | 2 | 54.50 ± 0.71 | 51.00 ± 0.00 |"
-    assert f"{tried} 0.50 | 3.0 |" in page
+    tried = "| cifar10 | alexnet | 8 | `relation=soft` | 2 | 54.50 ± 0.71 | +1.50 [-4.85, +7.85] |"
+    assert f"{tried} 51.00 ± 0.00 | +1.00 [+1.00, +1.00] | 0.50 | 3.0 |" in page
+    assert (
+        "| cifar10 | alexnet | 8 | `own=1` | 2 | 53.00 ± 1.41 |  | 50.00 ± 0.00 |  |  | 3.0 |"
+        in page
+    )
     line = next(line for line in full.splitlines() if line.startswith("| `seed` "))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[1:5] == ["0.03", "3", "52.00 ± 1.00", "-2.00 [-2.00, -2.00]"]
@@ -131,3 +137,16 @@ def described(picture: Path) -> str:
 def test_every_table_of_the_plan_has_a_place(plan: Plan) -> None:
     for name in (*plan.tables, "rates", "search"):
         find_place(DOCS / tables.PAGE, name)
+
+
+@pytest.mark.parametrize(
+    ("form", "control"),
+    [
+        ("relation=soft+reach=data+lr=0.1", "own=1+lr=0.1"),
+        ("own=1", "own=1"),
+        ("relation=groups+groups=300+own=0.2", "own=1"),
+        ("relation=soft+target=soft", "own=1+target=soft"),
+    ],
+)
+def test_the_control_of_a_form_has_no_relation_and_all_else(form: str, control: str) -> None:
+    assert tables.control_of(form) == control
