@@ -437,11 +437,12 @@ class RekdConfig(DistillationConfig):
         bounds=(0, 1),
     )
     relation: str = _option(
-        "prototypes",
+        AUTO,
         "what makes two images relatives: the prototype of the teacher; similarity to the teacher, "
         "of all images to all, with relation_view=image; labels and random, a fixed group of "
-        "num_prototypes by chance, are controls, the first no self-supervision",
-        choices=("prototypes", "similarity", "labels", "random"),
+        "num_prototypes by chance, are controls, the first no self-supervision; auto: similarity "
+        "where it is allowed and no prototypes are asked for",
+        choices=(AUTO, "prototypes", "similarity", "labels", "random"),
     )
     relation_view: str = _option(
         AUTO,
@@ -502,8 +503,8 @@ class RekdConfig(DistillationConfig):
         super().__post_init__()
         if isinstance(self.own_weight, str) and self.own_weight != "uniform":
             raise refuse("own_weight", self.own_weight, "a number from 0 to 1, or uniform")
-        if self.assignment_temperature and self.relation != "prototypes":
-            limit = f"0 with relation={self.relation}"
+        if self.assignment_temperature and self.meant["relation"] != "prototypes":
+            limit = f"0 with relation={self.meant['relation']}"
             raise refuse("assignment_temperature", self.assignment_temperature, limit)
         self._refuse_relation()
         size, number = self.queue_size, self.num_prototypes
@@ -512,7 +513,7 @@ class RekdConfig(DistillationConfig):
 
     @property
     def meant(self) -> dict[str, Any]:
-        """What is contrasted with, what is mined, and the temperature, where they are `auto`."""
+        """What `auto` means where it follows from other settings; the others as they are."""
         dictionary, view, temperature = self.dictionary, self.relation_view, self.temperature
         if dictionary == AUTO:
             dictionary = "teacher" if self.starts_pretrained else "both"
@@ -521,7 +522,16 @@ class RekdConfig(DistillationConfig):
             view = IMAGE if self.starts_pretrained and not by_views else "views"
         if temperature == AUTO:
             temperature = 0.07 if dictionary == "teacher" else DistillationConfig.temperature
-        return {"dictionary": dictionary, "relation_view": view, "temperature": temperature}
+        relation, banks = self.relation, (self.num_prototypes, self.prototype_levels)
+        if relation == AUTO:
+            similar = view == IMAGE and dictionary == "teacher" and banks == (AUTO, 1)
+            relation = "similarity" if similar else "prototypes"
+        return {
+            "dictionary": dictionary,
+            "relation_view": view,
+            "temperature": temperature,
+            "relation": relation,
+        }
 
     @property
     def of_images(self) -> bool:

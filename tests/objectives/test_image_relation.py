@@ -86,7 +86,12 @@ def test_loss_equals_a_slow_loop(make, relation, schedule, epoch):
 
 
 def test_pretrained_defaults_relate_whole_images_on_the_teachers_dictionary(make):
+    config = make(num_prototypes="auto").config
+    assert config.relation == "similarity"
+    assert make(num_prototypes="auto", prototype_levels=2).config.relation == "prototypes"
+    assert make(num_prototypes="auto", dictionary="both").config.relation == "prototypes"
     config = make().config
+    assert config.relation == "prototypes"
     assert (config.dictionary, config.relation_view, config.temperature) == (
         "teacher",
         "image",
