@@ -300,7 +300,7 @@ def test_a_job_names_no_flag(plan, student):
         ("rekd+teacher_mode=on", {}, "teacher_mode='on' is not allowed: expected online, frozen"),
         ("bingo+teacher_mode=online", {}, "teacher_mode='online' is not allowed: expected frozen"),
         (
-            "rekd+num_prototypes=100",
+            "rekd+relation_view=views+num_prototypes=100",
             {"queue_size": 64},
             "num_prototypes=100 is not allowed: expected at most queue_s",
         ),

@@ -75,8 +75,8 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path):
     [
         ("--methods rekt", "methods='rekt' is not allowed"),
         (
-            "--methods rekd+num_prototypes=100",
-            "rekd+num_prototypes=100: num_prot",
+            "--methods rekd+relation_view=views+num_prototypes=100",
+            "rekd+relation_view=views+num_prototypes=100: num_prot",
         ),
         ("--student resnet19", "student='resnet19' is not allowed"),
         ("--teacher resnet19", "teacher='resnet19' is not allowed"),

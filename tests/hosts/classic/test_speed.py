@@ -31,7 +31,7 @@ def test_every_network_of_a_run_lies_as_is_faster(
     train: Train, frozen_teacher: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "solo_rekd"):
-        run = train("rekd", **SHORT, **frozen_teacher)
+        run = train("rekd", **SHORT, dictionary="both", **frozen_teacher)
     assert "student channels_last" in caplog.text and "teacher channels_last" in caplog.text
     held = weights(run)
     assert is_channels_last(held["encoder.features.0.weight"])
