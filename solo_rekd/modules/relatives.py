@@ -70,9 +70,11 @@ def by_similarity(embeddings: Tensor, temperature: float) -> Relatives:
     Time is that of N^2 similarities; memory is linear in N.
 
     Args:
-        embeddings: unit vectors of all images, shape (N, d), N at least 2.
+        embeddings: unit vectors of all images, shape (N, d).
         temperature: of the softmax, above 0.
     """
+    if len(embeddings) < 2:
+        return by_groups(embeddings, torch.full((len(embeddings),), -1), 1)
     means, nearest = [], []
     for places in torch.arange(len(embeddings), device=embeddings.device).split(CHUNK // 4):
         close = embeddings[places] @ embeddings.T

@@ -134,8 +134,8 @@ def describe(
     listed = getattr(dataset, "dataset", dataset)
     if hasattr(listed, "h5_path"):
         raise UserError(
-            "bags, teacher_view=image and drawn_views need an image folder, CIFAR or STL-10: give "
-            "the data as one"
+            "bags, teacher_view=image, drawn_views and rekd's relation_view=image need an image "
+            "folder, CIFAR or STL-10: give the data as one, or relation_view=views"
         )
     return {
         "format": FORMAT,

@@ -111,3 +111,9 @@ def test_mates_of_a_large_group_are_ten_each_but_for_its_last():
     mates = group_mates(ids, order)
     assert (mates >= 0).sum() == 500 * SHOWN - SHOWN * (SHOWN + 1) // 2
     assert not (mates == torch.arange(500)[:, None]).any()
+
+
+def test_one_image_has_no_relatives():
+    found = by_similarity(points(number=1), 0.1)
+    assert not found.found.any()
+    assert torch.equal(found.means, torch.zeros(1, 6, dtype=torch.float64))
