@@ -5,7 +5,9 @@ All are one cross-entropy over a dictionary of the teacher's embeddings D, its o
 dictionary's entries. So a form is how T is made.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,9 @@ class Form:
 
 def read_form(text: str) -> Form:
     """Reads `own=0.5+relation=soft`; what is not given has its default."""
-    types = {option.name: type(option.default) for option in fields(Form)}
-    given = dict(part.split("=", 1) for part in text.split("+") if part)
-    values = {
-        name: value == "True" if types[name] is bool else types[name](value)
-        for name, value in given.items()
+    read: dict[str, Callable[[str], Any]] = {
+        option.name: type(option.default) for option in fields(Form)
     }
-    return Form(**values)  # type: ignore[arg-type]
+    read["sure"] = read["mixup"] = lambda word: word == "True"
+    given = dict(part.split("=", 1) for part in text.split("+") if part)
+    return Form(**{name: read[name](value) for name, value in given.items()})
