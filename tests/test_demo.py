@@ -63,11 +63,13 @@ def test_the_demo_ends_with_one_table_of_three_methods(tmp_path, capsys):
     arms = ["rekd+teacher_mode=online", "mocov2plus", "simclr", "untrained"]
     assert [row[0] for row in table] == arms
     for row in table:
-        seeds, linear, cached, knn, seconds, speed = map(float, row[1:])
+        seeds, linear, cached, knn, few, share, seconds, speed = map(float, row[1:])
         assert seeds == 1
         assert linear > 30  # chance is 10
         assert cached > 60
         assert knn > 60
+        assert few > 40
+        assert share > 40
         assert seconds > 0
         assert speed > 1
     assert "weighted kNN, cosine, k 20" in "".join(lines[start:])
