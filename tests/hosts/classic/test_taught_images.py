@@ -145,16 +145,17 @@ def test_a_resumed_run_is_as_one_that_did_not_stop(taught: Train, asked: list[in
 def test_several_views_are_the_same_with_and_without_workers(
     taught: Train, tmp_path: Path, asked: list[int]
 ) -> None:
-    taught("rekd", relation_view="views", teacher_image_views=3, limit_train_batches=2)
+    short = {"relation_view": "views", "limit_train_batches": 2}
+    taught("rekd", teacher_image_views=3, **short)
     assert sum(asked) == 3 * 48
-    taught("rekd", relation_view="views", teacher_image_views=3, limit_train_batches=2, num_workers=2)
+    taught("rekd", teacher_image_views=3, **short, num_workers=2)
     assert sum(asked) == 3 * 48
     (path,) = (tmp_path / "kept").iterdir()
     kept = load_file(path)
     path.unlink()
-    taught("rekd", relation_view="views", teacher_image_views=3, limit_train_batches=2, num_workers=2)
+    taught("rekd", teacher_image_views=3, **short, num_workers=2)
     torch.testing.assert_close(load_file(path), kept, rtol=0, atol=1e-3)
-    taught("rekd", relation_view="views", teacher_image_views=0, limit_train_batches=2)
+    taught("rekd", teacher_image_views=0, **short)
     assert len(list((tmp_path / "kept").iterdir())) == 2
 
 
