@@ -12,6 +12,7 @@ import csv
 from pathlib import Path
 
 import torch
+from study.rows import read_rows
 
 from search import views
 from search.forms import read_form
@@ -56,7 +57,7 @@ def main() -> None:
             key = dict(
                 zip(KEY, (args.data_name, args.student, form, seed, args.epochs), strict=True)
             )
-            if key_of(key) in {key_of(row) for row in rows(args.results)}:
+            if key_of(key) in {key_of(row) for row in read_rows(args.results)}:
                 continue
             score, minutes = timed(read_form(form), drawn, args.student, seed, args.epochs)
             row = key | {
@@ -72,14 +73,6 @@ def main() -> None:
 def key_of(row: dict) -> tuple[str, ...]:
     """What tells a run from others."""
     return tuple(str(row[name]) for name in KEY)
-
-
-def rows(path: Path) -> list[dict]:
-    """The rows that are there."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [*csv.DictReader(file)]
 
 
 def add(path: Path, row: dict) -> None:

@@ -13,6 +13,7 @@ from torchvision import transforms
 from tqdm import tqdm
 
 from solo_rekd.checkpoints.load import load_networks
+from solo_rekd.compare.jobs import AUGMENTATION
 from solo_rekd.images.sets import ImageFolder
 from solo_rekd.memory_format import choose, lay_out
 from solo_rekd.teachers import FrozenTeacher
@@ -40,13 +41,20 @@ class Teacher(NamedTuple):
 
 def augmentation(size: int) -> transforms.Compose:
     """The augmentation of `solo-rekd compare` for small images, to a picture of `size` px."""
-    jitter = transforms.ColorJitter(0.4, 0.4, 0.2, 0.1)
+    as_compared = AUGMENTATION
+    colours = (
+        as_compared.brightness,
+        as_compared.contrast,
+        as_compared.saturation,
+        as_compared.hue,
+    )
+    area = (as_compared.min_scale, as_compared.max_scale)
     return transforms.Compose(
         [
-            transforms.RandomResizedCrop(size, (0.2, 1.0), interpolation=BICUBIC),
-            transforms.RandomApply([jitter], 0.8),
-            transforms.RandomGrayscale(0.2),
-            transforms.RandomHorizontalFlip(),
+            transforms.RandomResizedCrop(size, area, interpolation=BICUBIC),
+            transforms.RandomApply([transforms.ColorJitter(*colours)], as_compared.jitter),
+            transforms.RandomGrayscale(as_compared.grayscale),
+            transforms.RandomHorizontalFlip(as_compared.flip),
             transforms.PILToTensor(),
         ]
     )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from solo_rekd.modules.prototypes import CHUNK, assign, spherical_kmeans
+from solo_rekd.modules.prototypes import CHUNK, assign, member_means, spherical_kmeans
 from solo_rekd.utils.precision import full_precision
 
 SHOWN = 10  # relatives of an image that its purity is measured by
@@ -112,11 +112,10 @@ def others_mean(embeddings: Tensor, ids: Tensor, number: int) -> tuple[Tensor, T
     Returns:
         Means, shape (N, d), and whether an image is alone, shape (N,).
     """
-    sums = embeddings.new_zeros(number, embeddings.shape[1]).index_add_(0, ids, embeddings)
-    counts = torch.bincount(ids, minlength=number)
-    others = (counts - 1)[ids]
-    means = (sums[ids] - embeddings) / others.clamp(min=1)[:, None]
-    return means * (others > 0)[:, None], others == 0
+    means, counts = member_means(embeddings, ids, number)
+    others = counts[ids] - 1
+    sums = means[ids] * counts[ids][:, None] - embeddings
+    return sums / others.clamp(min=1)[:, None] * (others > 0)[:, None], others == 0
 
 
 def group_mates(ids: Tensor, order: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +16,20 @@ from solo_rekd.utils.processes import rank, sum_over_processes, world_size
 from solo_rekd.utils.progress import bar
 
 UNKNOWN = -1
+
+
+class Known(NamedTuple):
+    """What a relation among all images says of a batch.
+
+    Attributes:
+        means: of the relatives' embeddings, shape (B, d), 0 where there are none.
+        found: 1 where there are some, else 0, shape (B, 1).
+        ids: the images' groups, shape (B,).
+    """
+
+    means: Tensor
+    found: Tensor
+    ids: Tensor
 
 
 class ImageRelation:
@@ -34,19 +49,17 @@ class ImageRelation:
         """Prototypes of the first bank."""
         return int(self.relatives.ids.max()) + 1
 
-    def look_up(self, places: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def look_up(self, places: Tensor, like: Tensor) -> "Known":
         """What is related to some images.
 
         Args:
             places: theirs, shape (B,); on another device than the CPU they are waited for.
             like: of the device and type of the results.
-
-        Returns:
-            The relatives' mean (B, d), 1 where there are any, else 0 (B, 1), and the group (B,).
         """
         means, found, _, ids = (part[places.cpu()] for part in self.relatives)
         move = functools.partial(Tensor.to, device=like.device, non_blocking=True)
-        return move(means, dtype=like.dtype), move(found[:, None], dtype=like.dtype), move(ids)
+        means, found = (move(part, dtype=like.dtype) for part in (means, found[:, None]))
+        return Known(means, found, move(ids))
 
     def purity(self, places: Tensor, labels: Tensor) -> Tensor:
         """Share of the images' relatives, of those whose label is known, that have their label.

@@ -30,6 +30,7 @@ from solo_rekd.modules.queue import KeyQueue, gather, random_keys
 from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
 from solo_rekd.objectives.image_relation import (
     ImageRelation,
+    Known,
     embed_online,
     mine,
     random_groups,
@@ -122,7 +123,8 @@ class ReKD(DistillationObjective):
         keys = self.key(batch) if own == "student" else teacher_keys[::-1]
         images = merge_views(taught)
         ready = self.is_ready(epoch)
-        ids = self.relatives(images, batch)
+        known = None if self.relation is None else self.relation.look_up(batch.indexes, images)
+        ids = self.relatives(images, batch, known)
 
         loss = sum(losses.values(), start=queries[0].new_zeros(()))
         share = self.config.relation_weight if ready else 0
@@ -132,7 +134,7 @@ class ReKD(DistillationObjective):
             )
             loss = loss + (1 - share) * losses["nce_loss"]
         if share > 0:
-            related = self.related(images, ids, batch, epoch)
+            related = self.related(images, ids, batch, known, epoch)
             losses["relation_loss"] = (
                 self.relation_loss(queries[0], keys[1], teacher_keys[0], related, self.queues[1])
                 + self.relation_loss(queries[1], keys[0], teacher_keys[1], related, self.queues[0])
@@ -181,26 +183,27 @@ class ReKD(DistillationObjective):
         if epoch >= self.warmup_epochs and due:
             self.relate_images(training_images, embed_online(self.teacher, training_images))
 
-    def relatives(self, images: Tensor, batch: Batch) -> Tensor:
+    def relatives(self, images: Tensor, batch: Batch, known: Known | None) -> Tensor:
         """The group of each image: its prototype, or in a control its label or chance."""
         if self.config.relation == "labels":
             return batch.labels
-        if self.relation is not None:
-            return self.relation.look_up(batch.indexes, images)[2]
+        if known is not None:
+            return known.ids
         if self.config.relation == "random":
             places = batch.indexes.to(images.device, non_blocking=True)
             return random_groups(places, self.groups)
         return self.bank.assign(images)
 
-    def related(self, images: Tensor, ids: Tensor, batch: Batch, epoch: int) -> "Related":
+    def related(
+        self, images: Tensor, ids: Tensor, batch: Batch, known: Known | None, epoch: int
+    ) -> "Related":
         """What the loss has to know of the images' relatives."""
         falls = self.config.relation_schedule == "falling"
         share = (1 + math.cos(math.pi * epoch / self.run.max_epochs)) / 2 if falls else 1.0
         means = found = None
-        if self.relation is not None:
-            means, found, _ = self.relation.look_up(batch.indexes, images)
-            means = self.mix(batch, means, unit=False)
-            found = self.mix(batch, found, unit=False)
+        if known is not None:
+            means = self.mix(batch, known.means, unit=False)
+            found = self.mix(batch, known.found, unit=False)
         return Related(ids, self.soft_relatives(images), means, found, share)
 
     def relation_metrics(self, ids: Tensor, batch: Batch) -> dict[str, Tensor]:

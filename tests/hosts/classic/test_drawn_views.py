@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from solo_rekd.teachers import FrozenTeacher
 from solo_rekd.utils.errors import UserError
 
 # two views that are the image itself
@@ -19,20 +18,6 @@ PLAIN = {
 }
 MEAN = STD = 0.5
 Watch = Callable[..., list[tuple[torch.Tensor, torch.Tensor]]]
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The batches that the teacher has seen."""
-    calls: list[int] = []
-    forward = FrozenTeacher.forward
-
-    def count(self: Any, images: torch.Tensor) -> Any:
-        calls.append(len(images))
-        return forward(self, images)
-
-    monkeypatch.setattr(FrozenTeacher, "forward", count)
-    return calls
 
 
 @pytest.fixture

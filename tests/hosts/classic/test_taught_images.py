@@ -20,7 +20,6 @@ from solo_rekd.checkpoints.load import load_networks
 from solo_rekd.hosts.shared.resume import differences
 from solo_rekd.hosts.shared.training_images import SeededViews
 from solo_rekd.objectives.distillation import DistillationObjective
-from solo_rekd.teachers import FrozenTeacher
 from solo_rekd.utils.errors import UserError
 
 FLAT = {"train_dir": "flat", "val_dir": None, "no_labels": True}
@@ -46,20 +45,6 @@ def taught(train: Train, frozen_teacher: dict[str, Any], tmp_path: Path) -> Trai
         return train(method, **frozen_teacher | settings | {"limit_val_batches": 0} | changes)
 
     return run
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The batches that the teacher has seen."""
-    calls: list[int] = []
-    forward = FrozenTeacher.forward
-
-    def count(self: Any, images: torch.Tensor) -> Any:
-        calls.append(len(images))
-        return forward(self, images)
-
-    monkeypatch.setattr(FrozenTeacher, "forward", count)
-    return calls
 
 
 @pytest.fixture
