@@ -15,7 +15,7 @@ from solo_rekd.compare.arms import LR, UNTRAINED, parse_arm
 from solo_rekd.compare.plan import Run
 from study.plan import RATES, Plan
 from study.prepare import prepare_images, prepare_teacher
-from study.rates import best_rate
+from study.rates import asked_rates, best_rate, found_rates
 from study.rows import Row, add_rows, collect, read_rows
 
 ROOT = Path(__file__).parents[2]
@@ -124,18 +124,28 @@ class Study:
         seeds = self.plan.content["phases"][self.chosen.phase]["seeds"]
         for seed in range(seeds):
             for place in self.places():
+                if self.chosen.phase == RATES:
+                    yield from self.sweeps(place, seed)
+                    continue
                 waiting = [name for name in self.arms() if self.waits(place, seed, name)]
-                size = 1 if self.chosen.phase == RATES else self.jobs
-                for first in range(0, len(waiting), size):
-                    yield place, seed, waiting[first : first + size]
+                for first in range(0, len(waiting), self.jobs):
+                    yield place, seed, waiting[first : first + self.jobs]
+
+    def sweeps(self, place: Place, seed: int) -> Iterator[tuple[Place, int, list[str]]]:
+        """The steps of a sweep: an arm is run again for as long as it asks for further rates."""
+        for name in self.arms():
+            asked: list[str] = []
+            while (found := self.waits(place, seed, name)) and found != asked:
+                asked = found
+                yield place, seed, [name]
 
     def arms(self) -> list[str]:
         """Names of the arms that are chosen; of a sweep those that take no other's rate."""
         arms = [self.plan.arms[name] for name in self.chosen.arms]
         return [each.name for each in arms if self.chosen.phase != RATES or each.is_swept]
 
-    def waits(self, place: Place, seed: int, name: str) -> bool:
-        """Whether a run of an arm has no line yet, and can be run; what cannot is said."""
+    def waits(self, place: Place, seed: int, name: str) -> list[str]:
+        """What of an arm, as compare reads it, has no line yet; what cannot be run is said."""
         texts = self.texts(place, name)
         if texts is None:
             line = (
@@ -144,7 +154,7 @@ class Study:
             if line not in self.said:
                 say(line)
             self.said.add(line)
-            return False
+            return []
         options = self.options(place)
         known = {
             (row["lr"], row["teacher"])
@@ -153,21 +163,23 @@ class Study:
             and (row["arm"], row["seed"]) == (name, str(seed))
             and row["epochs"] == str(options["epochs"])
         }
-        asked = set()
-        for arm in map(parse_arm, texts):
+        waiting = []
+        for text in texts:
+            arm = parse_arm(text)
             lr = "" if arm.method == UNTRAINED else f"{arm.lr or options[LR]:g}"
-            asked.add((lr, place.teacher if arm.distils else ""))
-        return not asked <= known
+            if (lr, place.teacher if arm.distils else "") not in known:
+                waiting.append(text)
+        return waiting
 
     def texts(self, place: Place, name: str) -> list[str] | None:
         """An arm as compare reads it, in a sweep once a rate; None: its rate is not known yet."""
         arm = self.plan.arms[name]
         teacher = str(self.teacher(place))
         text = arm.text.format(teacher=teacher)
-        if place.phase == RATES:
-            rates = [f"{rate:g}" for rate in arm.rates]
-            return [f"{text}+{LR}={rate}" for rate in rates] or [text]
         rows = read_rows(self.results / f"{RATES}.csv")
+        if place.phase == RATES:
+            found = found_rates(rows, place.dataset, place.student, name, place.teacher)
+            return [f"{text}+{LR}={rate}" for rate in asked_rates(arm.rates, found)] or [text]
         rate = best_rate(self.plan, rows, place.dataset, place.student, name, place.teacher)
         if rate is None:
             return None
@@ -183,7 +195,7 @@ class Study:
 
     def compare(self, place: Place, seed: int, names: Sequence[str]) -> None:
         """Runs some arms, notes what came of them, and says it."""
-        texts = [text for name in names for text in self.texts(place, name) or ()]
+        texts = [text for name in names for text in self.waits(place, seed, name)]
         folder = place.folder(self.work)
         folder.mkdir(parents=True, exist_ok=True)
         done = [text for text in self.all_texts(place) if finished(folder, text, seed)]

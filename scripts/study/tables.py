@@ -11,7 +11,7 @@ from solo_rekd.compare.report.summary import difference, spread
 from study.figures import NOT_RUN, UNTRAINED, by_seed, gap_closed, runs_of, signed, teachers_figure
 from study.pictures import FIRST, numbers_of, picture_of
 from study.plan import RATES, Plan
-from study.rates import best_rate
+from study.rates import asked_rates, best_rate, found_rates
 from study.rows import TEACHER, Row, read_rows
 
 PAGE, FULL_PAGE = "benchmarks.md", "benchmarks-full.md"
@@ -129,7 +129,9 @@ def rates(plan: Plan, rows: Sequence[Row]) -> str:
                         continue
                     where = dataset, student, arm.name, teacher
                     best = best_rate(plan, rows, *where[:2], arm.name, teacher)
-                    cells = [rate_of(rows, *where, f"{rate:g}", best) for rate in arm.rates]
+                    found = found_rates(rows, dataset, student, arm.name, teacher)
+                    asked = asked_rates(arm.rates, found)
+                    cells = [rate_of(rows, *where, rate, best) for rate in asked]
                     if any(cells):
                         lines.append([f"`{arm.name}`", "; ".join(filter(None, cells))])
                 if lines:

@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 from study import rows
 from study.plan import PLAN, read_plan
-from study.rates import best_rate
+from study.rates import asked_rates, best_rate
 from study.runner import Chosen, Place, Study
 from study_rows import make_row
+
+from solo_rekd.compare.arms import parse_arm
 
 ROOT = Path(__file__).parents[2]
 
@@ -122,14 +124,32 @@ def test_an_arm_takes_the_best_rate_once_its_sweep_is_whole(plan_file: Path) -> 
     tiny = {"dataset": "tiny", "teacher": "", "split": "tune"}
     low = make_row(arm="simclr", lr=0.01, linear_cached=50, knn=45, **tiny)
     high = make_row(arm="simclr", lr=0.03, linear_cached=49, knn=47, **tiny)
+    end = make_row(arm="simclr", lr=0.1, linear_cached=49, knn=45, **tiny)
     for place in (("tiny", "alexnet"), ("large", "resnet18")):
-        assert best_rate(plan, [low, high], *place, "simclr", "mine") == "0.03"
+        assert best_rate(plan, [low, high, end], *place, "simclr", "mine") == "0.03"
+        assert best_rate(plan, [low, high], *place, "simclr", "mine") is None
         assert best_rate(plan, [low], *place, "simclr", "mine") is None
         assert best_rate(plan, [], *place, "untrained", "mine") == ""
     other = make_row(arm="taught", lr=0.01, dataset="tiny", teacher="other")
     own = make_row(arm="taught", lr=0.01, dataset="tiny", teacher="mine")
     assert best_rate(plan, [other], "tiny", "alexnet", "control", "mine") is None
     assert best_rate(plan, [other, own], "tiny", "alexnet", "control", "mine") == "0.01"
+
+
+def test_a_sweep_goes_on_until_its_best_rate_is_between_two() -> None:
+    first = [0.01, 0.03, 0.1]
+    assert asked_rates(first, {}) == ["0.01", "0.03", "0.1"]
+    assert asked_rates(first, {"0.01": 1, "0.03": 2}) == ["0.01", "0.03", "0.1"]
+    found = {"0.01": 1.0, "0.03": 2.0, "0.1": 1.5}
+    assert asked_rates(first, found) == ["0.01", "0.03", "0.1"]
+    found["0.1"] = 3.0
+    assert asked_rates(first, found) == ["0.01", "0.03", "0.1", "0.3"]
+    found |= {"0.3": 4.0, "1": 5.0, "3": 6.0, "10": 7.0}
+    assert asked_rates(first, found)[-3:] == ["1", "3", "10"]
+    falling = {"0.01": 3.0, "0.03": 2.0, "0.1": 1.0, "0.003": 4.0}
+    assert asked_rates(first, falling) == ["0.001", "0.003", "0.01", "0.03", "0.1"]
+    assert asked_rates([0.01], {"0.01": 1.0}) == ["0.01"]
+    assert asked_rates([], {}) == []
 
 
 def test_what_has_a_line_is_not_run_and_cheap_students_come_first(
@@ -144,12 +164,18 @@ def test_what_has_a_line_is_not_run_and_cheap_students_come_first(
         return Study(plan, chosen, tmp_path, results, {}, files)
 
     tiny = {"dataset": "tiny", "split": "tune", "epochs": 1, "teacher": ""}
-    swept = [make_row(arm="simclr", lr=lr, **tiny) for lr in (0.01, 0.03)]
-    rows.add_rows(results / "rates.csv", swept[:1])
+    rows.add_rows(results / "rates.csv", [make_row(arm="simclr", lr=0.01, knn=60, **tiny)])
     sweep = [step for step in study("rates").steps()]
     place = Place("rates", "tiny", "alexnet", "mine")
     assert sweep == [(place, 0, [name]) for name in ("untrained", "simclr", "taught")]
-    rows.add_rows(results / "rates.csv", swept)
+    asked = []
+    for _, _, names in study("rates").steps():
+        if names == ["simclr"]:
+            lrs = [parse_arm(text).lr for text in study("rates").texts(place, "simclr") or ()]
+            asked.append(lrs)
+            new = [make_row(arm="simclr", lr=lr, knn=60 - 100 * lr, **tiny) for lr in lrs]
+            rows.add_rows(results / "rates.csv", new[-2:] if len(asked) < 2 else new)
+    assert asked == [[0.01, 0.03], [0.003, 0.01, 0.03]]
     assert [names for _, _, names in study("rates").steps()] == [["untrained"], ["taught"]]
 
     rows.add_rows(results / "test.csv", [make_row(arm="untrained", lr="", seed=0, **tiny)])
