@@ -51,6 +51,18 @@ class Plan:
         """Those of `datasets`, `students`, `teachers`, `phases` or `arms`, in their order."""
         return list(self.content[kind])
 
+    def places(self) -> list[tuple[str, str, list[str]]]:
+        """Data sets and teachers that belong together, with their students, in the file's order.
+
+        A data set may name its `students` and `teachers`; else it has all.
+        """
+        found = []
+        for dataset, settings in self.content["datasets"].items():
+            students = settings.get("students", self.names("students"))
+            for teacher in settings.get("teachers", self.names("teachers")):
+                found.append((dataset, teacher, list(students)))
+        return found
+
     def options(self, dataset: str, student: str, teacher: str, phase: str) -> dict[str, Any]:
         """The options of solo-rekd compare, the more special ones over the others."""
         special = (

@@ -102,11 +102,13 @@ class Study:
     def places(self) -> list[Place]:
         """Every folder, that of the first student on every data set first."""
         chosen, followed = self.chosen, self.plan.rates_of
+        students = {(data, teacher): names for data, teacher, names in self.plan.places()}
         places = [
             Place(chosen.phase, dataset, student, teacher)
             for teacher in chosen.teachers
             for student in chosen.students
             for dataset in chosen.datasets
+            if student in students.get((dataset, teacher), ())
         ]
         if chosen.phase != RATES:
             return places

@@ -15,7 +15,8 @@ from study.rates import asked_rates, best_rate, found_rates
 from study.rows import TEACHER, Row, read_rows
 
 PAGE, FULL_PAGE = "benchmarks.md", "benchmarks-full.md"
-FULL, SEARCH = "full", "search"
+FULL, SEARCH, GAINS = "full", "search", "gains"
+OURS = "rekd"
 TESTED = "test"
 LINEAR, KNN = "linear_cached", "knn"
 APART = ("tau", "target", "sharp", "key", "mixup", "head", "lr", "queue")  # from the relation
@@ -40,6 +41,7 @@ def write_tables(plan: Plan, results: Path, docs: Path) -> None:
     tested, swept = (read_rows(results / f"{name}.csv") for name in (TESTED, RATES))
     for name in plan.tables:
         write_between(docs / PAGE, name, overview(plan, tested, name))
+    write_between(docs / PAGE, GAINS, gains(plan, tested))
     write_between(docs / PAGE, RATES, rates(plan, swept))
     write_between(docs / PAGE, SEARCH, search(results / f"{SEARCH}.csv"))
     texts = [full(plan, tested, name) for name in plan.tables]
@@ -48,21 +50,48 @@ def write_tables(plan: Plan, results: Path, docs: Path) -> None:
 
 def overview(plan: Plan, rows: Sequence[Row], name: str) -> str:
     """A table a data set and teacher: arms by students, linear and kNN."""
-    students = plan.names("students")
-    texts = []
-    for dataset in plan.names("datasets"):
-        if name == FIRST and numbers_of(plan, rows, dataset):
+    texts, drawn = [], set()
+    for dataset, teacher, students in plan.places():
+        if name == FIRST and dataset not in drawn and numbers_of(plan, rows, dataset):
             texts.append(f"![kNN of every arm and student on {dataset}]({picture_of(dataset)})")
-        for teacher in plan.names("teachers"):
-            lines = []
-            for arm in [*(arm for group in plan.tables[name] for arm in group), TEACHER]:
-                found = [runs_of(rows, dataset, student, arm, teacher) for student in students]
+        drawn.add(dataset)
+        lines = []
+        for arm in [*(arm for group in plan.tables[name] for arm in group), TEACHER]:
+            found = [runs_of(rows, dataset, student, arm, teacher) for student in students]
+            if any(found):
                 lines.append([f"`{arm}`", *map(both, found)])
-            title = (
-                f"{dataset}, teacher `{teacher}`; linear / kNN, top-1 in percent, mean over seeds:"
-            )
-            texts.append(f"{title}\n\n{table(['arm', *students], lines)}")
+        title = f"{dataset}, teacher `{teacher}`; linear / kNN, top-1 in percent, mean over seeds:"
+        shown = table(["arm", *students], lines) if lines else NOT_RUN
+        texts.append(f"{title}\n\n{shown}")
     return "\n\n".join(texts)
+
+
+def gains(plan: Plan, rows: Sequence[Row]) -> str:
+    """A table a data set and teacher: how far ReKD is above each other arm, by students."""
+    texts = []
+    for dataset, teacher, students in plan.places():
+        ours = [runs_of(rows, dataset, student, OURS, teacher) for student in students]
+        lines = []
+        for arm in plan.arms:
+            others = [runs_of(rows, dataset, student, arm, teacher) for student in students]
+            cells = [gain(*runs) for runs in zip(ours, others, strict=True)]
+            if arm != OURS and any(cells):
+                lines.append([f"`{arm}`", *(cell or NOT_RUN for cell in cells)])
+        if lines:
+            title = f"{dataset}, teacher `{teacher}`:"
+            texts.append(f"{title}\n\n{table(['`rekd` above', *students], lines)}")
+    return "\n\n".join(texts) or NOT_RUN
+
+
+def gain(ours: Sequence[Row], others: Sequence[Row]) -> str:
+    """How far one arm is above another, linear and kNN in a cell; bold where 0 is left out."""
+    texts = []
+    for figure in (LINEAR, KNN):
+        found = difference(by_seed(ours, figure), by_seed(others, figure))
+        if found is not None:
+            apart = found.ahead or found.behind
+            texts.append(f"**{signed(found)}**" if apart else signed(found))
+    return " / ".join(texts)
 
 
 def both(runs: Sequence[Row]) -> str:
@@ -74,18 +103,17 @@ def both(runs: Sequence[Row]) -> str:
 def full(plan: Plan, rows: Sequence[Row], name: str) -> str:
     """A table a data set, teacher and student that has a run: every figure of every arm."""
     texts = [f"## {TITLES.get(name, name)}"]
-    for dataset in plan.names("datasets"):
-        for student in plan.names("students"):
-            for teacher in plan.names("teachers"):
-                lines = [
-                    line_of(rows, dataset, student, teacher, arm, group[0])
-                    for group in plan.tables[name]
-                    for arm in group
-                ]
-                lines.append(line_of(rows, dataset, student, teacher, TEACHER, TEACHER))
-                title = f"### {dataset}, `{student}`, teacher `{teacher}`"
-                ran = any(NOT_RUN not in line for line in lines)
-                texts.append(f"{title}\n\n{table(HEAD, lines) if ran else NOT_RUN}")
+    for dataset, teacher, students in plan.places():
+        for student in students:
+            lines = [
+                line_of(rows, dataset, student, teacher, arm, group[0])
+                for group in plan.tables[name]
+                for arm in group
+            ]
+            lines.append(line_of(rows, dataset, student, teacher, TEACHER, TEACHER))
+            title = f"### {dataset}, `{student}`, teacher `{teacher}`"
+            ran = any(NOT_RUN not in line for line in lines)
+            texts.append(f"{title}\n\n{table(HEAD, lines) if ran else NOT_RUN}")
     return "\n\n".join(texts)
 
 
@@ -120,24 +148,23 @@ def text_of(runs: Sequence[Row], figure: str) -> str:
 def rates(plan: Plan, rows: Sequence[Row]) -> str:
     """The learning rates that were swept, the best of each in bold."""
     texts = []
-    for dataset in plan.names("datasets"):
-        for student in plan.names("students"):
-            for teacher in plan.names("teachers"):
-                lines = []
-                for arm in plan.arms.values():
-                    if not arm.rates or not arm.is_swept:
-                        continue
-                    where = dataset, student, arm.name, teacher
-                    best = best_rate(plan, rows, *where[:2], arm.name, teacher)
-                    found = found_rates(rows, dataset, student, arm.name, teacher)
-                    asked = asked_rates(arm.rates, found)
-                    cells = [rate_of(rows, *where, rate, best) for rate in asked]
-                    if any(cells):
-                        lines.append([f"`{arm.name}`", "; ".join(filter(None, cells))])
-                if lines:
-                    title = f"{dataset}, `{student}`, teacher `{teacher}`:"
-                    head = ["arm", "learning rate: linear / kNN"]
-                    texts.append(f"{title}\n\n{table(head, lines)}")
+    for dataset, teacher, students in plan.places():
+        for student in students:
+            lines = []
+            for arm in plan.arms.values():
+                if not arm.rates or not arm.is_swept:
+                    continue
+                where = dataset, student, arm.name, teacher
+                best = best_rate(plan, rows, *where[:2], arm.name, teacher)
+                found = found_rates(rows, dataset, student, arm.name, teacher)
+                asked = asked_rates(arm.rates, found)
+                cells = [rate_of(rows, *where, rate, best) for rate in asked]
+                if any(cells):
+                    lines.append([f"`{arm.name}`", "; ".join(filter(None, cells))])
+            if lines:
+                title = f"{dataset}, `{student}`, teacher `{teacher}`:"
+                head = ["arm", "learning rate: linear / kNN"]
+                texts.append(f"{title}\n\n{table(head, lines)}")
     return "\n\n".join(texts) or NOT_RUN
 
 

@@ -106,6 +106,26 @@ def test_tables_show_the_lines_and_are_the_same_when_written_again(
     assert "52.0 / 45.0" not in write()[tables.PAGE].decode()
 
 
+def test_gains_are_of_the_same_seeds_and_bold_where_they_are_clear_of_0(plan: Plan) -> None:
+    lines = [make_row(seed=seed, linear_cached=54.0 + seed, knn=50.0) for seed in range(3)]
+    for seed, linear in enumerate((50.0, 51.1, 52.1)):
+        lines.append(make_row(arm="seed", seed=seed, linear_cached=linear, knn=50 + (-1) ** seed))
+    found = tables.gains(plan, lines)
+    (line,) = [line for line in found.splitlines() if line.startswith("| `seed`")]
+    linear, knn = (cell.strip() for cell in line.split("|")[2].split("/"))
+    low, high = stats.ttest_rel([54.0, 55.0, 56.0], [50.0, 51.1, 52.1]).confidence_interval()
+    assert linear == f"**+3.93 [{low:+.2f}, {high:+.2f}]**"
+    assert knn.startswith("-0.33 [") and "not run" in line
+    assert "| `rekd` |" not in found and "clothing" not in found
+    assert tables.gains(plan, []) == "not run"
+
+
+def test_a_data_set_has_the_students_and_teachers_that_it_names(plan: Plan) -> None:
+    students = {data: names for data, _, names in plan.places()}
+    assert students["cifar10"] == plan.names("students")
+    assert students["cifar10-long"] == ["alexnet"]
+
+
 def test_runs_of_several_settings_have_no_mean() -> None:
     for other in ({"lr": 0.1}, {"epochs": 9}, {"teacher_size": 64}):
         mixed = [make_row(), make_row(seed=1, **other)]
@@ -135,7 +155,7 @@ def described(picture: Path) -> str:
 
 
 def test_every_table_of_the_plan_has_a_place(plan: Plan) -> None:
-    for name in (*plan.tables, "rates", "search"):
+    for name in (*plan.tables, "rates", "search", "gains"):
         find_place(DOCS / tables.PAGE, name)
 
 
