@@ -600,7 +600,7 @@ def test_gives_back_backbone_and_embedding(case, make_source, images, tmp_path, 
 
 
 # the head of these is of nobody's code, or has an activation that a key does not show
-GUESSED = {"own_projection_head", "with_projector", "vissl"}
+GUESSED = ("own_projection_head", "with_projector", "vissl")
 
 
 @pytest.mark.parametrize("case", ["moco_v2", "lightly", "openmmlab", "supcontrast", *GUESSED])

@@ -258,20 +258,20 @@ def test_an_error_leaves_no_watch_behind() -> None:
 @pytest.mark.parametrize(
     ("arm", "parts"),
     [
-        (cases.SIMCLR, {"student", "heads"}),
-        (cases.MOCO, {"student", "heads", "twin"}),
-        (cases.SEED, {"student", "teacher", "heads"}),
-        (cases.SEED_IMAGE, {"student", "heads"}),
-        (cases.COMPRESS_2Q, {"student", "teacher", "twin"}),
-        (cases.REKD, {"student", "teacher", "heads", "twin"}),
-        (cases.REKD_ONLINE, {"student", "teacher", "heads", "twin", "online"}),
+        (cases.SIMCLR, "student heads"),
+        (cases.MOCO, "student heads twin"),
+        (cases.SEED, "student teacher heads"),
+        (cases.SEED_IMAGE, "student heads"),
+        (cases.COMPRESS_2Q, "student teacher twin"),
+        (cases.REKD, "student teacher heads twin"),
+        (cases.REKD_ONLINE, "student teacher heads twin online"),
     ],
     ids=str,
 )
-def test_a_floor_has_the_parts_that_its_method_needs(arm: cases.Arm, parts: set[str]) -> None:
+def test_a_floor_has_the_parts_that_its_method_needs(arm: cases.Arm, parts: str) -> None:
     formats = {"student": "default", "teacher": "channels-last"}
     floor = make_floor(cases.TINY, arm, formats, torch.device("cpu"))
-    assert floor.run().keys() == parts
+    assert floor.run().keys() == set(parts.split())
     assert all(parameter.grad is not None for parameter in floor.student.parameters())
 
 
