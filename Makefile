@@ -16,7 +16,7 @@ UNTESTED := $(if $(SOLO_LEARN_HOME),,solo_rekd/hosts/current/*)
 override SOLO_LEARN_HOME := $(abspath $(SOLO_LEARN_HOME))
 export SOLO_LEARN_HOME
 
-.PHONY: help install demo lint test test-all test-current bench study tables upstream clean
+.PHONY: help install demo lint test test-all test-here test-current bench study tables upstream clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -49,16 +49,22 @@ lint: $(STAMP) ## check style, format, types and which module imports which
 	@$(BIN)/lint-imports --no-cache --no-logo > /dev/null || $(BIN)/lint-imports --no-cache --no-logo
 
 test: lint ## lint, then the fast tests; SOLO_LEARN_HOME=DIR: also on a checkout of the main branch
-	@$(BIN)/python -m pytest -q -m "$(MARKERS)" --cov --cov-report=
-	@$(if $(SOLO_LEARN_HOME),$(MAKE) -s test-current MARKERS="$(MARKERS)")
+	@rm -f .coverage .coverage.*
+	@# side by side, for each is one process
+	@$(MAKE) -s -j2 --output-sync=line MARKERS="$(MARKERS)" \
+		test-here $(if $(SOLO_LEARN_HOME),test-current)
+	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under=90 --omit="$(UNTESTED)"
 
 test-all: MARKERS :=
 test-all: test ## the same with the slow tests
 
+test-here: $(STAMP) # all but what needs a checkout of the main branch
+	@COVERAGE_FILE="$(CURDIR)/.coverage.here" $(BIN)/python -m pytest -q -m "$(MARKERS)" --cov --cov-report=
+
 test-current: $(STAMP) ## the tests of the current host, solo-learn's main branch, in SOLO_LEARN_HOME
-	@PYTHONPATH="$(SOLO_LEARN_HOME)" $(BIN)/python -m pytest -q -m "$(MARKERS)" \
-		--cov --cov-append --cov-report= tests/hosts/current
+	@PYTHONPATH="$(SOLO_LEARN_HOME)" COVERAGE_FILE="$(CURDIR)/.coverage.current" $(BIN)/python -m pytest -q \
+		-m "$(MARKERS)" --cov --cov-report= tests/hosts/current
 
 # the profiler's library announces every start of it
 bench: $(STAMP) ## measure, and write docs/performance.md: PARTS="steps losses", PARENT=COMMIT, QUICK=1, SOLO_LEARN_HOME=DIR
