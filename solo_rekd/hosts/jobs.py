@@ -184,11 +184,13 @@ class Progress:
         title: of a progress bar; None: there is no bar.
         share: takes the share of all steps done, in [0, 1], after every step.
         history: a file that gets a line of JSON per epoch, see `hosts/shared/progress.py`.
+        epoch: takes each line of the history after it is written.
     """
 
     title: str | None = None
     share: Callable[[float], None] | None = None
     history: Path | None = None
+    epoch: Callable[[Mapping[str, Any]], None] | None = None
 
 
 @dataclass(frozen=True)

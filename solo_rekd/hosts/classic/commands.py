@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -287,6 +287,7 @@ def pretrain(
     history: Path | None = None,
     progress: Callable[[float], None] | None = None,
     title: str | None = None,
+    epoch: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Pretrains: the host's `main_pretrain.py`, its images in an order of the seed alone.
 
@@ -295,6 +296,7 @@ def pretrain(
         history: a file that gets a line per epoch: see `History`.
         progress: takes the share of all steps done, in [0, 1], after every step.
         title: of the progress bar; None: the method and the encoder.
+        epoch: takes each line of the history after it is written.
 
     Returns:
         seconds, images_per_second, the checkpoint's path (None without `--save_checkpoint`), and
@@ -312,7 +314,7 @@ def pretrain(
     if progress:
         callbacks.append(ShareDone(progress))
     if history:
-        callbacks.append(History(history))  # before the checkpoint: no epoch is saved without it
+        callbacks.append(History(history, epoch))  # before the checkpoint: no epoch is saved without it
     checkpointer = None
     if args.save_checkpoint:
         checkpointer = Checkpointer(

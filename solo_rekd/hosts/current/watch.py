@@ -86,7 +86,7 @@ class Watch(pl.Callback):
         if progress.share:
             found.append(ShareDone(progress.share))
         if progress.history:
-            found.append(History(progress.history))
+            found.append(History(progress.history, progress.epoch))
         if progress.title:
             found.append(TotalProgress(progress.title))
         return found
