@@ -57,6 +57,7 @@ setup(
     package_data={
         "solo_rekd": ["recipes/*/*/*.yaml", "recipes/*/*/*.sh"],
         "solo_rekd.compare.report": ["page.html.j2"],
+        "solo_rekd.distilling.report": ["page.html.j2"],
     },
     python_requires=">=3.10",
     # No solo-learn here: its main branch is a clone, and 1.0.2, which asks for torch 1.9.1,
@@ -87,6 +88,7 @@ setup(
         "demo": COMPARE,
         "onnx": ONNX,
         "hf": HUGGING_FACE,  # a teacher in a folder of transformers
+        "parquet": ["pyarrow>=14"],  # of solo-rekd embed
         "slurm": SLURM,  # a comparison's runs as jobs of a cluster
         "test": [
             *("pytest>=9", "pytest-cov", "hypothesis>=6.100", "ruff", "mypy", "import-linter"),

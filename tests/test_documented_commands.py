@@ -249,7 +249,7 @@ def test_a_comparison_is_accepted_up_to_its_first_run(
     pytest.importorskip("solo.args.setup", reason="solo-learn 1.0.2 is not installed")
     from solo_rekd.compare import main
 
-    def stop(out: Path) -> None:
+    def stop(out: Path, work: str) -> None:
         raise Started
 
     monkeypatch.setattr(main, "locked", stop)

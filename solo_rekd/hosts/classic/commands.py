@@ -314,7 +314,8 @@ def pretrain(
     if progress:
         callbacks.append(ShareDone(progress))
     if history:
-        callbacks.append(History(history, epoch))  # before the checkpoint: no epoch is saved without it
+        # before the checkpoint: no epoch is saved without it
+        callbacks.append(History(history, epoch))
     checkpointer = None
     if args.save_checkpoint:
         checkpointer = Checkpointer(
