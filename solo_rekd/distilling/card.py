@@ -41,8 +41,9 @@ def write_card(card: Mapping[str, Any]) -> str:
         _table(("figure", "value"), [(name, f"{v:.4f}") for name, v in card["figures"].items()])
         or "None: too few photos were held out.",
         f"Agreement: the share of the teacher's {card['neighbours']} nearest photos that are the "
-        f"network's too, by cosine, on {photos['held_out']:,} photos that no network was trained on here. It says "
-        "how far the student sees as the teacher does, and not how well either solves a task.",
+        f"network's too, by cosine, on {photos['held_out']:,} photos that no network was trained "
+        "on here. It says how far the student sees as the teacher does, and not how well either "
+        "solves a task.",
         *(["## Findings", _list(card["findings"])] if card["findings"] else []),
         "## Photos",
         _list(

@@ -7,6 +7,7 @@ from solo_rekd import lengths
 from solo_rekd.config import AUTO
 from solo_rekd.images.data_sets import LARGE_IMAGE, SMALL_IMAGE
 from solo_rekd.lengths import Training, power_of_two
+from solo_rekd.utils.errors import refuse
 
 METHOD = "rekd"
 WHY_METHOD = "the best of those measured with a frozen teacher (docs/benchmarks.md)"
@@ -105,6 +106,26 @@ def choose(facts: Facts, given: Mapping[str, Any]) -> list[Choice]:
     add("workers", *_workers(facts, device))
     add("drawn_views", *_drawn_views(facts, side, epochs))
     return list(made.values())
+
+
+def refuse_impossible(facts: Facts, values: Mapping[str, Any]) -> None:
+    """Refuses what this machine or these photos cannot do.
+
+    Args:
+        facts: what is known.
+        values: of all settings, by name.
+
+    Raises:
+        UserError: a batch has more photos than there are, or the device is missing or lacks the
+            precision.
+    """
+    batch, device, precision = (values[name] for name in ("batch_size", "device", "precision"))
+    if batch > facts.photos:
+        raise refuse("batch_size", batch, f"at most {facts.photos}, the photos for training")
+    if device == "gpu" and facts.gpu is None:
+        raise refuse("device", device, "cpu: torch finds no GPU here")
+    if device == "cpu" and precision == "16":
+        raise refuse("precision", precision, "32 or bf16 on a CPU")
 
 
 def crop_size(side: int) -> tuple[int, str]:

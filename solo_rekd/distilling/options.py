@@ -59,12 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--method", metavar="NAME", help=", ".join(CONFIGS))
     add(
         "--set",
-        nargs="+",
-        action="extend",
+        action="append",
         default=[],
         metavar="NAME=VALUE",
         dest="settings",
-        help="settings of the method: solo-rekd pretrain --method NAME --help",
+        help="a setting of the method (solo-rekd pretrain --method NAME --help); may be repeated",
     )
     add("--crop_size", **whole, help="side of the student's views [px]")
     add("--teacher_size", **whole, help="side of the teacher's views [px]")

@@ -120,7 +120,9 @@ class Outputs:
         """
         files = {name: self.out / name for name in made.names}
         missing = [name for name, path in files.items() if not path.is_file()]
-        if INT8 in missing or not self.known_figures:  # card and report show its figures
+        if (
+            INT8 in missing or not (self.out / FIGURES).is_file()
+        ):  # card and report show its figures
             missing = [name for name in made.names if name in (*missing, REPORT, CARD)]
         for name in missing:
             try:
@@ -204,7 +206,9 @@ class Outputs:
             "seconds": f"{seconds:.0f} ({clock(seconds)})",
             "images per second": f"{images / max(seconds, 1e-9):.0f}",
             "seed": str(self.request.seed),
-            "trained by": " ".join(self.plan.host.values()),
+            "trained by": ", ".join(
+                f"{name} {version}" for name, version in self.plan.host.items() if name != "name"
+            ),
         }
         training |= {
             f"{name} after the last epoch": f"{last[name]:.4f}" for name in signal if name in last

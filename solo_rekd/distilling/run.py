@@ -12,7 +12,7 @@ from typing import Any
 from solo_rekd import hosts
 from solo_rekd.compare.schedule import print_line
 from solo_rekd.distilling import outputs, trial
-from solo_rekd.distilling.choices import Choice, choose
+from solo_rekd.distilling.choices import Choice, choose, refuse_impossible
 from solo_rekd.distilling.facts import TeacherFile, find_facts, read_teacher, usual_side
 from solo_rekd.distilling.job import make_job
 from solo_rekd.distilling.logs import CSV, TENSORBOARD, TensorBoard, write_csv
@@ -167,6 +167,7 @@ class Started:
         choices = choose(facts, given)
         if earlier is not None:
             choices = earlier.resumed(choices)
+        refuse_impossible(facts, {choice.name: choice.value for choice in choices})
         self.job = make_job(request, choices, folder, teacher.width)
         host.check(self.job)
         if earlier is None and request.hours is not None:
@@ -214,7 +215,7 @@ def command_of(request: Request) -> list[str]:
     words = ["solo-rekd", "distil", *request.photos]
     for option in dataclasses.fields(Request):
         value = getattr(request, option.name)
-        if option.name in ("photos", "settings", "host_words") or value in (None, False):
+        if option.name in ("photos", "settings", "host_words") or value is None or value is False:
             continue
         required = option.name in ("student", "teacher", "teacher_checkpoint", "out")
         if required or value != option.default:

@@ -4,6 +4,7 @@ It says how many epochs fit a budget of time, before the schedule of the real on
 """
 
 import dataclasses
+import logging
 import time
 from dataclasses import dataclass
 
@@ -46,12 +47,19 @@ def measure(host: Host, job: Pretraining) -> Speed:
     Raises:
         UserError: as the job itself would.
     """
+    log = logging.getLogger("solo_rekd")
+    level = log.level
+    log.setLevel(logging.ERROR)  # so short a training is warned about for its length
     started = time.perf_counter()
     ends: list[float] = []
     short = dataclasses.replace(
         job, epochs=1, host={**job.host, "limit_train_batches": STEPS, "enable_progress_bar": False}
     )
-    host.pretrain(short, None, None, Progress(share=lambda _: ends.append(time.perf_counter())))
+    progress = Progress(share=lambda _: ends.append(time.perf_counter()))
+    try:
+        host.pretrain(short, None, None, progress)
+    finally:
+        log.setLevel(level)
     ended = time.perf_counter()
     return read_times(started, ends, ended, job.batch_size)
 
