@@ -31,7 +31,8 @@ class Images:
     """What is trained on and judged by.
 
     Attributes:
-        train: folder of the training images, in folders named after their classes.
+        train: folder of the training images, in folders named after their classes; without labels
+            a folder with images at any depth, an index of photos, or a text file of paths.
         val: folder of the validation images, the same; None: there are none.
         size: side of the crops of an image, in px.
         resize_to: side to which an evaluation resizes them for the network, in px; None: they stay.
@@ -39,7 +40,7 @@ class Images:
         mean: of each colour, in [0, 1].
         std: of each colour, in [0, 1].
         dataset: `custom` for folders of one's own, or a data set of the host.
-        labelled: False where `train` is a flat folder of images.
+        labelled: whether the training images have classes.
         workers: processes that load images.
     """
 

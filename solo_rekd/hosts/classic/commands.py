@@ -27,7 +27,7 @@ from solo_rekd.checkpoints.read import read_complete
 from solo_rekd.hosts.classic import arguments, backbones
 from solo_rekd.hosts.classic.callbacks import LastAccuracy, OnlineKnn
 from solo_rekd.hosts.classic.help import own_flags, show_help
-from solo_rekd.hosts.classic.images import read_images
+from solo_rekd.hosts.classic.images import allow_any_photos, read_images
 from solo_rekd.hosts.classic.loaders import (
     DataOrder,
     classification_loaders,
@@ -162,6 +162,7 @@ def parse(
         raise UserError("--dataset custom needs --train_dir, a folder of --data_dir")
     refuse_numbers(rest, limits)
     arguments.begin(True)
+    allow_any_photos()
     with command_line(rest):
         args = host_parser()
     args.seed = ours.seed
