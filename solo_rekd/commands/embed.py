@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> None:
 
     from solo_rekd.distilling.embedded import refuse_target, write_features
     from solo_rekd.distilling.embedding import Photos, embed, on_device, read_network
-    from solo_rekd.distilling.photos import build_index
+    from solo_rekd.images.photos import build_index
 
     refuse_target(args.target)
     read = read_network(args.network, args.encoder, args.crop_size)

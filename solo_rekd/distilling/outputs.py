@@ -10,13 +10,13 @@ from solo_rekd.compare.collect import describe_versions
 from solo_rekd.compare.progress import clock
 from solo_rekd.distilling.card import write_card
 from solo_rekd.distilling.neighbours import neighbours_of
-from solo_rekd.distilling.photos import PhotoIndex
 from solo_rekd.distilling.plan import Plan
 from solo_rekd.distilling.quantise import quantise
 from solo_rekd.distilling.request import Request
 from solo_rekd.distilling.results import Results, figure_lines
 from solo_rekd.export import ONNX_PACKAGES, export
 from solo_rekd.hosts.jobs import Pretraining
+from solo_rekd.images.photos import PhotoIndex
 from solo_rekd.utils.errors import UserError, is_installed
 from solo_rekd.utils.files import read_json, replacing, write_json
 from solo_rekd.utils.versions import versions

@@ -17,7 +17,6 @@ from solo_rekd.distilling.facts import TeacherFile, find_facts, read_teacher, us
 from solo_rekd.distilling.job import make_job
 from solo_rekd.distilling.logs import CSV, TENSORBOARD, TensorBoard, write_csv
 from solo_rekd.distilling.outputs import CHECKPOINTS, Outputs
-from solo_rekd.distilling.photos import PhotoIndex, build_index
 from solo_rekd.distilling.plan import Plan, read_plan, refuse_other
 from solo_rekd.distilling.request import STUDENT, TEACHER, Request, make_request
 from solo_rekd.distilling.show import epoch_line, table_lines
@@ -25,6 +24,7 @@ from solo_rekd.distilling.signal import findings, signal_of
 from solo_rekd.hosts.jobs import Host, Pretraining, Progress
 from solo_rekd.hosts.shared.saved import epoch_of, newest_whole
 from solo_rekd.images.data_sets import LARGE_IMAGE
+from solo_rekd.images.photos import PhotoIndex, build_index
 from solo_rekd.utils.errors import UserError, refuse
 from solo_rekd.utils.files import UNFINISHED, read_json_lines
 from solo_rekd.utils.locks import LOCK, locked
@@ -270,8 +270,7 @@ def _nothing_left(out: Path, existed: bool) -> Iterator[None]:
         yield
     except BaseException:
         if read_plan(out) is None:
-            for path in out.glob(f"{PHOTOS}*"):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            shutil.rmtree(out / PHOTOS, ignore_errors=True)
             (out / LOCK).unlink(missing_ok=True)
             if not existed and out.is_dir() and not any(out.iterdir()):
                 out.rmdir()
