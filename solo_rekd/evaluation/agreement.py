@@ -17,50 +17,76 @@ TIE = 1e-13  # by which a cosine counts as less for each place: above float64's 
 
 
 @torch.no_grad()
-def neighbour_shares(student: Tensor, teacher: Tensor, k: int = 10, chunk: int = CHUNK) -> Tensor:
-    """Computes for each image the share of the teacher's k nearest that are the student's too.
+def nearest(features: Tensor, k: int = 10, chunk: int = CHUNK) -> Tensor:
+    """Finds the k nearest neighbours of each image among all others.
 
-    Nearness is the cosine, and an image is not its own neighbour. The cosines are computed in
-    float64 a block of rows at a time: memory is linear in the number of images. Images that are
-    equally near come in the order of their places.
+    Nearness is the cosine. The cosines are computed in float64 a block of rows at a time: memory is
+    linear in the number of images. Of images that are equally near the first come first.
 
     Args:
-        student: features of N images, shape (N, f), of any floating type.
-        teacher: the teacher's features of the same images, shape (N, F).
+        features: of N images, shape (N, f), of any floating type.
         k: number of neighbours, from 1 to N - 1.
         chunk: cosines to hold at a time, at least 1.
 
     Returns:
+        Places of the neighbours, the nearest first, shape (N, k), int64.
+
+    Raises:
+        UserError: k is out of range, or a feature is not finite.
+    """
+    number = len(features)
+    if not 1 <= k < number:
+        raise refuse("k", k, f"from 1 to {number - 1}, one less than the images")
+    if not features.isfinite().all():
+        raise UserError("the features are not finite: they have no neighbours")
+    units = normalize(features.double(), dim=1)
+    places = torch.arange(number, device=units.device)
+    # rounding must not decide between images that are equally near
+    later = -TIE * places.double()
+    found = []
+    for rows in places.split(max(1, chunk // number)):
+        cosines = torch.addmm(later, units[rows], units.T)
+        cosines[places[: len(rows)], rows] = -torch.inf
+        found.append(cosines.topk(k).indices)
+    return torch.cat(found)
+
+
+def shared_neighbours(student: Tensor, teacher: Tensor) -> Tensor:
+    """Computes for each image the share of the teacher's neighbours that are the student's too.
+
+    Args:
+        student: places of each image's neighbours, shape (N, k), as `nearest` gives them.
+        teacher: the same of the teacher, shape (N, k).
+
+    Returns:
         Shape (N,), float64, multiples of 1 / k in [0, 1].
+    """
+    return (teacher[:, :, None] == student[:, None]).any(2).double().mean(1)
+
+
+def neighbour_agreement(student: Tensor, teacher: Tensor, k: int = 10, chunk: int = CHUNK) -> float:
+    """Computes the mean share of the teacher's k nearest that are among the student's k nearest.
+
+    Two networks without anything in common agree by `chance`. What keeps the order of all cosines
+    has an agreement of 1.
+
+    Args:
+        student: features of N images, shape (N, f), of any floating type.
+        teacher: the teacher's features of the same images, shape (N, F).
+        k: number of neighbours, from 1 to N - 1; the image itself is none.
+        chunk: cosines to hold at a time, at least 1.
+
+    Returns:
+        The mean over the images, in [0, 1].
 
     Raises:
         UserError: the two are not of the same images, k is out of range, or a feature is not
             finite.
     """
-    number = len(teacher)
-    if len(student) != number:
-        raise UserError(f"the student has features of {len(student)} images, not of {number}")
-    if not 1 <= k < number:
-        raise refuse("k", k, f"from 1 to {number - 1}, one less than the images")
-    if not (student.isfinite().all() and teacher.isfinite().all()):
-        raise UserError("the features are not finite: they have no neighbours")
-    units = [normalize(features.double(), dim=1) for features in (student, teacher)]
-    shares = []
-    for rows in torch.arange(number, device=teacher.device).split(max(1, chunk // number)):
-        ours, theirs = (_nearest(features, rows, k) for features in units)
-        among = torch.zeros(len(rows), number, dtype=torch.bool, device=teacher.device)
-        among.scatter_(1, ours.to(teacher.device), True)
-        shares.append(among.gather(1, theirs).double().mean(1))
-    return torch.cat(shares)
-
-
-def neighbour_agreement(student: Tensor, teacher: Tensor, k: int = 10, chunk: int = CHUNK) -> float:
-    """Computes the mean of `neighbour_shares` over the images, in [0, 1]; arguments are the same.
-
-    Two networks without anything in common agree by `chance`. What keeps every cosine's order has
-    an agreement of 1.
-    """
-    return float(neighbour_shares(student, teacher, k, chunk).mean())
+    if len(student) != len(teacher):
+        raise UserError(f"the student has features of {len(student)} images, not {len(teacher)}")
+    places = [nearest(features, k, chunk).cpu() for features in (student, teacher)]
+    return float(shared_neighbours(*places).mean())
 
 
 def chance(number: int, k: int = 10) -> float:
@@ -114,13 +140,3 @@ def feature_deviation(features: Tensor) -> float:
     """
     units = normalize(features.double(), dim=1)
     return float(units.std(0, unbiased=False).mean() * units.shape[1] ** 0.5)
-
-
-def _nearest(units: Tensor, rows: Tensor, k: int) -> Tensor:
-    """Places of the k units nearest to some of them, shape (len(rows), k)."""
-    places = torch.arange(len(units), device=units.device)
-    rows = rows.to(units.device)
-    # rounding must not decide between images that are equally near: the first places come first
-    cosines = torch.addmm(-TIE * places.double(), units[rows], units.T)
-    cosines[places[: len(rows)], rows] = -torch.inf
-    return cosines.topk(k).indices

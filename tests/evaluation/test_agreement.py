@@ -10,8 +10,9 @@ from solo_rekd.evaluation.agreement import (
     chance,
     effective_rank,
     feature_deviation,
+    nearest,
     neighbour_agreement,
-    neighbour_shares,
+    shared_neighbours,
 )
 from solo_rekd.utils.errors import UserError
 
@@ -24,7 +25,7 @@ def slow_agreement(student: Tensor, teacher: Tensor, k: int) -> float:
     """By the definition, an image at a time."""
     number = len(teacher)
 
-    def nearest(features: Tensor, i: int) -> set[int]:
+    def around(features: Tensor, i: int) -> set[int]:
         rows = features.double()
         cosines = {
             j: float(rows[i] @ rows[j] / (rows[i].norm() * rows[j].norm()))
@@ -33,7 +34,7 @@ def slow_agreement(student: Tensor, teacher: Tensor, k: int) -> float:
         }
         return set(sorted(cosines, key=lambda j: -cosines[j])[:k])
 
-    shared = [len(nearest(student, i) & nearest(teacher, i)) / k for i in range(number)]
+    shared = [len(around(student, i) & around(teacher, i)) / k for i in range(number)]
     return sum(shared) / number
 
 
@@ -54,7 +55,7 @@ def test_a_network_agrees_with_itself_at_any_scale_and_rotation() -> None:
 
 
 def test_unrelated_features_agree_by_chance() -> None:
-    shares = neighbour_shares(draw(2000), draw(2000, 30, seed=1), 10)
+    shares = shared_neighbours(nearest(draw(2000)), nearest(draw(2000, 30, seed=1)))
     error = float(shares.std() / len(shares) ** 0.5)
     assert float(shares.mean()) == pytest.approx(chance(2000, 10), abs=4 * error)
     assert chance(2000, 10) == 10 / 1999

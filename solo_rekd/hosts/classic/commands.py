@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -35,8 +35,15 @@ from solo_rekd.hosts.classic.loaders import (
     validation_loader,
     with_dali,
 )
-from solo_rekd.hosts.classic.progress import BatchCount, History, ShareDone, TotalProgress
+from solo_rekd.hosts.classic.progress import (
+    BatchCount,
+    EpochSignal,
+    History,
+    ShareDone,
+    TotalProgress,
+)
 from solo_rekd.hosts.classic.run import ClassicRun, note_run, settle_lengths
+from solo_rekd.hosts.jobs import Signal
 from solo_rekd.hosts.shared import speed
 from solo_rekd.hosts.shared.checks import (
     refuse_long_rise,
@@ -287,6 +294,8 @@ def pretrain(
     history: Path | None = None,
     progress: Callable[[float], None] | None = None,
     title: str | None = None,
+    signal: Signal | None = None,
+    logs: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Pretrains: the host's `main_pretrain.py`, its images in an order of the seed alone.
 
@@ -295,6 +304,8 @@ def pretrain(
         history: a file that gets a line per epoch: see `History`.
         progress: takes the share of all steps done, in [0, 1], after every step.
         title: of the progress bar; None: the method and the encoder.
+        signal: what each epoch is judged by: see `Signal`.
+        logs: further forms of the history: see `Progress`.
 
     Returns:
         seconds, images_per_second, the checkpoint's path (None without `--save_checkpoint`), and
@@ -311,8 +322,12 @@ def pretrain(
     callbacks: list[pl.Callback] = [counter, order, OnlineKnn(lambda model: True)]
     if progress:
         callbacks.append(ShareDone(progress))
+    if signal:
+        callbacks.append(EpochSignal(signal, history))
     if history:
-        callbacks.append(History(history))  # before the checkpoint: no epoch is saved without it
+        callbacks.append(
+            History(history, logs)
+        )  # before the checkpoint: no epoch is saved without it
     checkpointer = None
     if args.save_checkpoint:
         checkpointer = Checkpointer(
