@@ -1,13 +1,14 @@
-"""Which photos are nearest to each, and how far two networks agree about that."""
+"""Which held-out photos are compared as neighbours, and where a photo lies on a map."""
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from solo_rekd.evaluation import agreement
+
 K = 10  # neighbours by which networks are compared, at most
 PART = 3  # of the photos, one of so many is a neighbour at most, or all agree by chance
-ROWS = 1024  # whose similarities are held at a time
 
 
 def neighbours_of(number: int) -> int:
@@ -15,7 +16,6 @@ def neighbours_of(number: int) -> int:
     return min(K, max(1, (number - 1) // PART))
 
 
-@torch.no_grad()
 def nearest(features: Tensor) -> Tensor:
     """The photos nearest to each by cosine, the nearest first, without the photo itself.
 
@@ -24,32 +24,26 @@ def nearest(features: Tensor) -> Tensor:
 
     Returns:
         Places, shape (N, neighbours_of(N)), int64.
+
+    Raises:
+        UserError: a feature is not finite.
     """
-    units = normalize(features.float(), dim=1)
-    k = neighbours_of(len(units))
-    found = []
-    for first in range(0, len(units), ROWS):
-        near = units[first : first + ROWS] @ units.T
-        own = torch.arange(len(near))
-        near[own, first + own] = -torch.inf
-        found.append(near.topk(k).indices)
-    return torch.cat(found)
+    return agreement.nearest(features, neighbours_of(len(features)))
 
 
-def agreement(near: Tensor, teachers: Tensor) -> float:
+def agree(near: Tensor, teachers: Tensor) -> float:
     """The share of a teacher's nearest photos that are a network's too, in [0, 1].
 
     Args:
         near: of the network, shape (N, k).
         teachers: of the teacher, the same shape.
     """
-    both = (near[:, :, None] == teachers[:, None, :]).any(1)
-    return float(both.float().mean())
+    return float(agreement.shared_neighbours(near, teachers).mean())
 
 
 def chance(number: int) -> float:
     """The agreement of two networks that have nothing in common, for a number of photos."""
-    return neighbours_of(number) / (number - 1)
+    return agreement.chance(number, neighbours_of(number))
 
 
 def plane(features: Tensor) -> tuple[np.ndarray, float]:
@@ -63,8 +57,7 @@ def plane(features: Tensor) -> tuple[np.ndarray, float]:
         have, which is not a number where all features are the same.
     """
     units = normalize(features.double(), dim=1)
-    centred = units - units.mean(0)
-    left, values, _ = torch.linalg.svd(centred, full_matrices=False)
+    left, values, _ = torch.linalg.svd(units - units.mean(0), full_matrices=False)
     points = (left * values)[:, :2]
     if points.shape[1] < 2:
         points = torch.cat([points, torch.zeros(len(points), 1)], 1)

@@ -120,11 +120,13 @@ class Outputs:
         """
         files = {name: self.out / name for name in made.names}
         missing = [name for name, path in files.items() if not path.is_file()]
-        if (
-            INT8 in missing or not (self.out / FIGURES).is_file()
-        ):  # card and report show its figures
+        # card and report show the figures of the network in 8 bits
+        if INT8 in missing or not (self.out / FIGURES).is_file():
             missing = [name for name in made.names if name in (*missing, REPORT, CARD)]
         for name in missing:
+            if name == INT8 and NETWORK not in files:  # of which it is made
+                del files[name]
+                continue
             try:
                 with _warnings_alone():
                     self._make(name, say)

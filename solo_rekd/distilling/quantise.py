@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import replacing
 
 CALIBRATED = 256  # photos, at most, by which the ranges of the activations are found
@@ -36,7 +37,18 @@ def quantise(source: Path, target: Path, images: Tensor) -> None:
         source: `.onnx` of `solo_rekd.export`.
         target: `.onnx` to write, whole or not at all.
         images: for the calibration, shape (N, 3, H, W), normalised.
+
+    Raises:
+        UserError: ONNX Runtime cannot do that with the network.
     """
+    try:
+        _quantise(source, target, images)
+    except Exception as error:  # of many kinds, by the operator that it does not know
+        cause = str(error).strip().partition("\n")[0]
+        raise UserError(f"{source} cannot be quantised: {cause}") from error
+
+
+def _quantise(source: Path, target: Path, images: Tensor) -> None:
     import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization import shape_inference

@@ -14,7 +14,7 @@ from solo_rekd.backbones import build_backbone, settle_stem
 from solo_rekd.checkpoints.student import build_student
 from solo_rekd.config import DistillationConfig
 from solo_rekd.distilling.embedding import Batch, Photos, all_features, on_device, read_network
-from solo_rekd.distilling.neighbours import agreement, chance, nearest
+from solo_rekd.distilling.neighbours import agree, chance, nearest
 from solo_rekd.distilling.quantise import CALIBRATED, onnx_network
 from solo_rekd.distilling.request import Request
 from solo_rekd.hosts.jobs import Pretraining
@@ -104,7 +104,7 @@ class Results:
         found = {
             f"agreement of the {name} network"
             if name == UNTRAINED
-            else f"agreement of {name}": agreement(near[name], near["teacher"])
+            else f"agreement of {name}": agree(near[name], near["teacher"])
             for name in near
             if name != "teacher"
         }
@@ -122,10 +122,10 @@ class Results:
         found = {"int8: mean cosine to the student's features": float(same.mean())}
         if len(batch.places) > 1:
             near = nearest(batch.features)
-            own = agreement(near, self.near["teacher"])
-            lost = agreement(self.near["student"], self.near["teacher"]) - own
+            own = agree(near, self.near["teacher"])
+            lost = agree(self.near["student"], self.near["teacher"]) - own
             found |= {"int8: agreement with the teacher": own, "int8: agreement lost": lost}
-            found["int8: nearest photos that are the student's too"] = agreement(
+            found["int8: nearest photos that are the student's too"] = agree(
                 near, self.near["student"]
             )
         return {name: round(value, ROUND) for name, value in found.items()}

@@ -3,7 +3,7 @@
 import dataclasses
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,12 @@ from solo_rekd.distilling import outputs, trial
 from solo_rekd.distilling.choices import Choice, choose, refuse_impossible
 from solo_rekd.distilling.facts import TeacherFile, find_facts, read_teacher, usual_side
 from solo_rekd.distilling.job import make_job
-from solo_rekd.distilling.logs import CSV, TENSORBOARD, TensorBoard, write_csv
 from solo_rekd.distilling.outputs import CHECKPOINTS, Outputs
 from solo_rekd.distilling.plan import Plan, read_plan, refuse_other
 from solo_rekd.distilling.request import STUDENT, TEACHER, Request, make_request
 from solo_rekd.distilling.show import epoch_line, table_lines
-from solo_rekd.distilling.signal import findings, signal_of
+from solo_rekd.distilling.signal import watched
+from solo_rekd.evaluation.health import judge
 from solo_rekd.hosts.jobs import Host, Pretraining, Progress
 from solo_rekd.hosts.shared.saved import epoch_of, newest_whole
 from solo_rekd.images.data_sets import LARGE_IMAGE
@@ -116,7 +116,7 @@ def run(request: Request, say: Callable[[str], None] = print_line) -> Distilled:
         plan, job = started.plan, started.job
         checkpoint = _train(job, host, out, started.held_out, say)
         lines = read_json_lines(out / HISTORY)
-        found = findings(lines)
+        found = [finding.message for finding in judge(lines)]
         results = Outputs(request, plan, job, checkpoint, started.held_out, lines, found, out)
         files = results.make(made, say)
         for line in found:
@@ -237,20 +237,13 @@ def _train(
     else:
         if newest is not None:
             say(f"resuming after epoch {done} of {job.epochs}")
-        before = [line for line in read_json_lines(history) if line["epoch"] < done]
-        board = TensorBoard(out / TENSORBOARD, before)
 
-        def tell(line: Any) -> None:
-            board.add(line)
-            write_csv(read_json_lines(history), out / CSV)
+        def tell(line: Mapping[str, Any]) -> None:
             say(epoch_line(line, job.epochs))
 
         title = f"{job.method} {job.network.name}"
-        try:
-            progress = Progress(title, history=history, epoch=tell, **signal_of(held_out))
-            host.pretrain(job, folder, newest, progress)
-        finally:
-            board.close()
+        progress = Progress(title, history=history, epoch=tell, **watched(held_out))
+        host.pretrain(job, folder, newest, progress)
         newest = newest_whole(folder.glob(CHECKPOINTS))
     if newest is None:
         raise UserError(f"{folder} holds no checkpoint after the training")

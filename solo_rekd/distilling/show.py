@@ -14,7 +14,7 @@ SIGNAL = {
     "agreement_ceiling": ("ceiling {:.3f}", float),
     "effective_rank": ("effective rank {:.1f}", float),
 }
-LOSS, FLOOR = ("loss", "train_relation_loss", "train_nce_loss"), "loss_floor"
+LOSS, FLOOR = ("loss", "train_student_loss"), "loss_floor"
 
 
 def table_lines(choices: Sequence[Choice]) -> list[str]:

@@ -40,8 +40,10 @@ def check_run(asked: Any, tmp_path: Path, caplog: Any, capsys: Any, host: str | 
         "epoch 3/3",
     ]
     assert len([*out.glob("pretrain/*/*/*.ckpt")]) == 1
-    assert len((out / "history.jsonl").read_text().splitlines()) == 3
-    assert len((out / "metrics.csv").read_text().splitlines()) == 4
+    lines = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [-1, 0, 1, 2]  # before the first step, and after
+    assert {"agreement", "effective_rank", "loss"} <= lines[-1].keys()
+    assert len((out / "history.csv").read_text().splitlines()) == 5
     assert {*FILES} == {*made.files} and all(path.is_file() for path in made.files.values())
     assert {"agreement by chance", "int8: agreement lost"} <= made.figures.keys()
     card, page = ((out / name).read_text() for name in ("README.md", "report.html"))

@@ -30,7 +30,8 @@ def test_an_epoch_says_what_its_line_has() -> None:
 
 
 def test_the_loss_is_the_students() -> None:
-    line = {"train_class_loss": 3.0, "train_relation_loss": 1.0, "train_nce_loss": 2.0}
-    assert loss_of(line) == ("train_relation_loss", 1.0)
+    line = {"train_class_loss": 3.0, "train_student_loss": 1.0, "train_nce_loss": 2.0}
+    assert loss_of(line) == ("train_student_loss", 1.0)
+    assert loss_of(line | {"loss": 0.5}) == ("loss", 0.5)
     assert loss_of({"train_class_loss": 3.0, "train_kl_loss": 2.0}) == ("train_kl_loss", 2.0)
     assert loss_of({"train_class_loss": 3.0}) is None

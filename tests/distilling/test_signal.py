@@ -1,25 +1,29 @@
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from solo_rekd.distilling import signal
-from solo_rekd.distilling.signal import findings, signal_of
+from solo_rekd.distilling.signal import signal_of, watched
+from solo_rekd.hosts.jobs import CSV, TENSORBOARD
 
 
 class Index(list):
     folder = Path("held-out")
 
 
-def test_few_photos_have_fewer_neighbours_or_no_signal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signal.jobs, "Signal", SimpleNamespace, raising=False)
-    asked: Any = signal_of(Index("abcdefg"))["signal"]  # type: ignore[arg-type]
-    assert (asked.images, asked.k) == ("held-out", 2) and asked.number > asked.k
-    assert signal_of(Index("ab")) == {}  # type: ignore[arg-type]
+@pytest.mark.parametrize(("number", "k"), [(3, 1), (7, 2), (31, 10), (1000, 10)])
+def test_few_photos_have_fewer_neighbours(number: int, k: int) -> None:
+    asked: Any = signal_of(Index(range(number)))  # type: ignore[arg-type]
+    assert (asked.images, asked.number, asked.k) == ("held-out", number, k)
 
 
-def test_a_history_without_a_signal_has_no_findings() -> None:
-    line = {"epoch": 0, "seconds": 1.0, "images": 8, "waiting": 0.1}
-    assert findings([line]) == []
-    assert findings([]) == []
+def test_two_photos_give_no_signal() -> None:
+    assert signal_of(Index(range(2))) is None  # type: ignore[arg-type]
+
+
+def test_logs_are_those_that_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    index: Any = Index(range(9))
+    assert watched(index)["logs"] == (CSV, TENSORBOARD)
+    monkeypatch.setattr(signal, "is_installed", lambda package: False)
+    assert watched(index)["logs"] == (CSV,)

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -35,8 +35,15 @@ from solo_rekd.hosts.classic.loaders import (
     validation_loader,
     with_dali,
 )
-from solo_rekd.hosts.classic.progress import BatchCount, History, ShareDone, TotalProgress
+from solo_rekd.hosts.classic.progress import (
+    BatchCount,
+    EpochSignal,
+    History,
+    ShareDone,
+    TotalProgress,
+)
 from solo_rekd.hosts.classic.run import ClassicRun, note_run, settle_lengths
+from solo_rekd.hosts.jobs import Signal
 from solo_rekd.hosts.shared import speed
 from solo_rekd.hosts.shared.checks import (
     refuse_long_rise,
@@ -288,6 +295,8 @@ def pretrain(
     history: Path | None = None,
     progress: Callable[[float], None] | None = None,
     title: str | None = None,
+    signal: Signal | None = None,
+    logs: Sequence[str] = (),
     epoch: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Pretrains: the host's `main_pretrain.py`, its images in an order of the seed alone.
@@ -297,6 +306,8 @@ def pretrain(
         history: a file that gets a line per epoch: see `History`.
         progress: takes the share of all steps done, in [0, 1], after every step.
         title: of the progress bar; None: the method and the encoder.
+        signal: what each epoch is judged by: see `Signal`.
+        logs: further forms of the history: see `Progress`.
         epoch: takes each line of the history after it is written.
 
     Returns:
@@ -314,9 +325,11 @@ def pretrain(
     callbacks: list[pl.Callback] = [counter, order, OnlineKnn(lambda model: True)]
     if progress:
         callbacks.append(ShareDone(progress))
+    if signal:
+        callbacks.append(EpochSignal(signal, history))
     if history:
         # before the checkpoint: no epoch is saved without it
-        callbacks.append(History(history, epoch))
+        callbacks.append(History(history, logs, epoch))
     checkpointer = None
     if args.save_checkpoint:
         checkpointer = Checkpointer(

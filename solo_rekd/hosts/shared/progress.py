@@ -6,13 +6,14 @@ Lightning's `Callback`.
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from solo_rekd.hosts.shared.logs import write_logs
 from solo_rekd.utils.files import read_json_lines, write_json_lines
 from solo_rekd.utils.progress import bar
 
@@ -143,15 +144,22 @@ class HistoryHooks:
     in which the steps waited for images, in [0, 1]; `peak_memory_bytes` and, of a run
     on a GPU, `peak_gpu_bytes`, both of the process so far; and the metrics under their names
     without Lightning's `_epoch`. A resumed run keeps the stored lines and drops those of epochs
-    that it runs again. The file is replaced as a whole.
+    that it runs again. The file is replaced as a whole. A line of epoch -1, which `signal.py` may
+    put there before the first step, stays.
 
     Args:
         path: the file.
+        forms: further forms of it, see `logs.py`.
         tell: takes each line after it is written, in the first process; None: nothing does.
     """
 
-    def __init__(self, path: Path, tell: Callable[[Mapping[str, Any]], None] | None = None) -> None:
-        self.path, self.tell = path, tell
+    def __init__(
+        self,
+        path: Path,
+        forms: Sequence[str] = (),
+        tell: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> None:
+        self.path, self.forms, self.tell = path, forms, tell
         self.clock = EpochClock()
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
@@ -159,6 +167,8 @@ class HistoryHooks:
         self.lines = [
             line for line in read_json_lines(self.path) if line["epoch"] < trainer.current_epoch
         ]
+        if trainer.is_global_zero and trainer.current_epoch == 0:
+            write_logs(self.path, self.forms, self.lines, len(self.lines))
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Starts the clock and the count."""
@@ -190,6 +200,7 @@ class HistoryHooks:
         self.lines.append(took | peak_memory() | metrics)
         if trainer.is_global_zero:
             write_json_lines(self.path, self.lines)
+            write_logs(self.path, self.forms, self.lines, 1)
             if self.tell is not None:
                 self.tell(self.lines[-1])
 

@@ -51,7 +51,7 @@ def test_a_wait_lasts_from_the_end_of_a_batch_to_the_start_of_the_next(now: Any)
 
 def test_a_line_of_the_history_has_the_share_of_waits_and_is_told(now: Any, tmp_path: Path) -> None:
     told: list[Any] = []
-    hooks = HistoryHooks(tmp_path / "history.jsonl", told.append)
+    hooks = HistoryHooks(tmp_path / "history.jsonl", tell=told.append)
     hooks.on_train_start(trainer(), MODULE)
     hooks.on_train_epoch_start(trainer(), MODULE)
     run_epoch(hooks, now, (3.0, 1.0), 2.0)
