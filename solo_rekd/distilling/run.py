@@ -22,14 +22,14 @@ from solo_rekd.distilling.show import epoch_line, table_lines
 from solo_rekd.distilling.signal import watched
 from solo_rekd.evaluation.health import judge
 from solo_rekd.hosts.jobs import Host, Pretraining, Progress
-from solo_rekd.hosts.shared.saved import epoch_of, newest_whole
+from solo_rekd.hosts.shared.saved import epoch_of, newest_first, newest_whole
 from solo_rekd.images.data_sets import LARGE_IMAGE
 from solo_rekd.images.photos import PhotoIndex, build_index
 from solo_rekd.utils.errors import UserError, refuse
 from solo_rekd.utils.files import UNFINISHED, read_json_lines
 from solo_rekd.utils.locks import LOCK, locked
 
-HISTORY, PHOTOS = "history.jsonl", "photos"
+HISTORY, PHOTOS, TRAINING = "history.jsonl", "photos", "pretrain"
 HELD_OUT, SHARE = 1000, 10  # photos for the signal: so many at most, one of so many
 FEWEST = 4  # photos
 
@@ -132,6 +132,12 @@ def _refuse_strange(out: Path, given: str) -> None:
         raise refuse("out", given, "a new folder, an empty one, or that of a run of distil")
 
 
+def begun(out: Path) -> Plan | None:
+    """The plan of a run with a checkpoint; None: nothing of a run is there that could resume."""
+    plan = read_plan(out)
+    return plan if newest_first((out / TRAINING).glob(CHECKPOINTS)) else None
+
+
 class Started:
     """A run with all its settings settled, and its plan in its folder.
 
@@ -148,7 +154,7 @@ class Started:
     """
 
     def __init__(self, request: Request, host: Host, out: Path, say: Callable[[str], None]) -> None:
-        earlier = read_plan(out)
+        earlier = begun(out)
         side = request.crop_size or LARGE_IMAGE
         teacher = read_teacher(request.teacher, request.teacher_checkpoint, side)
         if earlier is not None:
@@ -229,7 +235,7 @@ def _train(
     job: Pretraining, host: Host, out: Path, held_out: PhotoIndex, say: Callable[[str], None]
 ) -> Path:
     """Trains, or resumes, or finds that all is done; returns the checkpoint of the last epoch."""
-    folder, history = out / "pretrain", out / HISTORY
+    folder, history = out / TRAINING, out / HISTORY
     newest = newest_whole(folder.glob(CHECKPOINTS))
     done = epoch_of(newest) + 1 if newest else 0
     if done >= job.epochs:

@@ -19,6 +19,7 @@ from torchvision.transforms import Compose
 from torchvision.transforms.functional import hflip, pil_to_tensor, resized_crop
 
 from solo_rekd.images.files import _walk
+from solo_rekd.images.photos.index import PhotoIndex, is_index
 from solo_rekd.images.read import load_rgb
 from solo_rekd.images.transforms import evaluation_crop
 from solo_rekd.utils.cores import cores
@@ -50,14 +51,17 @@ def open_photos(images: str) -> Sequence[str]:
     """Lists photos.
 
     Args:
-        images: a folder with photos at any depth, or a text file with a path in each line, relative
-            to the folder of the file.
+        images: a folder with photos at any depth, an index of photos, or a text file with a path
+            in each line, relative to the folder of the file.
 
     Raises:
         UserError: the folder or the file cannot be read, or there is no photo.
     """
     path = Path(images)
-    if path.is_dir():
+    found: Sequence[str]
+    if is_index(images):
+        found = PhotoIndex(images)
+    elif path.is_dir():
         found = _walk(images, Counter())
     else:
         with reading(path):

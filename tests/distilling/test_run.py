@@ -90,6 +90,20 @@ def test_a_refused_run_leaves_nothing(asked: Any, tmp_path: Path, host: Any) -> 
         assert not (tmp_path / "run").exists()
 
 
+def test_a_run_without_a_checkpoint_may_begin_anew_with_other_settings(tmp_path: Path) -> None:
+    from solo_rekd.distilling.plan import Plan
+    from solo_rekd.distilling.run import begun
+
+    assert begun(tmp_path) is None
+    plan = Plan({}, [], {}, {}, {"name": "classic"}, "solo-rekd distil")
+    plan.write(tmp_path)
+    assert begun(tmp_path) is None
+    checkpoint = tmp_path / "pretrain" / "rekd" / "a" / "rekd-a-ep=0.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    assert begun(tmp_path) == plan
+
+
 def test_a_folder_with_something_else_is_refused_and_kept(
     asked: Any, photos: Path, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from solo_rekd.images.held_out import normalised, open_photos, random_view, read_held_out, spread
+from solo_rekd.images.photos import build_index
 from solo_rekd.images.read import load_rgb
 from solo_rekd.images.transforms import evaluation_pipeline
 from solo_rekd.utils.errors import UserError
@@ -31,6 +32,8 @@ def test_photos_at_any_depth_or_in_a_list(photos: list[str], tmp_path: Path) -> 
     listed = tmp_path / "some.txt"
     listed.write_text(f"# two\n\n{photos[2]}\n{Path(photos[0]).relative_to(tmp_path)}\n")
     assert open_photos(str(listed)) == [photos[2], photos[0]]
+    index = build_index([listed], tmp_path / "index")
+    assert [*open_photos(str(index.folder))] == [photos[2], photos[0]]
 
 
 @pytest.mark.parametrize("name", ["empty", "nowhere"])
