@@ -56,7 +56,7 @@ def add_events(folder: Path, lines: Sequence[Line]) -> None:
     if not lines:
         return
     step = lines[0][EPOCH] + 1
-    writer = SummaryWriter(str(folder), purge_step=step or None)
+    writer = SummaryWriter(str(folder), purge_step=step)
     try:
         for line in lines:
             for name, value in line.items():

@@ -4,6 +4,7 @@ The hooks of a callback for both Lightnings. The training is the same to the bit
 it: networks are asked in evaluation mode and put back, and no random number of the run is drawn.
 """
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -124,7 +125,8 @@ class SignalHooks(_Host):
         """All figures but the losses."""
         started = time.perf_counter()
         student = networks_of(module)["student"][0]
-        features = self._embed(module, student, self._photos.pixels, student)
+        like = _weight(student, module)
+        features = self._embed(module, student, self._photos.pixels, like)
         figures: dict[str, float] = {}
         if self._teacher is not None:
             if isinstance(self._teacher, OnlineTeacher):
@@ -145,18 +147,26 @@ class SignalHooks(_Host):
     def _ask_teacher(self, module: Any) -> tuple[Tensor, float]:
         """The places of each photo's neighbours as the teacher sees them, and its ceiling."""
         teacher = self._teacher
-        assert teacher is not None
-        ask: Network = lambda images: _say(teacher, images)  # noqa: E731
-        own, other = (
-            self._embed(module, teacher.backbones[-1], pixels, ask) for pixels in self._photos
-        )
+        assert teacher is not None  # who has none does not ask
+        if isinstance(teacher, FrozenTeacher):
+            like = torch.empty((), dtype=teacher.dtype, device=teacher.device)
+        else:
+            like = _weight(teacher.momentum_backbone, module)
+        ask = functools.partial(_say, teacher)
+        own, other = (self._embed(module, ask, pixels, like) for pixels in self._photos)
         places = nearest(own.nan_to_num(), self.signal.k)
         ceiling = shared_neighbours(nearest(other.nan_to_num(), self.signal.k), places)
         return places, float(ceiling.mean())
 
-    def _embed(self, module: Any, weights: nn.Module, pixels: Tensor, network: Network) -> Tensor:
-        """Features of photos, on the CPU, float32, shape (N, F); `weights` tell type and device."""
-        like = next(weights.parameters(), torch.empty((), device=module.device))
+    def _embed(self, module: Any, network: Network, pixels: Tensor, like: Tensor) -> Tensor:
+        """Features of photos, shape (N, F), float32, on the CPU.
+
+        Args:
+            module: the whole model, which is put into evaluation meanwhile.
+            network: what embeds.
+            pixels: shape (N, 3, S, S), uint8.
+            like: of the type and device that the network takes.
+        """
         sight = self._sight
         mean, std = sight.mean or (0.0,) * 3, sight.std or (1.0,) * 3
         with _evaluating(module, like.device):
@@ -171,9 +181,12 @@ def teacher_of(module: Any) -> FrozenTeacher | OnlineTeacher | None:
 
 def _say(teacher: FrozenTeacher | OnlineTeacher, images: Tensor) -> Tensor:
     """The teacher's pooled features: of an online one those of its momentum twin, which teaches."""
-    if isinstance(teacher, FrozenTeacher):
-        return teacher(images.to(teacher.dtype))[0]
-    return teacher.key(images)[0]
+    return (teacher(images) if isinstance(teacher, FrozenTeacher) else teacher.key(images))[0]
+
+
+def _weight(network: nn.Module, module: Any) -> Tensor:
+    """A tensor of the type and on the device of a network."""
+    return next(network.parameters(), torch.empty((), device=module.device))
 
 
 @contextmanager
