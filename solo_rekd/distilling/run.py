@@ -19,7 +19,7 @@ from solo_rekd.distilling.outputs import CHECKPOINTS, Outputs
 from solo_rekd.distilling.plan import Plan, read_plan, refuse_other
 from solo_rekd.distilling.request import STUDENT, TEACHER, Request, make_request
 from solo_rekd.distilling.show import epoch_line, table_lines
-from solo_rekd.distilling.signal import watched
+from solo_rekd.distilling.signal import signal_of, watched
 from solo_rekd.evaluation.health import judge
 from solo_rekd.hosts.jobs import Host, Pretraining, Progress
 from solo_rekd.hosts.shared.saved import epoch_of, newest_first, newest_whole
@@ -178,7 +178,7 @@ class Started:
         host.check(self.job)
         if earlier is None and request.hours is not None:
             say(f"timing {trial.STEPS} steps for the budget of {request.hours:g} h")
-            speed = trial.measure(host, self.job)
+            speed = trial.measure(host, self.job, signal_of(self.held_out))
             steps = max(1, len(training) // self.job.batch_size)
             fits = trial.affordable(speed, request.hours, steps)
             facts = facts._replace(affordable=fits, speed=speed.images_per_second)

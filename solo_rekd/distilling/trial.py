@@ -8,7 +8,7 @@ import logging
 import time
 from dataclasses import dataclass
 
-from solo_rekd.hosts.jobs import Host, Pretraining, Progress
+from solo_rekd.hosts.jobs import Host, Pretraining, Progress, Signal
 
 STEPS = 12  # of a trial, at most
 WARM = 3  # steps at its start that are not counted: memory, workers and kernels are made ready
@@ -37,12 +37,13 @@ class Speed:
         return self.images / self.step
 
 
-def measure(host: Host, job: Pretraining) -> Speed:
+def measure(host: Host, job: Pretraining, signal: Signal | None = None) -> Speed:
     """Trains for a few steps, and keeps nothing of it but what the teacher's cache keeps.
 
     Args:
         host: that is to do the job.
         job: the real one.
+        signal: that each epoch of it is judged by, which takes time too.
 
     Raises:
         UserError: as the job itself would.
@@ -55,7 +56,7 @@ def measure(host: Host, job: Pretraining) -> Speed:
     short = dataclasses.replace(
         job, epochs=1, host={**job.host, "limit_train_batches": STEPS, "enable_progress_bar": False}
     )
-    progress = Progress(share=lambda _: ends.append(time.perf_counter()))
+    progress = Progress(share=lambda _: ends.append(time.perf_counter()), signal=signal)
     try:
         host.pretrain(short, None, None, progress)
     finally:

@@ -5,7 +5,7 @@ import pytest
 
 from solo_rekd.distilling import trial
 from solo_rekd.distilling.trial import Speed, affordable, measure, read_times
-from solo_rekd.hosts.jobs import Images, Network, Optimizer, Pretraining, View
+from solo_rekd.hosts.jobs import Images, Network, Optimizer, Pretraining, Signal, View
 
 
 def test_the_first_steps_are_not_counted() -> None:
@@ -36,7 +36,7 @@ def test_the_job_itself_is_timed_for_a_few_steps_and_nothing_is_kept(
     asked: list[Any] = []
 
     def pretrain(job: Pretraining, folder: Any, resume: Any, progress: Any) -> None:
-        asked.append((job, folder, resume))
+        asked.append((job, folder, resume, progress.signal))
         for step in range(6):
             now.seconds += 4
             progress.share(step / 6)
@@ -45,8 +45,10 @@ def test_the_job_itself_is_timed_for_a_few_steps_and_nothing_is_kept(
         "rekd", Network("alexnet"), Images("t"), (View(),), Optimizer("sgd", 0.1), 8, epochs=50
     )
     host: Any = SimpleNamespace(pretrain=pretrain)
-    assert measure(host, job).step == 4
-    ((timed, folder, resume),) = asked
+    signal = Signal("held-out")
+    assert measure(host, job, signal).step == 4
+    ((timed, folder, resume, judged),) = asked
+    assert judged == signal
     assert (timed.epochs, folder, resume) == (1, None, None)
     assert timed.host["limit_train_batches"] == trial.STEPS
     assert (timed.method, timed.batch_size, timed.images) == (job.method, 8, job.images)
