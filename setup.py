@@ -10,6 +10,7 @@ HOOK = "solo_rekd.pth"
 ROOT = Path(__file__).parent
 COMPARE = ["scikit-learn>=1.4", "matplotlib>=3.8", "jinja2>=3.1"]
 SLURM = ["submitit>=1.5"]
+TENSORBOARD = ["tensorboard>=2.14"]
 HUGGING_FACE = ["transformers>=4.56"]  # the first that knows DINOv3
 # ONNX export by torch 2.6 fails with the newest onnxscript, and passes with the oldest
 ONNX = ["onnx>=1.17", "onnxscript>=0.2", "onnxruntime>=1.20", "torch>=2.7.1"]
@@ -57,6 +58,7 @@ setup(
     package_data={
         "solo_rekd": ["recipes/*/*/*.yaml", "recipes/*/*/*.sh"],
         "solo_rekd.compare.report": ["page.html.j2"],
+        "solo_rekd.distilling.report": ["page.html.j2"],
     },
     python_requires=">=3.10",
     # No solo-learn here: its main branch is a clone, and 1.0.2, which asks for torch 1.9.1,
@@ -87,6 +89,8 @@ setup(
         "demo": COMPARE,
         "onnx": ONNX,
         "hf": HUGGING_FACE,  # a teacher in a folder of transformers
+        "tensorboard": TENSORBOARD,  # curves of a training, without an account
+        "parquet": ["pyarrow>=14"],  # of solo-rekd embed
         "slurm": SLURM,  # a comparison's runs as jobs of a cluster
         "test": [
             *("pytest>=9", "pytest-cov", "hypothesis>=6.100", "ruff", "mypy", "import-linter"),
@@ -94,6 +98,7 @@ setup(
             *ONNX,
             *HUGGING_FACE,
             *SLURM,
+            *TENSORBOARD,
         ],
     },
     entry_points={

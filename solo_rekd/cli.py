@@ -32,6 +32,9 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "demo": Command("demo", "compare three methods on a small embedded data set, in minutes"),
+    "distil": Command(
+        "distilling.options", "from a folder of photos to a deployed small network", takes_rest=True
+    ),
     "compare": Command(
         "compare.options", "compare methods on your images, under one budget", takes_rest=True
     ),
@@ -41,6 +44,7 @@ COMMANDS = {
     ),
     "knn": Command("commands.knn", "evaluate by nearest neighbours"),
     "inspect": Command("commands.inspect", "what is in a file of weights, and how to use it"),
+    "embed": Command("commands.embed", "features of photos by a student or any checkpoint"),
     "export": Command("commands.export", "the student alone, to deploy: .safetensors or .onnx"),
     "run": Command("commands.run", "run a script of the host with the plug-in", takes_rest=True),
     "list": Command("commands.list", "methods, students, teachers and teacher checkpoints"),

@@ -39,7 +39,13 @@ TOOLS = ("bash", "ls", "head", "dirname", "cat")
 FOLDERS = ("DATA", "CIFAR", "IMAGENET", "FULL")
 SPLITS = ("train", "val", "test", "tune", "teacher")
 # of the documents' words for what is the user's own
-WORDS = {"STUDENT": "alexnet", "METHOD": "rekd", "FILE": "lite0.pth", "i": "0"}
+WORDS = {
+    "STUDENT": "alexnet",
+    "METHOD": "rekd",
+    "FILE": "lite0.pth",
+    "i": "0",
+    "PHOTOS": "DATA/val",
+}
 CHECKPOINT = "trained_models/rekd/0/rekd-ep=0.ckpt"
 # Commands that nothing is done with here, each with the reason.
 LEFT_ALONE = {
@@ -159,6 +165,7 @@ def translate(call: Call) -> Call:
         for name, value in WORDS.items():
             word = re.sub(rf"(?<![\w-]){name}(?![\w-])", value, word)
         word = word.replace("'CHECKPOINT'", f"'{CHECKPOINT}'")
+        word = CHECKPOINT if word == "CHECKPOINT" else word
         words.append(word)
     return words
 
@@ -249,7 +256,7 @@ def test_a_comparison_is_accepted_up_to_its_first_run(
     pytest.importorskip("solo.args.setup", reason="solo-learn 1.0.2 is not installed")
     from solo_rekd.compare import main
 
-    def stop(out: Path) -> None:
+    def stop(out: Path, work: str) -> None:
         raise Started
 
     monkeypatch.setattr(main, "locked", stop)
@@ -259,6 +266,30 @@ def test_a_comparison_is_accepted_up_to_its_first_run(
         if starts(call, "solo-rekd", "compare"):
             with pytest.raises(Started):
                 command(call)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_a_distillation_is_asked_for(
+    document: str, sandbox: Path, command: Callable[[Call], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from solo_rekd.distilling import run
+
+    def stop(request: Any) -> None:
+        raise Started
+
+    monkeypatch.setattr(run, "run", stop)
+    for call in read_calls(document, sandbox):
+        if starts(call, "solo-rekd", "distil"):
+            with pytest.raises(Started):
+                command(call)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_photos_are_embedded(document: str, sandbox: Path, command: Callable[[Call], None]) -> None:
+    for call in read_calls(document, sandbox):
+        if starts(call, "solo-rekd", "embed"):
+            command(call)
+            assert (sandbox / call[4]).stat().st_size > 0
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -43,7 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = flags.group(parser, "crops; a flag with several values has one for each view")
     whole = {"type": int, "nargs": "+", "metavar": "N"}
     real = {"type": float, "nargs": "+", "metavar": "X"}
-    add("--no_labels", action="store_true", help="the training images lie in one flat folder")
+    add(
+        "--no_labels",
+        action="store_true",
+        help="the training images have no classes: --train_dir is a folder with images at any "
+        "depth, an index of photos, or a .txt file of paths",
+    )
     add("--num_crops_per_aug", **whole, help="crops of an image. Default: 2")
     add("--crop_size", **whole, help="their side [px]. Default: 224")
     add("--min_scale", **real, help="least share of the image's area. Default: the host's")

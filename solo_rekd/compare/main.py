@@ -1,11 +1,9 @@
 """`solo-rekd compare`, from the command line to the report."""
 
-import fcntl
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,7 @@ from solo_rekd.hosts.jobs import Host
 from solo_rekd.images.decoded.chosen import prepare
 from solo_rekd.utils.errors import UserError, refuse, refuse_missing
 from solo_rekd.utils.files import read_json, write_json
+from solo_rekd.utils.locks import locked
 
 EXTRAS = ("sklearn", "matplotlib", "jinja2")  # that only a comparison needs
 
@@ -79,7 +78,7 @@ def run(argv: Sequence[str]) -> tuple[dict[str, Any], Path]:
     plan = settle_teachers(plan)
     plan = check_same(plan, out / "plan.json")
     command = shlex.join(["solo-rekd", "compare", *argv])
-    with locked(out) as lock:
+    with locked(out, "comparison") as lock:
         return compare(plan, images, host, out, options, command, lock), out
 
 
@@ -183,23 +182,3 @@ def measure_networks(plan: Plan, path: Path) -> dict[str, Any]:
     networks |= {"latency_protocol": LATENCY_PROTOCOL, "input_size": plan.crop_size}
     write_json(path, networks)
     return networks
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[int]:
-    """Makes the folder `out` this process's own, and gives the lock's descriptor.
-
-    Raises:
-        UserError: another comparison is at work there, or it cannot be written.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        file = (out / ".lock").open("w")
-    except OSError as error:
-        raise UserError(f"--out {out} cannot be written: {error.strerror}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"another comparison is at work in {out}") from error
-        yield file.fileno()

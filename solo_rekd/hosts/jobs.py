@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from solo_rekd.utils.errors import refuse, refuse_missing
+
 DEFAULT_SEED = 5  # of both hosts' scripts
+CSV, TENSORBOARD = "csv", "tensorboard"
+LOGS = (CSV, TENSORBOARD)
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Images:
     """What is trained on and judged by.
 
     Attributes:
-        train: folder of the training images, in folders named after their classes.
+        train: folder of the training images, in folders named after their classes; without labels
+            a folder with images at any depth, an index of photos, or a text file of paths.
         val: folder of the validation images, the same; None: there are none.
         size: side of the crops of an image, in px.
         resize_to: side to which an evaluation resizes them for the network, in px; None: they stay.
@@ -39,7 +44,7 @@ class Images:
         mean: of each colour, in [0, 1].
         std: of each colour, in [0, 1].
         dataset: `custom` for folders of one's own, or a data set of the host.
-        labelled: False where `train` is a flat folder of images.
+        labelled: whether the training images have classes.
         workers: processes that load images.
     """
 
@@ -177,6 +182,27 @@ Job = Pretraining | LinearEvaluation
 
 
 @dataclass(frozen=True)
+class Signal:
+    """What each epoch of a pretraining is judged by without labels.
+
+    Attributes:
+        images: photos that are not trained on: a folder, at any depth, or a text file of paths.
+        number: of the photos that are looked at, above `k`; those of a larger set are spread.
+        k: nearest neighbours that student and teacher are compared by, at least 1.
+    """
+
+    images: str
+    number: int = 1000
+    k: int = 10
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise refuse("signal.k", self.k, "1 or more neighbours")
+        if self.number <= self.k:
+            raise refuse("signal.number", self.number, f"more photos than k={self.k}")
+
+
+@dataclass(frozen=True)
 class Progress:
     """How a job reports what it does.
 
@@ -184,11 +210,27 @@ class Progress:
         title: of a progress bar; None: there is no bar.
         share: takes the share of all steps done, in [0, 1], after every step.
         history: a file that gets a line of JSON per epoch, see `hosts/shared/progress.py`.
+        signal: what a pretraining is judged by after each epoch, in the lines of the history, see
+            `hosts/shared/signal.py`; None: nothing.
+        logs: further forms of the history, beside it: any of `LOGS`.
+        epoch: takes each line of the history after it is written.
     """
 
     title: str | None = None
     share: Callable[[float], None] | None = None
     history: Path | None = None
+    signal: Signal | None = None
+    logs: tuple[str, ...] = ()
+    epoch: Callable[[Mapping[str, Any]], None] | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.logs:
+            if name not in LOGS:
+                raise refuse("logs", name, LOGS)
+        if self.logs and self.history is None:
+            raise refuse("logs", self.logs, "none without a history, of which they are forms")
+        if TENSORBOARD in self.logs:
+            refuse_missing((TENSORBOARD,), TENSORBOARD)
 
 
 @dataclass(frozen=True)

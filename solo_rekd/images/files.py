@@ -18,6 +18,7 @@ from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import reading
 
 HIDDEN, OUTSIDE, LOOP = "hidden", "outside the class folders", "links back to a folder above"
+DANGLING = "links to nothing"
 KINDS = 6  # of files left out, named in a line at most
 
 # where a launcher writes the number of a process, before torch knows of the others
@@ -95,59 +96,81 @@ def has_images(folder: str | Path) -> bool:
     return any(names for _, names in _visit(str(folder), Counter()))
 
 
-def list_flat_images(root: str | Path) -> Listing:
-    """Lists the images that lie directly in `root`, sorted, without labels.
+def list_images(root: str | Path, left_out: Counter[str]) -> list[str]:
+    """Lists the images of a folder, at any depth and without labels.
+
+    Args:
+        root: the folder.
+        left_out: gets what is no image, by kind.
+
+    Returns:
+        Their paths, folder by folder, each folder's names sorted; a folder without folders in it
+        is listed by name.
 
     Raises:
-        UserError: `root` cannot be read, holds a folder, or holds no image.
+        UserError: a folder cannot be read.
     """
-    samples: list[tuple[str, int]] = []
-    left_out: Counter[str] = Counter()
-    with reading(root):
-        entries = sorted(os.scandir(root), key=lambda entry: entry.name)
-    for entry in entries:
-        kind = _kind(entry.name)
-        if kind != HIDDEN and entry.is_dir():
-            raise UserError(f"{entry.path} is a folder: without labels, give one of images alone")
-        if kind:
-            left_out[kind] += 1
+    found = []
+    for path in _walk(str(root), left_out):
+        if os.path.islink(path) and not os.path.exists(path):
+            left_out[DANGLING] += 1
         else:
-            samples.append((entry.path, -1))
-    if not samples:
-        raise UserError(f"{root} has no image: {_readable()}")
-    return Listing(samples, left_out)
+            found.append(path)
+    return found
 
 
-def report_left_out(root: str | Path, listing: Listing) -> None:
+def refuse_no_image(root: str | Path) -> UserError:
+    """Builds the error for a place without any image."""
+    return UserError(f"{root} has no image: {_readable()}")
+
+
+def report_left_out(root: str | Path, kept: int, left_out: Counter[str]) -> None:
     """Warns of what is left out in a folder, in one line, once in a run.
 
     Args:
         root: the folder.
-        listing: what was found there.
+        kept: how many images were found there.
+        left_out: how many other files, by kind.
     """
-    number = sum(listing.left_out.values())
-    folder = os.path.realpath(root)
+    if number := sum(left_out.values()):
+        said = f"{number} of {number + kept} files are left out ({by_kind(left_out)})"
+        report_once(root, f"{said}. {_readable()}: convert or remove the others")
+
+
+def report_once(place: str | Path, line: str) -> None:
+    """Warns of something about a folder or a file, once in a run.
+
+    Args:
+        place: the folder or the file.
+        line: what is to be said of it.
+    """
+    path = os.path.realpath(place)
     # every process of a distributed run lists the images
     other = any(os.environ.get(name, "0") != "0" for name in RANKS)
-    if not number or folder in _reported or other:
-        return
-    _reported.add(folder)
-    kinds = [f"{count} {kind}" for kind, count in listing.left_out.most_common(KINDS)]
-    more = " and others" if len(listing.left_out) > KINDS else ""
-    _log.warning(
-        "%s: %d of %d files are left out (%s%s). %s: convert or remove the others",
-        *(root, number, number + len(listing.samples), ", ".join(kinds), more, _readable()),
-    )
+    if path not in _reported and not other:
+        _reported.add(path)
+        _log.warning("%s: %s", place, line)
+
+
+def by_kind(left_out: Counter[str]) -> str:
+    """Numbers of what is left out, the most frequent kinds first."""
+    kinds = [f"{count} {kind}" for kind, count in left_out.most_common(KINDS)]
+    return ", ".join(kinds) + (" and others" if len(left_out) > KINDS else "")
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name is that of an image."""
+    return _kind(name) is None
 
 
 def _walk(folder: str, left_out: Counter[str]) -> list[str]:
-    """Lists the images under a class folder in torchvision's order, and counts what is left out."""
+    """Lists the images under a folder in torchvision's order, and counts what is left out."""
     found = sorted(_visit(folder, left_out))
     return [os.path.join(place, name) for place, names in found for name in names]
 
 
 def _visit(folder: str, left_out: Counter[str]) -> Iterator[tuple[str, list[str]]]:
-    """Goes through a class folder: each folder in it, and the sorted names of its images."""
+    """Goes through a folder: each folder in it, and the sorted names of its images."""
     with reading(folder):
         # the folders around each folder to visit
         above = {folder: frozenset(map(_identity, Path(folder).resolve().parents))}

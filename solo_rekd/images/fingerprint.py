@@ -46,9 +46,9 @@ def fingerprint(dataset: Any) -> str:
     """Tells a data set from others, by its images, their names and labels, and their order.
 
     Args:
-        dataset: an image folder with `root` and `samples` (path, class), one without classes with
-            `root` and the file names `images`, one in the HDF5 file `h5_path`, or one with all
-            pixels in the array `data`.
+        dataset: an image folder with `root` and `samples` (path, class), images without classes
+            with `root` and `images`, their paths relative to it, one in the HDF5 file `h5_path`, or
+            one with all pixels in the array `data`.
 
     Returns:
         SHA-256 in hexadecimal digits. Images that were moved to another folder keep it.

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from solo_rekd.images.files import ENDINGS, has_images, list_classes
+from solo_rekd.images.photos.index import is_index
 from solo_rekd.utils.errors import UserError, refuse
 
 
@@ -54,6 +55,9 @@ def refuse_folders(paths: Mapping[str, str | None]) -> None:
     classes = {}
     for key, path in paths.items():
         if path is not None and Path(path).is_dir():
+            if is_index(path):
+                limit = "a folder of class folders; this is an index of photos without labels"
+                raise refuse(key, str(path), limit)
             classes[key] = list_classes(path)
             if not classes[key]:
                 raise refuse(key, str(path), "a folder of class folders")

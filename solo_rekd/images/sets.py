@@ -1,4 +1,4 @@
-"""Data sets of image folders, for both hosts: their classes, orders and results are torchvision's.
+"""Data sets of images, for both hosts: their classes, orders and results are torchvision's.
 
 They read as `read.load_rgb` reads, list as `files` lists, and can be pickled, so that the
 worker processes of a loader may be spawned.
@@ -9,38 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import Dataset
 from torchvision.datasets import ImageFolder
 
-from solo_rekd.images.decoded.chosen import chosen
-from solo_rekd.images.decoded.loader import DecodedImages
-from solo_rekd.images.files import (
-    list_class_images,
-    list_classes,
-    list_flat_images,
-    report_left_out,
-)
-from solo_rekd.images.read import load_rgb
-from solo_rekd.images.tensors import on_tensors
-
-Loader = Callable[[str], Any]
-
-
-def reader(root: str | Path, transform: Callable | None) -> tuple[Loader, Callable | None]:
-    """Says how the images of a folder are read, and by which form of the transform.
-
-    Args:
-        root: the folder.
-        transform: of each image.
-
-    Returns:
-        What takes the path of an image, and the transform of what that gives; both can be pickled.
-    """
-    decoded = chosen(root)
-    if decoded is None:
-        return load_rgb, transform
-    fitted = on_tensors(transform) if decoded.tensors else None
-    return DecodedImages(decoded.folder, root, fitted is not None), fitted or transform
+from solo_rekd.images.decoded.reader import reader
+from solo_rekd.images.files import list_class_images, list_classes, report_left_out
 
 
 class ClassFolders(ImageFolder):
@@ -72,40 +44,8 @@ class ClassFolders(ImageFolder):
     ) -> list[tuple[str, int]]:
         """Lists the images and their labels, and reports what is left out."""
         listing = list_class_images(directory, list(class_to_idx))
-        report_left_out(directory, listing)
+        report_left_out(directory, len(listing.samples), listing.left_out)
         return listing.samples
-
-
-class FlatFolder(Dataset):
-    """Images without labels, which lie directly in one folder.
-
-    Args:
-        root: the folder.
-        transform: of each image.
-
-    Attributes:
-        images: names of the files, sorted.
-
-    Raises:
-        UserError: the folder cannot be read, holds a folder, has no image, or the first image
-            cannot be read.
-    """
-
-    def __init__(self, root: str | Path, transform: Callable | None = None) -> None:
-        self.root = Path(root)
-        self.loader, self.transform = reader(root, transform)
-        listing = list_flat_images(root)
-        report_left_out(root, listing)
-        self.images = [Path(path).name for path, _ in listing.samples]
-        self.loader(str(self.root / self.images[0]))
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        """The transformed image at a place, and -1 for its label."""
-        image = self.loader(str(self.root / self.images[index]))
-        return (image if self.transform is None else self.transform(image)), -1
-
-    def __len__(self) -> int:
-        return len(self.images)
 
 
 @functools.cache

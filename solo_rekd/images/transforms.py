@@ -40,10 +40,13 @@ def evaluation_pipeline(
                 *tail,
             ]
         ),
-        "T_val": transforms.Compose(
-            [transforms.Resize(before_crop(crop_size)), transforms.CenterCrop(crop_size), *tail]
-        ),
+        "T_val": transforms.Compose([*evaluation_crop(crop_size), *tail]),
     }
+
+
+def evaluation_crop(crop_size: int) -> list:
+    """The steps that make the picture of which a network is evaluated: `crop_size` px, no more."""
+    return [transforms.Resize(before_crop(crop_size)), transforms.CenterCrop(crop_size)]
 
 
 def plain_transform(

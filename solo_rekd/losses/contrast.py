@@ -111,26 +111,55 @@ def relation_contrast_loss(
     Returns:
         The mean over the batch, a scalar.
     """
-    queue, positive = queue.detach(), positive.detach()
+    target, _ = relation_target(
+        positive, queue, query_ids, queue_ids, num_prototypes, own_weight, shares
+    )
+    return target_contrast_loss(query, positive, queue, target, temperature)
+
+
+@torch.no_grad()
+@full_precision
+def relation_target(
+    positive: Tensor,
+    queue: Tensor,
+    query_ids: Tensor,
+    queue_ids: Tensor,
+    num_prototypes: int,
+    own_weight: float | str,
+    shares: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Computes the target of `relation_contrast_loss`, whose arguments these are.
+
+    Its weights are `w` on the own key and `(1 - w) p_c / n_c` on each of the n_c entries of
+    prototype c. Their entropy `H(w) + (1 - w) (H(p) + sum_c p_c log n_c)` is the least value of
+    the loss, which is reached where the student's softmax has these weights.
+
+    Returns:
+        The mean of the keys under these weights, shape (B, d), and their entropy in nats, (B,).
+    """
+    dtype = positive.dtype
     # Row 0 collects the entries without a prototype and is emptied again.
     sums = queue.new_zeros(num_prototypes + 1, queue.shape[1]).index_add_(0, queue_ids + 1, queue)
     counts = count_members(queue_ids, num_prototypes)
     sums[0] = 0
-    means = sums / counts.to(query.dtype).clamp(min=1)[:, None]
-    members = counts[query_ids + 1].to(query.dtype)
+    means = sums / counts.to(dtype).clamp(min=1)[:, None]
+    members = counts[query_ids + 1].to(dtype)
     if shares is None:
         relation = means[query_ids + 1]
+        spread = members.clamp(min=1).log()
     else:
         present = shares * (counts[1:] > 0)
         present = present / present.sum(1, keepdim=True).clamp(min=1e-12)
         relation = present @ means[1:]
+        spread = torch.special.entr(present).sum(1)
+        spread = spread + present @ counts[1:].clamp(min=1).to(dtype).log()
 
     if own_weight == "uniform":
         weight = 1 / (1 + members)
     else:
         weight = torch.full_like(members, float(own_weight)).masked_fill(members == 0, 1)
-    target = weight[:, None] * positive + (1 - weight)[:, None] * relation
-    return target_contrast_loss(query, positive, queue, target, temperature)
+    entropy = torch.special.entr(weight) + torch.special.entr(1 - weight) + (1 - weight) * spread
+    return weight[:, None] * positive + (1 - weight)[:, None] * relation, entropy
 
 
 def count_members(ids: Tensor, num_prototypes: int) -> Tensor:

@@ -4,7 +4,7 @@ Its log-sum-exp and the mean of further values under it are all that a cross-ent
 softmaxes needs (losses/similarity.py).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,9 +15,28 @@ from solo_rekd.utils.precision import full_precision
 CHUNK = 4096  # dictionary entries at a time: the logits of one chunk stay in cache
 
 
+class _Attended(NamedTuple):
+    """What one pass over a dictionary finds.
+
+    Attributes:
+        log_sum: log-sum-exp of the scaled similarities, shape (B,).
+        mean: of the values under their softmax, shape (B, v).
+        logit: the mean similarity under it, shape (B,); None where it is not asked for.
+    """
+
+    log_sum: Tensor
+    mean: Tensor
+    logit: Tensor | None
+
+
 def _attend(
-    query: Tensor, own: Tensor | None, keys: Tensor, values: Tensor, scale: float
-) -> tuple[Tensor, Tensor]:
+    query: Tensor,
+    own: Tensor | None,
+    keys: Tensor,
+    values: Tensor,
+    scale: float,
+    mean_logit: bool = False,
+) -> _Attended:
     """Log-sum-exp of the scaled similarities, and the mean of the values under their softmax.
 
     One pass in chunks keeps a running maximum, sum, and softmax-weighted sum of the values; an own
@@ -27,19 +46,28 @@ def _attend(
         maximum = query.new_full((len(query),), -torch.inf)
         total = torch.zeros_like(maximum)
         weighted = query.new_zeros(len(query), values.shape[1])
+        logit_sum = torch.zeros_like(total) if mean_logit else None
     else:
         maximum = (query * own).sum(1) * scale
         total = torch.ones_like(maximum)
         weighted = own.clone()
+        logit_sum = maximum.clone() if mean_logit else None
     for chunk, chunk_values in zip(keys.split(CHUNK), values.split(CHUNK), strict=True):
         logits = (query @ chunk.T).mul_(scale)
         new_maximum = torch.maximum(maximum, logits.amax(1))
         shrink = (maximum - new_maximum).exp()
-        weights = logits.sub_(new_maximum[:, None]).exp_()
+        shifted = logits.sub_(new_maximum[:, None])
+        if logit_sum is None:
+            weights = shifted.exp_()
+        else:
+            weights = shifted.exp()
+            of_chunk = torch.addcmul(new_maximum[:, None] * weights, weights, shifted)
+            logit_sum = logit_sum * shrink + of_chunk.sum(1)
         total = total * shrink + weights.sum(1)
         weighted = torch.addmm(weighted * shrink[:, None], weights, chunk_values)
         maximum = new_maximum
-    return maximum + total.log(), weighted / total[:, None]
+    logit = None if logit_sum is None else logit_sum / total
+    return _Attended(maximum + total.log(), weighted / total[:, None], logit)
 
 
 class _LogSumExp(torch.autograd.Function):
@@ -49,7 +77,7 @@ class _LogSumExp(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, own: Tensor | None, dictionary: Tensor, scale: float
     ) -> Tensor:
-        value, mean = _attend(query, own, dictionary, dictionary, scale)
+        value, mean, _ = _attend(query, own, dictionary, dictionary, scale)
         ctx.save_for_backward(mean.mul_(scale))
         return value
 
@@ -65,7 +93,7 @@ class _SoftmaxMean(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, own: Tensor, keys: Tensor, scale: float) -> Tensor:
-        value, mean = _attend(query, own, keys, keys, scale)
+        value, mean, _ = _attend(query, own, keys, keys, scale)
         ctx.save_for_backward(query, own, keys, value, mean)
         ctx.scale = scale
         return mean
@@ -122,10 +150,13 @@ def log_sum_exp(
 
 
 @torch.no_grad()
-def softmax_mean(
+def softmax_mean_and_entropy(
     query: Tensor, own: Tensor | None, keys: Tensor, values: Tensor, temperature: float
-) -> Tensor:
-    """Computes `sum_j p_ij V_j` with `p_i = softmax_j(q_i.D_j / tau)`, an attention.
+) -> tuple[Tensor, Tensor]:
+    """Computes `sum_j p_ij V_j` with `p_i = softmax_j(z_ij)`, an attention, and p_i's entropy.
+
+    The logits are `z_ij = q_i.D_j / tau`, and `H(p_i) = logsumexp_j z_ij - sum_j p_ij z_ij`: where
+    the values are the keys, their mean gives the mean logit; else it is summed up on the way.
 
     Memory is linear in the chunk. torch's fused attention is as fast and as exact on a CPU, but
     where keys and values differ in width, as two networks' features do, it keeps whole logits.
@@ -138,6 +169,9 @@ def softmax_mean(
         temperature: tau, above 0.
 
     Returns:
-        Shape (B, v), without gradient.
+        Shapes (B, v) and (B,), the entropy in nats; both without gradient.
     """
-    return _attend(query, own, keys, values, 1 / temperature)[1]
+    scale = 1 / temperature
+    found = _attend(query, own, keys, values, scale, mean_logit=values is not keys)
+    logit = (query * found.mean).sum(1) * scale if found.logit is None else found.logit
+    return found.mean, found.log_sum - logit

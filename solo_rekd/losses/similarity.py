@@ -5,9 +5,11 @@ it as KL(teacher || student), which is less by the entropy of the teacher's soft
 gradient.
 """
 
+import torch
 from torch import Tensor
 
-from solo_rekd.losses.log_sum_exp import log_sum_exp, softmax_mean
+from solo_rekd.losses.floors import contrast_floor
+from solo_rekd.losses.log_sum_exp import log_sum_exp, softmax_mean_and_entropy
 from solo_rekd.utils.precision import full_precision
 
 
@@ -21,11 +23,33 @@ def similarity_distillation_loss(
     teacher_temperature: float,
     own: Tensor | None = None,
 ) -> Tensor:
+    """Computes the loss of `similarity_distillation`, a scalar; arguments are the same."""
+    return similarity_distillation(
+        query, dictionary, taught, teacher_dictionary, temperature, teacher_temperature, own
+    )[0]
+
+
+@full_precision
+def similarity_distillation(
+    query: Tensor,
+    dictionary: Tensor,
+    taught: Tensor,
+    teacher_dictionary: Tensor,
+    temperature: float,
+    teacher_temperature: float,
+    own: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """Cross-entropy between the softmax over the teacher's dictionary and that over the student's.
 
     `-mean_i sum_j p_ij log softmax_j(q_i.D_j / tau)` with `p_i = softmax_j(t_i.T_j / tau_t)`. A
     logit is linear in D_j, so the mean of them under p_i is `q_i.(sum_j p_ij D_j) / tau`, and
     neither p nor the logits need be kept.
+
+    It is at least the mean entropy of p, for it is that and the Kullback-Leibler divergence. The
+    student's softmax equals p, and the loss its floor, where the student has the teacher's
+    similarities and both have one temperature. A student that looks into the teacher's own
+    dictionary at a higher temperature cannot have as sharp a softmax: `contrast_floor` bounds what
+    it can, and the greater of both is the floor of an image.
 
     Args:
         query: L2-normalised queries q, shape (B, d).
@@ -39,8 +63,13 @@ def similarity_distillation_loss(
             gradient; only where d = D. SEED's own entry is `taught`; CompRess has none.
 
     Returns:
-        The mean over the batch, a scalar; at least the mean entropy of p.
+        The mean over the batch, a scalar, and its floor, a scalar without gradient.
     """
-    target = softmax_mean(taught, own, teacher_dictionary, dictionary, teacher_temperature)
+    target, floor = softmax_mean_and_entropy(
+        taught, own, teacher_dictionary, dictionary, teacher_temperature
+    )
+    if dictionary is teacher_dictionary:
+        floor = torch.maximum(floor, contrast_floor(own, dictionary, target, temperature))
     expected = (query * target).sum(1) / temperature
-    return (log_sum_exp(query, own, dictionary, temperature) - expected).mean()
+    loss = (log_sum_exp(query, own, dictionary, temperature) - expected).mean()
+    return loss, floor.mean()

@@ -17,10 +17,10 @@ from torch.utils.data import DataLoader
 
 from solo_rekd.config import BingoConfig
 from solo_rekd.lengths import Training
-from solo_rekd.losses import bag_contrast_loss
+from solo_rekd.losses import bag_contrast_loss, bag_floor
 from solo_rekd.modules.queue import random_keys
 from solo_rekd.objectives.bags import Bags, find_bags
-from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
+from solo_rekd.objectives.distillation import FLOOR, Batch, DistillationObjective, HostRun
 from solo_rekd.objectives.teacher_cache import cache_folder
 from solo_rekd.teachers import FrozenTeacher
 
@@ -62,24 +62,23 @@ class BINGO(DistillationObjective):
         # of two bags the members of one rank
         members = self.mix(batch, self.bags.embeddings[self.bags.members[places]])
 
-        parts = torch.stack(
-            [
-                bag_contrast_loss(
-                    query,
-                    torch.cat([embeddings[:, None], members], dim=1),
-                    queue["teacher"],
-                    self.config.temperature,
-                )
-                for query, embeddings, queue in (
-                    (queries[0], taught.embeddings[1], self.queues[1]),
-                    (queries[1], taught.embeddings[0], self.queues[0]),
-                )
-            ]
-        )
-        losses["intra_loss"] = parts[:, 0].mean()
-        losses["inter_loss"] = parts[:, 1:].mean()
+        parts, floors = [], []
+        for query, embeddings, queue in (
+            (queries[0], taught.embeddings[1], self.queues[1]),
+            (queries[1], taught.embeddings[0], self.queues[0]),
+        ):
+            positives = torch.cat([embeddings[:, None], members], dim=1)
+            entries, temperature = queue["teacher"], self.config.temperature
+            parts.append(bag_contrast_loss(query, positives, entries, temperature))
+            # the image itself counts as much as its whole bag, and the loss is the sum of both
+            middle = (embeddings + members.mean(1)) / 2
+            floors.append(2 * bag_floor(middle, entries, temperature).mean())
+        by_positive = torch.stack(parts)
+        losses["intra_loss"] = by_positive[:, 0].mean()
+        losses["inter_loss"] = by_positive[:, 1:].mean()
         loss = sum(losses.values(), start=queries[0].new_zeros(()))
 
+        metrics[FLOOR] = torch.stack(floors).mean()
         views = torch.stack(taught.embeddings)
         metrics["own_similarity"] = (views * own).sum(-1).mean()
         metrics["bag_similarity"] = (views[:, :, None] * members).sum(-1).mean()

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from solo_rekd.config import CompressConfig
-from solo_rekd.losses import similarity_distillation_loss
+from solo_rekd.losses import similarity_distillation
 from solo_rekd.modules.queue import KeyQueue, gather, random_keys
-from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
+from solo_rekd.objectives.distillation import FLOOR, Batch, DistillationObjective, HostRun
 from solo_rekd.teachers import OnlineTeacher
 
 
@@ -47,7 +47,7 @@ class CompRess(DistillationObjective):
         features = torch.cat(taught.features).to(self.memory["teacher"].dtype)
         features = normalize(features, dim=1)
         dictionary = "teacher" if self.config.variant == "1q" else "student"
-        losses["similarity_loss"] = similarity_distillation_loss(
+        losses["similarity_loss"], metrics[FLOOR] = similarity_distillation(
             torch.cat(queries),
             self.memory[dictionary],
             features,

@@ -16,7 +16,7 @@ from solo_rekd.config import CossConfig
 from solo_rekd.lengths import Training
 from solo_rekd.losses import cosine_loss, space_similarity_loss
 from solo_rekd.objectives.bags import find_bags
-from solo_rekd.objectives.distillation import Batch, Neighbours
+from solo_rekd.objectives.distillation import FLOOR, Batch, Neighbours
 from solo_rekd.objectives.feature_regression import FeatureRegression
 from solo_rekd.objectives.teacher_cache import cache_folder
 from solo_rekd.teachers import FrozenTeacher
@@ -60,5 +60,8 @@ class CoSS(FeatureRegression):
         losses["cosine_loss"] = torch.stack(list(rows)).mean()
         losses["space_loss"] = torch.stack(list(columns)).mean()
         both = losses["cosine_loss"] + self.config.space_weight * losses["space_loss"]
+        # both cosines are 1 where the prediction is the feature
+        least = -self.config.loss_weight * (1 + self.config.space_weight)
+        metrics[FLOOR] = torch.full_like(losses["cosine_loss"], least)
         self.push(teacher=taught.embeddings)
         return loss + self.config.loss_weight * both, losses | metrics

@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -26,6 +26,9 @@ from solo_rekd.utils.processes import is_first
 
 _log = logging.getLogger("solo_rekd")
 
+STUDENT_LOSS, FLOOR = "student_loss", "loss_floor"  # names of metrics, see `forward`
+# what trains a teacher or a classifier, and no student
+OTHERS_LOSSES = ("teacher_nce_loss", "teacher_class_loss", "task_class_loss")
 VIEWS_SEED = 0  # of `teacher_image_views` and `drawn_views`: runs of all seeds share them
 
 
@@ -370,9 +373,22 @@ class DistillationObjective(nn.Module):
             epoch: epochs completed so far.
 
         Returns:
-            The loss, a scalar, and what to log: every loss part and metric by name.
+            The loss, a scalar, and what to log: every loss part and metric by name. Where teacher
+            and data alone decide the least value that the student's part of the loss can have, the
+            metric `loss_floor` is a bound from below, which the subclass derives. There is none
+            where the student's own momentum twin makes the target or the dictionary.
         """
         raise NotImplementedError
+
+
+def student_loss(loss: Tensor, logs: Mapping[str, Tensor]) -> Tensor:
+    """The part of an objective's loss that trains the student, a scalar without gradient.
+
+    Args:
+        loss: what `DistillationObjective.forward` returns.
+        logs: what it returns to log.
+    """
+    return loss.detach() - sum(logs[name].detach() for name in OTHERS_LOSSES if name in logs)
 
 
 def classifier_group(name: str, classifier: nn.Module, lr: float) -> dict[str, Any]:

@@ -19,15 +19,16 @@ from torch.utils.data import DataLoader
 from solo_rekd.config import IMAGE, RekdConfig
 from solo_rekd.lengths import Training
 from solo_rekd.losses import (
+    contrast_floor,
     info_nce_loss,
-    relation_contrast_loss,
+    relation_target,
     symmetric_info_nce_loss,
     target_contrast_loss,
 )
 from solo_rekd.losses.contrast import count_members
 from solo_rekd.modules.prototypes import PrototypeBank, soft_assign
 from solo_rekd.modules.queue import KeyQueue, gather, random_keys
-from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
+from solo_rekd.objectives.distillation import FLOOR, Batch, DistillationObjective, HostRun
 from solo_rekd.objectives.image_relation import (
     ImageRelation,
     Known,
@@ -128,19 +129,25 @@ class ReKD(DistillationObjective):
 
         loss = sum(losses.values(), start=queries[0].new_zeros(()))
         share = self.config.relation_weight if ready else 0
+        floors = []
         if share < 1:
             losses["nce_loss"] = symmetric_info_nce_loss(
                 queries, keys, self.entries(own), self.config.temperature
             )
             loss = loss + (1 - share) * losses["nce_loss"]
+            if own == "teacher":
+                of_nce = [self.floor(view, keys[view], keys[view]) for view in (0, 1)]
+                floors += [(1 - share) * floor for floor in of_nce]
         if share > 0:
             related = self.related(images, ids, batch, known, epoch)
-            losses["relation_loss"] = (
-                self.relation_loss(queries[0], keys[1], teacher_keys[0], related, self.queues[1])
-                + self.relation_loss(queries[1], keys[0], teacher_keys[1], related, self.queues[0])
-            ) / 2
+            first, floor = self.relation_loss(queries[0], keys[1], teacher_keys[0], related, 1)
+            second, other = self.relation_loss(queries[1], keys[0], teacher_keys[1], related, 0)
+            losses["relation_loss"] = (first + second) / 2
+            floors += [share * floor, share * other]
             loss = loss + share * losses["relation_loss"]
             metrics |= self.relation_metrics(ids, batch)
+        if own == "teacher":
+            metrics[FLOOR] = torch.stack(floors).sum() / 2
         self.remember(keys, taught, ids, batch.labels)
         return loss, losses | metrics
 
@@ -223,38 +230,52 @@ class ReKD(DistillationObjective):
         temperature = self.config.assignment_temperature
         return soft_assign(self.bank.prototypes, images, temperature) if temperature else None
 
+    def floor(self, view: int, key: Tensor, target: Tensor) -> Tensor:
+        """The least that a contrast with the teacher's keys of a view can be, a scalar.
+
+        Args:
+            view: of the queue.
+            key: the teacher's of each query, shape (B, d).
+            target: mean of the keys under the target's weights, shape (B, d).
+        """
+        entries = self.queues[view]["teacher"]
+        return contrast_floor(key, entries, target, self.config.temperature).mean()
+
     def relation_loss(
-        self, query: Tensor, key: Tensor, teacher_key: Tensor, related: "Related", queue: KeyQueue
-    ) -> Tensor:
-        """The relation contrast on the chosen dictionary.
+        self, query: Tensor, key: Tensor, teacher_key: Tensor, related: "Related", view: int
+    ) -> tuple[Tensor, Tensor]:
+        """The relation contrast on the chosen dictionary of a view, and its floor.
+
+        The floor is the mean entropy of the target's weights where its keys are in the dictionary.
+        Relatives of whole images need not be there: then it is the bound of `contrast_floor`.
+        With the student's dictionary it is 0, and nobody reads it.
 
         With both, the mean of that on the student's and of plain InfoNCE on the teacher's: who is
         near whom is seen there already, and a relation among views adds nothing
         (docs/benchmarks-earlier.md).
         """
         temperature, own_weight = self.config.temperature, self.config.own_weight
+        queue = self.queues[view]
         on_teacher = self.config.dictionary == "teacher"
         if on_teacher and related.means is not None and related.found is not None:
             weight = related.share * (1 - float(own_weight))
             target = teacher_key * (1 - weight * related.found) + weight * related.means
-            return target_contrast_loss(query, teacher_key, queue["teacher"], target, temperature)
+            loss = target_contrast_loss(query, teacher_key, queue["teacher"], target, temperature)
+            return loss, self.floor(view, teacher_key, target)
         if related.share < 1:
             own_weight = 1 - related.share * (1 - float(own_weight))
-        name = "teacher" if on_teacher else "student"
-        loss = relation_contrast_loss(
-            query,
-            teacher_key if on_teacher else key,
-            queue[name],
-            related.ids,
-            queue["ids"],
-            num_prototypes=self.groups,
-            temperature=temperature,
-            own_weight=own_weight,
-            shares=related.shares,
+        own, entries = (teacher_key, queue["teacher"]) if on_teacher else (key, queue["student"])
+        target, entropy = relation_target(
+            own, entries, related.ids, queue["ids"], self.groups, own_weight, related.shares
         )
-        if self.config.dictionary != "both":
-            return loss
-        return (loss + info_nce_loss(query, teacher_key, queue["teacher"], temperature)) / 2
+        loss = target_contrast_loss(query, own, entries, target, temperature)
+        if on_teacher:
+            bound = contrast_floor(own, entries, target, temperature)
+            return loss, torch.maximum(entropy, bound).mean()
+        if self.config.dictionary == "both":
+            plain = info_nce_loss(query, teacher_key, queue["teacher"], temperature)
+            loss = (loss + plain) / 2
+        return loss, entropy.new_zeros(())
 
     def start_bank(self) -> None:
         """Starts the bank on the first full queues, whose entries it assigns."""

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from solo_rekd.config import SeedConfig
-from solo_rekd.losses import similarity_distillation_loss
+from solo_rekd.losses import similarity_distillation
 from solo_rekd.modules.queue import gather, random_keys
-from solo_rekd.objectives.distillation import Batch, DistillationObjective, HostRun
+from solo_rekd.objectives.distillation import FLOOR, Batch, DistillationObjective, HostRun
 from solo_rekd.utils.processes import world_size
 
 
@@ -37,7 +37,7 @@ class SEED(DistillationObjective):
         parts = []
         for view, (query, embeddings) in enumerate(zip(queries, taught.embeddings, strict=True)):
             dictionary = self.dictionary(view, embeddings)
-            part = similarity_distillation_loss(
+            part = similarity_distillation(
                 query,
                 dictionary,
                 embeddings,
@@ -47,7 +47,9 @@ class SEED(DistillationObjective):
                 own=None if first else embeddings,  # which is in the dictionary already
             )
             parts.append(part)
-        losses["similarity_loss"] = torch.stack(parts).mean()
+        values, floors = zip(*parts, strict=True)
+        losses["similarity_loss"] = torch.stack(values).mean()
+        metrics[FLOOR] = torch.stack(floors).mean()
         loss = sum(losses.values(), start=queries[0].new_zeros(()))
         if not first:
             self.push(teacher=taught.embeddings)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from solo_rekd.config import SimregConfig
 from solo_rekd.losses import regression_loss
-from solo_rekd.objectives.distillation import Batch
+from solo_rekd.objectives.distillation import FLOOR, Batch
 from solo_rekd.objectives.feature_regression import FeatureRegression
 
 
@@ -34,5 +34,7 @@ class SimReg(FeatureRegression):
         taught, losses, metrics = self.teach(batch)
         parts = map(regression_loss, predictions, taught.features)
         losses["regression_loss"] = torch.stack(list(parts)).mean()
+        # the prediction can have the feature's direction
+        metrics[FLOOR] = torch.zeros_like(losses["regression_loss"])
         self.push(teacher=taught.embeddings)
         return torch.stack(list(losses.values())).sum(), losses | metrics

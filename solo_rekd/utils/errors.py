@@ -59,11 +59,12 @@ def refuse_beyond(key: str, value: float, low: float, high: float = inf) -> None
 
 def refuse_missing(packages: Iterable[str], extra: str) -> None:
     """Raises a UserError that names those of `packages` that are not installed, and their extra."""
-    if missing := [name for name in packages if not _is_installed(name)]:
+    if missing := [name for name in packages if not is_installed(name)]:
         raise UserError(f"{', '.join(missing)} missing: pip install 'solo-rekd[{extra}]'")
 
 
-def _is_installed(package: str) -> bool:
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported."""
     try:
         return importlib.util.find_spec(package) is not None
     except ModuleNotFoundError:  # of the package that it lies in

@@ -20,9 +20,15 @@ def full_precision(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> R:
-        tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        given = (*args, *kwargs.values())
+        tensors = (value for value in given if isinstance(value, Tensor))
+        # what is given twice stays one tensor
+        wide = {id(value): _widen(value) for value in given}
         with torch.autocast(next(tensors).device.type, enabled=False):
-            return function(*map(_widen, args), **{key: _widen(v) for key, v in kwargs.items()})
+            return function(
+                *(wide[id(value)] for value in args),
+                **{key: wide[id(value)] for key, value in kwargs.items()},
+            )
 
     return run
 

@@ -54,22 +54,6 @@ def test_other_networks_are_measured_anew(change, plan, tmp_path, monkeypatch):
     assert len(measured) == 2
 
 
-def test_a_folder_is_for_one_comparison_at_a_time(tmp_path):
-    out = tmp_path / "new" / "out"
-    refused = pytest.raises(UserError, match="another comparison is at work")
-    with module.locked(out), refused, module.locked(out):
-        pass
-    with module.locked(out):
-        pass
-
-
-def test_a_folder_that_cannot_be_is_refused(tmp_path):
-    (tmp_path / "file").touch()
-    refused = pytest.raises(UserError, match="cannot be written: Not a directory")
-    with refused, module.locked(tmp_path / "file" / "out"):
-        pass
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

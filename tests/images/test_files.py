@@ -8,14 +8,14 @@ from torchvision.datasets.folder import IMG_EXTENSIONS, ImageFolder
 
 from solo_rekd.images import files
 from solo_rekd.images.files import (
+    DANGLING,
     HIDDEN,
     LOOP,
     OUTSIDE,
-    Listing,
     has_images,
     list_class_images,
     list_classes,
-    list_flat_images,
+    list_images,
     report_left_out,
 )
 from solo_rekd.utils.errors import UserError
@@ -102,7 +102,7 @@ def test_no_classes_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    for listed in (list_classes, list_class_images, list_flat_images):
+    for listed in (list_classes, list_class_images, lambda root: list_images(root, Counter())):
         with pytest.raises(UserError, match="nowhere cannot be read: No such file"):
             listed(tmp_path / "nowhere")
 
@@ -122,20 +122,23 @@ def test_a_flat_folder_is_listed_in_order_without_what_is_no_image(tmp_path: Pat
     make(
         tmp_path, "2.png", "1.JPG", "Thumbs.db", ".DS_Store", "list.txt", "._1.JPG", ".cache/3.png"
     )
-    listing = list_flat_images(tmp_path)
-    assert listing.samples == [(str(tmp_path / "1.JPG"), -1), (str(tmp_path / "2.png"), -1)]
-    assert listing.left_out == {".db": 1, ".txt": 1, HIDDEN: 3}
+    left_out: Counter[str] = Counter()
+    listed = list_images(tmp_path, left_out)
+    assert listed == [str(tmp_path / "1.JPG"), str(tmp_path / "2.png")]
+    assert left_out == {".db": 1, ".txt": 1, HIDDEN: 3}
 
 
-@pytest.mark.parametrize("name", ["cat/1.png", "cat.png/1.png"])
-def test_a_folder_among_images_without_labels_is_named(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cat.* is a folder"):
-        list_flat_images(make(tmp_path, "1.png", name))
-
-
-def test_a_flat_folder_without_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has no image: .*\.png"):
-        list_flat_images(make(tmp_path, "1.gif"))
+def test_without_labels_images_are_listed_at_any_depth(tmp_path: Path) -> None:
+    names = "2.png 1.webp cat.png/1.TIFF b/c/d/0.BMP b/c/0.jpeg .hid/1.png b/.DS_Store b/x.gif"
+    make(tmp_path, *names.split())
+    (tmp_path / "b" / "up").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "b" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    make(tmp_path.parent / f"{tmp_path.name}-other", "3.png")
+    (tmp_path / "c").symlink_to(tmp_path.parent / f"{tmp_path.name}-other")
+    left_out: Counter[str] = Counter()
+    found = [os.path.relpath(path, tmp_path) for path in list_images(tmp_path, left_out)]
+    assert found == ["1.webp", "2.png", "b/c/0.jpeg", "b/c/d/0.BMP", "c/3.png", "cat.png/1.TIFF"]
+    assert left_out == {HIDDEN: 2, ".gif": 1, LOOP: 1, DANGLING: 1}
 
 
 @pytest.fixture
@@ -150,13 +153,13 @@ def log(
     return caplog
 
 
-GIFS = Listing([("1.png", 0)], Counter({".gif": 200, ".txt": 1}))
+GIFS = 1, Counter({".gif": 200, ".txt": 1})
 
 
 def test_it_is_reported_once_in_one_line(log: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     for folder in ("train", "train", "val", "../" + tmp_path.name + "/train"):
-        report_left_out(tmp_path / folder, GIFS)
-    report_left_out(tmp_path / "clean", Listing([("1.png", 0)], Counter()))
+        report_left_out(tmp_path / folder, *GIFS)
+    report_left_out(tmp_path / "clean", 1, Counter())
     assert len(log.messages) == 2
     for fragment in (str(tmp_path / "train"), "201 of 202", "200 .gif", "1 .txt", ".jpeg"):
         assert fragment in log.messages[0]
@@ -168,10 +171,10 @@ def test_one_process_of_several_reports(
     name: str, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "1")
-    report_left_out("train", GIFS)
+    report_left_out("train", *GIFS)
     assert not log.messages
     monkeypatch.setenv(name, "0")
-    report_left_out("train", GIFS)
+    report_left_out("train", *GIFS)
     assert len(log.messages) == 1
 
 

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms.functional import pil_to_tensor
 
-from solo_rekd.images.sets import ClassFolders, FlatFolder, with_index
+from solo_rekd.images.photos.data_set import UnlabelledPhotos
+from solo_rekd.images.sets import ClassFolders, with_index
 from solo_rekd.utils.errors import UserError
 
 STARTS = ["fork", "spawn", "forkserver"]
@@ -56,7 +57,7 @@ def test_class_folders_are_torchvisions(folder: Path) -> None:
 
 
 def test_a_flat_folder_is_in_order_and_has_no_labels(folder: Path) -> None:
-    images = FlatFolder(str(folder / "flat"), pil_to_tensor)
+    images = UnlabelledPhotos(str(folder / "flat"), pil_to_tensor)
     assert images.images == ["1.png", "2.png"]
     pixels, label = images[1]
     expected = np.asarray(Image.open(folder / "flat" / "2.png"))
@@ -65,7 +66,7 @@ def test_a_flat_folder_is_in_order_and_has_no_labels(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("start", STARTS)
-@pytest.mark.parametrize(("kind", "name"), [(ClassFolders, "train"), (FlatFolder, "flat")])
+@pytest.mark.parametrize(("kind", "name"), [(ClassFolders, "train"), (UnlabelledPhotos, "flat")])
 def test_workers_of_every_start_read_them(start: str, kind: Any, name: str, folder: Path) -> None:
     images = with_index(kind)(folder / name, pil_to_tensor)
     loader = DataLoader(images, num_workers=1, multiprocessing_context=start)
@@ -87,7 +88,7 @@ def test_any_data_set_can_have_indexes_and_be_pickled() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize(("kind", "name"), [(ClassFolders, "train"), (FlatFolder, "flat")])
+@pytest.mark.parametrize(("kind", "name"), [(ClassFolders, "train"), (UnlabelledPhotos, "flat")])
 def test_a_fault_of_the_augmentation_stays_one(
     kind: Any, name: str, workers: int, folder: Path
 ) -> None:
@@ -99,11 +100,18 @@ def test_a_fault_of_the_augmentation_stays_one(
     assert "cannot be decoded" not in shown
 
 
-@pytest.mark.parametrize(("kind", "name"), [(ClassFolders, "train"), (FlatFolder, "flat")])
-def test_the_first_image_is_looked_at_before_anything_runs(
+@pytest.mark.parametrize(("kind", "name"), [(ClassFolders, "train"), (UnlabelledPhotos, "flat")])
+def test_what_is_wrong_with_all_images_is_known_before_anything_runs(
     kind: Any, name: str, folder: Path
 ) -> None:
-    first = min((folder / name).rglob("*.png"))
-    Image.fromarray(np.full((4, 4), 30_000, np.uint16)).save(first)
+    for path in (folder / name).rglob("*.png"):
+        Image.fromarray(np.full((4, 4), 30_000, np.uint16)).save(path)
     with pytest.raises(UserError, match="8 bits"):
         kind(folder / name)
+
+
+def test_the_first_image_of_a_class_is_looked_at(folder: Path) -> None:
+    first = min((folder / "train").rglob("*.png"))
+    Image.fromarray(np.full((4, 4), 30_000, np.uint16)).save(first)
+    with pytest.raises(UserError, match="8 bits"):
+        ClassFolders(folder / "train")

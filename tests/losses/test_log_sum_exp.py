@@ -4,7 +4,7 @@ from torch.autograd import gradcheck
 from torch.nn.functional import normalize
 
 from solo_rekd.losses import log_sum_exp as module
-from solo_rekd.losses.log_sum_exp import log_sum_exp, softmax_mean
+from solo_rekd.losses.log_sum_exp import log_sum_exp, softmax_mean_and_entropy
 
 
 @pytest.fixture(params=[1, 3, 7, 100])
@@ -74,14 +74,16 @@ def test_only_the_query_gets_a_gradient():
 
 
 @pytest.mark.usefixtures("chunk")
-@pytest.mark.parametrize("width", [None, 9])
-def test_softmax_mean_equals_the_slow_loop(width):
+@pytest.mark.parametrize("width", [None, 9, 0])
+def test_softmax_mean_and_entropy_equal_the_slow_loop(width):
     query, own, keys = draw()
-    if width:  # no own entry where keys and values differ in width
+    if width == 0:  # the values are the keys, as in SEED
+        values = keys
+    elif width:  # no own entry where keys and values differ in width
         own, values = None, draw(entries=len(keys), dim=width)[2]
     else:
         values = keys.flip(1)
-    found = softmax_mean(query.requires_grad_(), own, keys, values, 0.05)
+    found, entropy = softmax_mean_and_entropy(query.requires_grad_(), own, keys, values, 0.05)
     for i, q in enumerate(query):
         weights = [torch.exp(q @ key / 0.05) for key in keys]
         entries = list(values)
@@ -89,4 +91,8 @@ def test_softmax_mean_equals_the_slow_loop(width):
             weights, entries = [*weights, torch.exp(q @ own[i] / 0.05)], [*entries, own[i]]
         mean = sum(w * v for w, v in zip(weights, entries, strict=True)) / sum(weights)
         torch.testing.assert_close(found[i], mean.detach(), rtol=0, atol=1e-10)
+        shares = torch.stack(weights) / sum(weights)
+        expected = -(shares * shares.log()).sum().detach()
+        torch.testing.assert_close(entropy[i], expected, rtol=0, atol=1e-10)
     assert not found.requires_grad
+    assert not entropy.requires_grad

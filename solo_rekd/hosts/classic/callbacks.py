@@ -13,6 +13,7 @@ from solo_rekd.hosts.shared.ownership import is_claimed
 from solo_rekd.hosts.shared.refused import RemoveRefused
 from solo_rekd.hosts.shared.speed import SpeedHooks
 from solo_rekd.hosts.shared.starting_weights import StartingWeightsHooks
+from solo_rekd.hosts.shared.unreadable import UnreadableHooks
 
 
 class OnlineKnn(OnlineKnnHooks, pl.Callback):
@@ -51,6 +52,17 @@ class StartingWeights(StartingWeightsHooks, pl.Callback):
         return str(module.backbone_args.get("plugin_encoder", module.encoder_name))
 
 
+class Unreadable(UnreadableHooks, pl.Callback):
+    """Reports photos that could not be read, in a trainer of this host."""
+
+
 def callbacks() -> list[pl.Callback]:
     """What the plug-in adds to the trainer of a run of ours."""
-    return [ClassicRun(), StartingWeights(), Speed(), OnlineKnn(is_ours), RemoveRefusedRun()]
+    return [
+        ClassicRun(),
+        StartingWeights(),
+        Speed(),
+        OnlineKnn(is_ours),
+        RemoveRefusedRun(),
+        Unreadable(),
+    ]

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -27,7 +27,7 @@ from solo_rekd.checkpoints.read import read_complete
 from solo_rekd.hosts.classic import arguments, backbones
 from solo_rekd.hosts.classic.callbacks import LastAccuracy, OnlineKnn
 from solo_rekd.hosts.classic.help import own_flags, show_help
-from solo_rekd.hosts.classic.images import read_images
+from solo_rekd.hosts.classic.images import allow_any_photos, read_images
 from solo_rekd.hosts.classic.loaders import (
     DataOrder,
     classification_loaders,
@@ -35,8 +35,15 @@ from solo_rekd.hosts.classic.loaders import (
     validation_loader,
     with_dali,
 )
-from solo_rekd.hosts.classic.progress import BatchCount, History, ShareDone, TotalProgress
+from solo_rekd.hosts.classic.progress import (
+    BatchCount,
+    EpochSignal,
+    History,
+    ShareDone,
+    TotalProgress,
+)
 from solo_rekd.hosts.classic.run import ClassicRun, note_run, settle_lengths
+from solo_rekd.hosts.jobs import Signal
 from solo_rekd.hosts.shared import speed
 from solo_rekd.hosts.shared.checks import (
     refuse_long_rise,
@@ -162,6 +169,7 @@ def parse(
         raise UserError("--dataset custom needs --train_dir, a folder of --data_dir")
     refuse_numbers(rest, limits)
     arguments.begin(True)
+    allow_any_photos()
     with command_line(rest):
         args = host_parser()
     args.seed = ours.seed
@@ -287,6 +295,9 @@ def pretrain(
     history: Path | None = None,
     progress: Callable[[float], None] | None = None,
     title: str | None = None,
+    signal: Signal | None = None,
+    logs: Sequence[str] = (),
+    epoch: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Pretrains: the host's `main_pretrain.py`, its images in an order of the seed alone.
 
@@ -295,6 +306,9 @@ def pretrain(
         history: a file that gets a line per epoch: see `History`.
         progress: takes the share of all steps done, in [0, 1], after every step.
         title: of the progress bar; None: the method and the encoder.
+        signal: what each epoch is judged by: see `Signal`.
+        logs: further forms of the history: see `Progress`.
+        epoch: takes each line of the history after it is written.
 
     Returns:
         seconds, images_per_second, the checkpoint's path (None without `--save_checkpoint`), and
@@ -311,8 +325,11 @@ def pretrain(
     callbacks: list[pl.Callback] = [counter, order, OnlineKnn(lambda model: True)]
     if progress:
         callbacks.append(ShareDone(progress))
+    if signal:
+        callbacks.append(EpochSignal(signal, history))
     if history:
-        callbacks.append(History(history))  # before the checkpoint: no epoch is saved without it
+        # before the checkpoint: no epoch is saved without it
+        callbacks.append(History(history, logs, epoch))
     checkpointer = None
     if args.save_checkpoint:
         checkpointer = Checkpointer(

@@ -67,7 +67,8 @@ class ClassicHost:
         argv = [*pretraining_flags(job), *_kept_in(folder), *_quiet(progress)]
         if resume is not None:
             argv += ["--resume_from_checkpoint", str(resume)]
-        result = commands.pretrain(argv, progress.history, progress.share, progress.title)
+        told = progress.history, progress.share, progress.title, progress.signal, progress.logs
+        result = commands.pretrain(argv, *told, progress.epoch)
         checkpoint = result["checkpoint"]
         return Pretrained(
             None if checkpoint is None else Path(checkpoint),

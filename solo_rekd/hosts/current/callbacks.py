@@ -16,6 +16,7 @@ from solo_rekd.hosts.shared.ownership import is_claimed
 from solo_rekd.hosts.shared.refused import RemoveRefused
 from solo_rekd.hosts.shared.speed import SpeedHooks
 from solo_rekd.hosts.shared.starting_weights import StartingWeightsHooks
+from solo_rekd.hosts.shared.unreadable import UnreadableHooks
 
 
 class OnlineKnn(OnlineKnnHooks, pl.Callback):
@@ -84,6 +85,10 @@ class RemoveRefusedRun(RemoveRefused, pl.Callback):
     """Removes what a refused run has written, in a trainer of this host."""
 
 
+class Unreadable(UnreadableHooks, pl.Callback):
+    """Reports photos that could not be read, in a trainer of this host."""
+
+
 def callbacks() -> list[pl.Callback]:
     """What the plug-in adds to the trainer of a run of ours."""
     ours: list[pl.Callback] = [
@@ -93,6 +98,7 @@ def callbacks() -> list[pl.Callback]:
         OnlineKnn(is_ours),
         LinearAccuracy(),
         RemoveRefusedRun(),
+        Unreadable(),
         *watch.callbacks(),
     ]
     if has_dali():

@@ -27,7 +27,8 @@ def read_images(arguments: ModuleType, data: DictConfig) -> None:
         paths = [data.get("train_path"), data.get("val_path")]
         where, transforms = data.get("decoded_images", OFF), data.get("transforms", AUTO)
         prepare_folders(paths, not data.get("no_labels", False), where, transforms)
-    if data.dataset == "custom" and Path(data.train_path).is_dir():
+    unlabelled = data.get("no_labels", False)
+    if data.dataset == "custom" and (unlabelled or Path(data.train_path).is_dir()):
         # the host counts every folder of a data set that is not in this table, hidden ones too
-        number = max(1, len(list_classes(data.train_path)))
+        number = 1 if unlabelled else max(1, len(list_classes(data.train_path)))
         RUN.set(arguments._N_CLASSES_PER_DATASET, "custom", number)

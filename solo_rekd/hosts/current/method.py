@@ -1,7 +1,6 @@
 """The current host's momentum method with one of our objectives."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -24,6 +23,7 @@ from solo_rekd.hosts.shared.method import (
     refuse_divergence,
 )
 from solo_rekd.hosts.shared.training_images import colours_of
+from solo_rekd.images.fingerprint import relative_names
 from solo_rekd.objectives import HostRun
 
 
@@ -61,7 +61,7 @@ class CurrentMethod(Distilled, BaseMomentumMethod):
         )
         images = self.trainer.train_dataloader.images
         if data.no_labels:
-            dataset.images = [Path(path).name for path, _ in images]
+            dataset.images = relative_names([path for path, _ in images], dataset.root)
         else:
             dataset.samples = images
         return prepare_dataloader(dataset, self.batch_size, data.num_workers)

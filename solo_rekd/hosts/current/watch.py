@@ -5,6 +5,7 @@ Lightning takes from the plug-in's entry point. Without a job there are none. Of
 Lightning starts the others with the script itself: they learn of the job by the environment.
 """
 
+import dataclasses
 import json
 import os
 import time
@@ -19,7 +20,7 @@ from solo.utils.checkpointer import Checkpointer
 from torch import Generator
 from torch.utils.data import DataLoader, RandomSampler
 
-from solo_rekd.hosts.jobs import Progress
+from solo_rekd.hosts.jobs import Progress, Signal
 from solo_rekd.hosts.shared import ownership
 from solo_rekd.hosts.shared.method import Distilled, refuse_divergence, refuse_empty_epoch
 from solo_rekd.hosts.shared.order import seed_of_epoch
@@ -29,6 +30,9 @@ from solo_rekd.hosts.shared.progress import (
     ShareDoneHooks,
     TotalProgressHooks,
 )
+from solo_rekd.hosts.shared.signal import SignalHooks
+from solo_rekd.hosts.shared.training_images import colours_of
+from solo_rekd.teachers.sight import Sight
 
 VARIABLE = "SOLO_REKD_JOB"  # for the other processes of the training
 
@@ -47,6 +51,17 @@ class ShareDone(ShareDoneHooks, pl.Callback):
 
 class History(HistoryHooks, pl.Callback):
     """See `HistoryHooks`."""
+
+
+class EpochSignal(SignalHooks, pl.Callback):
+    """See `SignalHooks`."""
+
+    def sight(self, module: Any) -> Sight:
+        """The size and the colours of the first view."""
+        cfg = module.cfg
+        view = cfg.augmentations[0]
+        colours = colours_of(pretrain_dataloader.build_transform_pipeline(cfg.data.dataset, view))
+        return Sight(view.crop_size, *colours)
 
 
 class Watch(pl.Callback):
@@ -85,8 +100,10 @@ class Watch(pl.Callback):
         found: list[pl.Callback] = [self, self.counter]
         if progress.share:
             found.append(ShareDone(progress.share))
+        if progress.signal and self.pretraining:
+            found.append(EpochSignal(progress.signal, progress.history))
         if progress.history:
-            found.append(History(progress.history))
+            found.append(History(progress.history, progress.logs, progress.epoch))
         if progress.title:
             found.append(TotalProgress(progress.title))
         return found
@@ -123,11 +140,12 @@ class Watch(pl.Callback):
     @property
     def variable(self) -> str:
         """The job, for the other processes of its training."""
-        history = self.progress.history
+        history, signal = self.progress.history, self.progress.signal
         told = {
             "seed": self.seed,
             "pretraining": self.pretraining,
             "history": str(history) if history else None,
+            "signal": dataclasses.asdict(signal) if signal else None,
         }
         return json.dumps(told)
 
@@ -183,9 +201,11 @@ def join() -> None:
         return
     told = json.loads(os.environ[VARIABLE])
     history = Path(told["history"]) if told["history"] else None
+    signal = Signal(**told["signal"]) if told["signal"] else None
     ownership.claim()
     # every process gathers the figures of an epoch, the first writes them
-    _begin(Watch(told["seed"], Progress(history=history), told["pretraining"], joined=True))
+    progress = Progress(history=history, signal=signal)
+    _begin(Watch(told["seed"], progress, told["pretraining"], joined=True))
 
 
 def _begin(watch: Watch) -> None:

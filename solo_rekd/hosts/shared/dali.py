@@ -17,7 +17,8 @@ from nvidia.dali import fn, ops
 from nvidia.dali.pipeline import Pipeline
 from nvidia.dali.types import DALIDataType, DALIInterpType
 
-from solo_rekd.images.sets import ClassFolders, FlatFolder
+from solo_rekd.images.photos.data_set import UnlabelledPhotos
+from solo_rekd.images.sets import ClassFolders
 from solo_rekd.utils.errors import UserError, refuse
 
 _Host: Any = object  # mypy: the host's class, which stands behind this one
@@ -48,11 +49,10 @@ def list_images(folder: Path, no_labels: bool) -> list[tuple[str, int]]:
     """Lists images with their labels, -1 where `no_labels`, as they are listed without DALI.
 
     Raises:
-        UserError: see `ClassFolders` and `FlatFolder`.
+        UserError: see `ClassFolders` and `UnlabelledPhotos`.
     """
     if no_labels:
-        flat = FlatFolder(folder)
-        return [(str(flat.root / name), -1) for name in flat.images]
+        return [(path, -1) for path in UnlabelledPhotos(folder).paths()]
     return ClassFolders(folder).samples
 
 
@@ -104,20 +104,19 @@ class ListedImages(_Host):
     decides about the list that is shuffled; the processes of a run share that seed.
 
     Args:
-        data_path: path of the image folder.
+        data_path: the image folder or, without labels, see `find_photos`.
         batch_size: number of images in a batch.
         shard_id: which part of the images this process reads.
         num_shards: number of such parts.
         data_fraction: part of the images to use, in (0, 1), or -1 for all.
         kwargs: the host's, of which `validation` means to read the images in their order and to
-            the last, and `no_labels` that the folder holds the images themselves.
+            the last, and `no_labels` that they have no classes.
 
     Attributes:
         images: path and label of each image.
 
     Raises:
-        UserError: a folder lies among images without labels, or in training there are too few
-            images for one batch.
+        UserError: the images cannot be listed, or in training there are too few for one batch.
     """
 
     batch_key: ClassVar[str] = "batch_size"  # the setting's name in the host

@@ -1,4 +1,4 @@
-"""The data sets of image folders that a run of ours takes in place of its host's.
+"""The data sets of images that a run of ours takes in place of its host's.
 
 The host's take the files of hidden folders for a class, turn deep pixels white, do not name a
 damaged image, and cannot be pickled for a spawned worker process.
@@ -7,7 +7,8 @@ damaged image, and cannot be pickled for a spawned worker process.
 from types import ModuleType
 
 from solo_rekd.hosts.shared.changes import RUN
-from solo_rekd.images.sets import ClassFolders, FlatFolder, with_index
+from solo_rekd.images.photos.data_set import UnlabelledPhotos
+from solo_rekd.images.sets import ClassFolders, with_index
 
 
 def choose(pretraining: ModuleType, evaluation: ModuleType) -> None:
@@ -21,7 +22,7 @@ def choose(pretraining: ModuleType, evaluation: ModuleType) -> None:
     """
     for module, name, replacement in (
         (pretraining, "ImageFolder", ClassFolders),
-        (pretraining, "CustomDatasetWithoutLabels", FlatFolder),
+        (pretraining, "CustomDatasetWithoutLabels", UnlabelledPhotos),
         (pretraining, "dataset_with_index", with_index),
         (evaluation, "ImageFolder", ClassFolders),
     ):

@@ -8,25 +8,26 @@ from typing import Any
 
 from solo_rekd import lengths
 from solo_rekd.config import DistillationConfig, from_settings, whole_or_auto
-from solo_rekd.images.files import list_class_images, list_classes, list_flat_images
+from solo_rekd.images.files import list_class_images, list_classes
+from solo_rekd.images.photos.given import find_photos
 from solo_rekd.lengths import AUTO, Training
 
 
 def count_images(folder: str | Path, no_labels: bool, fraction: float | None = None) -> int:
-    """Counts the training images of a folder, as both hosts and DALI list them.
+    """Counts the training images, as both hosts and DALI list them.
 
     Args:
-        folder: of class folders or, with `no_labels`, of the images themselves.
+        folder: of class folders or, with `no_labels`, see `find_photos`.
         no_labels: whether the images have no classes.
         fraction: the part of the images to use, in (0, 1); None or another number: all.
 
     Raises:
-        UserError: the folder cannot be read, or holds no image.
+        UserError: the images cannot be listed, or there are none.
     """
-    listing = (
-        list_flat_images(folder) if no_labels else list_class_images(folder, list_classes(folder))
-    )
-    number = len(listing.samples)
+    if no_labels:
+        number = len(find_photos(folder).names)
+    else:
+        number = len(list_class_images(folder, list_classes(folder)).samples)
     return math.floor(number * fraction) if fraction and 0 < fraction < 1 else number
 
 

@@ -22,6 +22,7 @@ from solo_rekd.lengths import Training
 from solo_rekd.modules.queue import KeyQueue
 from solo_rekd.modules.twin import follow, switch_off_noise
 from solo_rekd.objectives import OBJECTIVES, Batch, DistillationObjective, mixup
+from solo_rekd.objectives.distillation import STUDENT_LOSS, student_loss
 from solo_rekd.teachers.sight import Sight
 from solo_rekd.teachers.teacher import SEEN
 from solo_rekd.utils.errors import UserError, refuse
@@ -147,6 +148,7 @@ class Distilled(_Host):
             Batch(images, out["feats"], out.get("momentum_feats", []), labels, indexes, mixed),
             self.current_epoch,
         )
+        logs = logs | {STUDENT_LOSS: student_loss(loss, logs)}
         self.log_dict(
             {f"train_{name}": value.detach() for name, value in logs.items()},
             on_epoch=True,

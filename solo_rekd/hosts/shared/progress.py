@@ -6,13 +6,14 @@ Lightning's `Callback`.
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from solo_rekd.hosts.shared.logs import write_logs
 from solo_rekd.utils.files import read_json_lines, write_json_lines
 from solo_rekd.utils.progress import bar
 
@@ -27,8 +28,45 @@ class BatchCountHooks:
         self.batches += 1
 
 
+class EpochClock:
+    """Measures the speed of an epoch, and how long its steps wait for images.
+
+    A wait lasts from the end of a batch, or the start of the epoch, to the start of the next batch.
+
+    Attributes:
+        images: seen in the epoch so far, by all processes.
+    """
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Starts anew, at the start of an epoch."""
+        self._started = self._since = time.perf_counter()
+        self._waited, self.images = 0.0, 0
+
+    def batch_starts(self) -> None:
+        """Ends a wait."""
+        self._waited += time.perf_counter() - self._since
+
+    def batch_ends(self, trainer: Any, pl_module: Any) -> None:
+        """Counts the images of all processes, and starts a wait."""
+        self.images += pl_module.batch_size * trainer.world_size
+        self._since = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Since the start of the epoch."""
+        return time.perf_counter() - self._started
+
+    @property
+    def waiting(self) -> float:
+        """The share of that time that was spent on waits, in [0, 1]."""
+        return min(1.0, self._waited / max(self.seconds, 1e-9))
+
+
 class TotalProgressHooks:
-    """Shows steps done of all steps, with an ETA, the epoch, and the loss.
+    """Shows steps done of all steps, with an ETA, the epoch, the loss, images per second, waits.
 
     Lightning's own bar starts anew each epoch.
 
@@ -39,19 +77,33 @@ class TotalProgressHooks:
     def __init__(self, title: str) -> None:
         self.title = title
         self.bar: tqdm | None = None
+        self.clock = EpochClock()
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Opens the bar at the step from which the run resumes."""
         self.bar = bar(None, self.title, "step", int(trainer.estimated_stepping_batches))
         self.bar.initial = self.bar.n = trainer.global_step
 
+    def on_train_epoch_start(self, *args: Any) -> None:
+        """Starts the clock of the epoch."""
+        self.clock.begin()
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        """Ends the wait for the batch."""
+        self.clock.batch_starts()
+
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *args: Any) -> None:
         """Moves on by one step."""
         if self.bar is None:
             return
+        self.clock.batch_ends(trainer, pl_module)
         self.bar.set_postfix(
-            epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
-            loss=f"{outputs['loss']:.3f}",
+            {
+                "epoch": f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
+                "loss": f"{outputs['loss']:.3f}",
+                "images/s": f"{self.clock.images / self.clock.seconds:.0f}",
+                "waiting for images": f"{self.clock.waiting:.0%}",
+            },
             refresh=False,
         )
         self.bar.update(trainer.global_step - self.bar.n)  # a step may take several batches
@@ -88,33 +140,49 @@ class ShareDoneHooks:
 class HistoryHooks:
     """Writes a line of JSON per epoch: what it took, and every metric of it.
 
-    A line holds `epoch`, from 0; `seconds`; `images`, seen in it; `peak_memory_bytes` and, of a run
+    A line holds `epoch`, from 0; `seconds`; `images`, seen in it; `waiting`, the share of the time
+    in which the steps waited for images, in [0, 1]; `peak_memory_bytes` and, of a run
     on a GPU, `peak_gpu_bytes`, both of the process so far; and the metrics under their names
     without Lightning's `_epoch`. A resumed run keeps the stored lines and drops those of epochs
-    that it runs again. The file is replaced as a whole.
+    that it runs again. The file is replaced as a whole. A line of epoch -1, which `signal.py` may
+    put there before the first step, stays.
 
     Args:
         path: the file.
+        forms: further forms of it, see `logs.py`.
+        tell: takes each line after it is written, in the first process; None: nothing does.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(
+        self,
+        path: Path,
+        forms: Sequence[str] = (),
+        tell: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> None:
+        self.path, self.forms, self.tell = path, forms, tell
+        self.clock = EpochClock()
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Keeps the lines of the epochs that were done before."""
         self.lines = [
             line for line in read_json_lines(self.path) if line["epoch"] < trainer.current_epoch
         ]
+        if trainer.is_global_zero and trainer.current_epoch == 0:
+            write_logs(self.path, self.forms, self.lines, len(self.lines))
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Starts the clock and the count."""
-        self.started, self.images = time.perf_counter(), 0
+        self.clock.begin()
         # else a metric that this epoch does not log would stand in its line with an old value
         trainer.callback_metrics.clear()
 
+    def on_train_batch_start(self, *args: Any) -> None:
+        """Ends the wait for the batch."""
+        self.clock.batch_starts()
+
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
         """Counts the images of all processes."""
-        self.images += pl_module.batch_size * trainer.world_size
+        self.clock.batch_ends(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Adds the epoch's line."""
@@ -125,12 +193,16 @@ class HistoryHooks:
         }
         took = {
             "epoch": trainer.current_epoch,
-            "seconds": time.perf_counter() - self.started,
-            "images": self.images,
+            "seconds": self.clock.seconds,
+            "images": self.clock.images,
+            "waiting": self.clock.waiting,
         }
         self.lines.append(took | peak_memory() | metrics)
         if trainer.is_global_zero:
             write_json_lines(self.path, self.lines)
+            write_logs(self.path, self.forms, self.lines, 1)
+            if self.tell is not None:
+                self.tell(self.lines[-1])
 
 
 def peak_memory() -> dict[str, int]:

@@ -13,6 +13,8 @@ SHARED = (
     r".*`torch\.cuda\.amp\.custom_",
     # the hosts' loaders always pin memory, and no flag changes that
     ".*'pin_memory' argument is set as true but no accelerator",
+    # of what `signal.py` logs, which one process alone computes
+    r"It is recommended to use `self\.log\('(agreement|effective_rank|feature_dev|signal_|loss)",
 )
 
 

@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import chain
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -43,7 +44,9 @@ ABANDONED = 24 * 3600  # seconds after which an unfinished folder is nobody's
 _log = logging.getLogger("solo_rekd")
 
 
-def find_or_decode(paths: Sequence[str], root: str | Path, given: str | None = None) -> Path | None:
+def find_or_decode(
+    paths: Sequence[str], root: str | Path, given: str | None = None, *, skip: bool = False
+) -> Path | None:
     """Finds the images decoded, or decodes them.
 
     Of several processes that want the same images one decodes them, and the others wait. Where
@@ -53,6 +56,7 @@ def find_or_decode(paths: Sequence[str], root: str | Path, given: str | None = N
         paths: the images.
         root: the folder that they lie in.
         given: the cache, which may take half of its disk; None: the user's own, up to `LIMIT`.
+        skip: whether an image that cannot be decoded is passed over.
 
     Returns:
         The folder of the decoded images; None where they have no room.
@@ -63,7 +67,7 @@ def find_or_decode(paths: Sequence[str], root: str | Path, given: str | None = N
     try:
         cache = Path(given).expanduser() if given is not None else user_cache() / "images"
         cache.mkdir(parents=True, exist_ok=True)
-        return _find_or_decode(paths, root, cache, None if given is not None else LIMIT)
+        return _find_or_decode(paths, root, cache, None if given is not None else LIMIT, skip)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         if given is not None:
@@ -87,27 +91,35 @@ def identify(paths: Sequence[str], root: str | Path) -> dict[str, str]:
     }
 
 
-def estimate_bytes(paths: Sequence[str]) -> int:
+def estimate_bytes(paths: Sequence[str], skip: bool = False) -> int:
     """What the images would take when decoded, from the sizes of a sample of them.
 
+    Args:
+        paths: of the images.
+        skip: whether one of the sample that cannot be read is passed over.
+
     Raises:
-        UserError: one of the sample cannot be read.
+        UserError: one of the sample cannot be read, or with `skip` none.
     """
     sample = paths[:: max(1, len(paths) // SAMPLE)]
     sizes = []
-    for path in sample:
-        with opened(path) as image:
-            sizes.append(3 * image.width * image.height)
+    for place, path in enumerate(sample):
+        try:
+            with opened(path) as image:
+                sizes.append(3 * image.width * image.height)
+        except UserError:
+            if not skip or (not sizes and place == len(sample) - 1):
+                raise
     return round(sum(sizes) / len(sizes) * len(paths))
 
 
 def _find_or_decode(
-    paths: Sequence[str], root: str | Path, cache: Path, limit: int | None
+    paths: Sequence[str], root: str | Path, cache: Path, limit: int | None, skip: bool
 ) -> Path | None:
     taken = sum(size for size, _, _ in _listed(cache))
     free = shutil.disk_usage(cache).free
     bound = (free + taken) // 2 if limit is None else min(limit, (free + taken) // 2)
-    estimate = estimate_bytes(paths)
+    estimate = estimate_bytes(paths, skip)
     if estimate > bound:  # before every file is read
         _say_no_room(estimate, bound)
         return None
@@ -119,7 +131,7 @@ def _find_or_decode(
             if not _make_room(cache, estimate, bound, folder):
                 _say_no_room(estimate, bound)
                 return None
-            _write(paths, root, identity, folder)
+            _write(paths, root, identity, folder, skip)
         os.utime(folder / FACTS)  # when it was used last
     return folder
 
@@ -143,13 +155,15 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _write(paths: Sequence[str], root: str | Path, identity: dict[str, str], out: Path) -> None:
+def _write(
+    paths: Sequence[str], root: str | Path, identity: dict[str, str], out: Path, skip: bool
+) -> None:
     unfinished = out.with_name(f"{out.name}.{secrets.token_hex(4)}{UNFINISHED}")
     unfinished.mkdir()
     try:
-        places = _write_pixels(paths, unfinished / PIXELS)
+        places = _write_pixels(paths, unfinished / PIXELS, skip)
         with (unfinished / INDEX).open("wb") as file:
-            np.save(file, make_index(relative_names(paths, root), places))
+            np.save(file, make_index(relative_names(list(places), root), [*places.values()]))
             file.flush()
             os.fsync(file.fileno())
         digests = {name: sha256(unfinished / name) for name in (PIXELS, INDEX)}
@@ -172,23 +186,31 @@ def _rename(source: Path, target: Path) -> None:
         raise
 
 
-def _write_pixels(paths: Sequence[str], out: Path) -> list[Place]:
-    """Writes the images one after the other; returns the place of each."""
-    places: list[Place] = []
+def _write_pixels(paths: Sequence[str], out: Path, skip: bool) -> dict[str, Place]:
+    """Writes the images one after the other; returns the place of each, by its path."""
+    places: dict[str, Place] = {}
     with out.open("wb") as file, ThreadPool(cores()) as threads:
         # part by part: a pool does not wait for the disk
         parts = (paths[start : start + PART] for start in range(0, len(paths), PART))
-        decoded = chain.from_iterable(threads.imap(_pixels, part, chunksize=4) for part in parts)
-        for pixels in tqdm(decoded, "decoding images", len(paths), unit="image", mininterval=1):
-            places.append(Place(file.tell(), *pixels.shape[:2]))
-            file.write(pixels.tobytes())
+        read = partial(_pixels, skip=skip)
+        decoded = chain.from_iterable(threads.imap(read, part, chunksize=4) for part in parts)
+        shown = tqdm(decoded, "decoding images", len(paths), unit="image", mininterval=1)
+        for path, pixels in zip(paths, shown, strict=True):
+            if pixels is not None:
+                places[path] = Place(file.tell(), *pixels.shape[:2])
+                file.write(pixels.tobytes())
         file.flush()
         os.fsync(file.fileno())
     return places
 
 
-def _pixels(path: str) -> np.ndarray:
-    return np.asarray(load_rgb(path))
+def _pixels(path: str, skip: bool) -> np.ndarray | None:
+    try:
+        return np.asarray(load_rgb(path))
+    except UserError:
+        if skip:
+            return None
+        raise
 
 
 def _holds(folder: Path, identity: dict[str, str]) -> bool:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from solo_rekd.images.decoded.cache import facts_of, find_or_decode
 from solo_rekd.images.decoded.flags import AUTO, OFF, TRANSFORMS, V2
-from solo_rekd.images.files import list_class_images, list_flat_images
+from solo_rekd.images.files import list_class_images
+from solo_rekd.images.photos.given import find_photos
 from solo_rekd.utils.errors import UserError, refuse
 
 LARGE = 320 * 320  # px of an image, on average, from which v2 is taken: see docs/loading.md
@@ -42,21 +43,31 @@ def prepare(
     Raises:
         UserError: see `find_or_decode`; or `v2` is asked for and nothing is to be decoded.
     """
+    refuse_choice(where, transforms)
+    if where == OFF:
+        return {}
+    found = {root: _decode(paths, root, where, transforms) for root, paths in images.items()}
+    return {root: each for root, each in found.items() if each is not None}
+
+
+def refuse_choice(where: str, transforms: str) -> None:
+    """Raises a UserError where `transforms` is unknown, or `v2` and nothing is to be decoded."""
     if transforms not in TRANSFORMS:
         raise refuse("transforms", transforms, TRANSFORMS)
-    if where == OFF:
-        if transforms == V2:
-            raise UserError(
-                "transforms='v2' is for decoded images: give decoded_images, auto or a folder"
-            )
-        return {}
-    found = {}
-    for root, paths in images.items():
-        folder = find_or_decode(paths, root, None if where == AUTO else where)
-        if folder is not None:
-            large = facts_of(folder)["bytes"] >= 3 * LARGE * len(paths)
-            found[root] = Chosen(str(folder), transforms == V2 or (transforms == AUTO and large))
-    return found
+    if where == OFF and transforms == V2:
+        raise UserError(
+            "transforms='v2' is for decoded images: give decoded_images, auto or a folder"
+        )
+
+
+def _decode(
+    paths: Sequence[str], root: str, where: str, transforms: str, *, skip: bool = False
+) -> Chosen | None:
+    folder = find_or_decode(paths, root, None if where == AUTO else where, skip=skip)
+    if folder is None:
+        return None
+    large = facts_of(folder)["bytes"] >= 3 * LARGE * len(paths)
+    return Chosen(str(folder), transforms == V2 or (transforms == AUTO and large))
 
 
 def prepare_folders(
@@ -66,23 +77,27 @@ def prepare_folders(
 
     Args:
         folders: of training and of validation images; None: there are none.
-        labelled: whether the first has class folders; all others have.
+        labelled: whether the first has class folders; all others have. Without labels it is any
+            that `find_photos` takes, and a photo that cannot be decoded is passed over.
         where: see `prepare`.
         transforms: see `prepare`.
 
     Raises:
         UserError: see `prepare`.
     """
-    images = {}
-    if where == OFF:
-        folders = ()
-    for place, folder in enumerate(folders):
+    refuse_choice(where, transforms)
+    found = {}
+    for place, folder in enumerate(folders if where != OFF else ()):
         # of several processes of a training the first has done it
-        if folder is not None and Path(folder).is_dir() and chosen(folder) is None:
-            flat = place == 0 and not labelled
-            listing = list_flat_images(folder) if flat else list_class_images(folder)
-            images[folder] = [path for path, _ in listing.samples]
-    choose(prepare(images, where, transforms))
+        if folder is None or not Path(folder).exists() or chosen(folder) is not None:
+            continue
+        if place == 0 and not labelled:
+            root, _ = photos = find_photos(folder)
+            found[folder] = _decode(photos.paths(), root, where, transforms, skip=True)
+        elif Path(folder).is_dir():
+            paths = [path for path, _ in list_class_images(folder).samples]
+            found[folder] = _decode(paths, folder, where, transforms)
+    choose({folder: each for folder, each in found.items() if each is not None})
 
 
 def choose(found: Mapping[str, Chosen]) -> None:

@@ -163,7 +163,9 @@ def test_another_run_has_the_hosts_own_data_sets(host: ModuleType) -> None:
         assert {module.ImageFolder for module in modules} == {ClassFolders if ours else ImageFolder}
         flat = pretrain_dataloader.CustomDatasetWithoutLabels
         assert (
-            flat.__module__ == "solo_rekd.images.sets" if ours else "solo.utils.pretrain_dataloader"
+            flat.__module__ == "solo_rekd.images.photos.data_set"
+            if ours
+            else "solo.utils.pretrain_dataloader"
         )
     assert folder.pil_loader.__module__ == "torchvision.datasets.folder"
     assert not hasattr(folder.pil_loader, "__wrapped__")

@@ -64,9 +64,7 @@ def test_dino_trains_and_clips_its_gradients(train: Train, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("labels", [True, False])
 def test_an_image_that_cannot_be_decoded_is_named(
-    labels: bool,
     workers: int,
     host: ModuleType,
     data: Path,
@@ -74,24 +72,17 @@ def test_an_image_that_cannot_be_decoded_is_named(
     flags: Flags,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = "train" if labels else "flat"
-    shutil.copytree(data / folder, tmp_path / folder)
-    broken = max(tmp_path.glob(f"{folder}/**/*.png"))
+    shutil.copytree(data / "train", tmp_path / "train")
+    broken = max(tmp_path.glob("train/**/*.png"))
     broken.write_bytes(broken.read_bytes()[:-40])
-    changes = {"data_dir": tmp_path, "train_dir": folder, "val_dir": None, "num_workers": workers}
-    argv = flags("pretrain", method="simclr", no_labels=not labels or None, **changes)
+    changes = {"data_dir": tmp_path, "val_dir": None, "num_workers": workers}
+    argv = flags("pretrain", method="simclr", **changes)
     with pytest.raises(UserError) as caught:
         host.pretrain(argv)
     capsys.readouterr()
     report(caught.value)
     line = f"solo-rekd: error: {broken} cannot be decoded: image file is truncated\n"
     assert capsys.readouterr().err == line
-
-
-def test_class_folders_are_no_images_without_labels(host: ModuleType, flags: Flags) -> None:
-    argv = flags("pretrain", method="simclr", no_labels=True, val_dir=None)
-    with pytest.raises(UserError, match=r"/train/\w+ is a folder: without labels, give one of im"):
-        host.pretrain(argv)
 
 
 def test_online_knn_accumulates_without_computing(host: ModuleType) -> None:

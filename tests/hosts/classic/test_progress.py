@@ -37,6 +37,7 @@ def test_history_has_a_line_an_epoch_with_every_metric(
     assert [line["epoch"] for line in lines] == [0, 1]
     assert [line["images"] for line in lines] == [24, 24]
     assert 0 < sum(line["seconds"] for line in lines) < run["seconds"]
+    assert all(0 < line["waiting"] < 1 for line in lines)
     assert 10**8 < lines[0]["peak_memory_bytes"] <= lines[1]["peak_memory_bytes"]
     for name in ("train_nce_loss", "train_acc1"):
         assert lines[1][name] == run["metrics"][f"{name}_epoch"]

@@ -188,15 +188,15 @@ def test_both_jobs_in_one_process(
 ) -> None:
     before = sys.argv, os.getcwd(), signal.getsignal(signal.SIGINT), GlobalHydra.instance().hydra
     job, shares = pretraining(method, network=network, epochs=2), []
-    history = tmp_path / "history.jsonl"
-    done = host.pretrain(
-        job, tmp_path / "out", None, Progress(share=shares.append, history=history)
-    )
+    history, told = tmp_path / "history.jsonl", []
+    progress = Progress(share=shares.append, history=history, epoch=told.append)
+    done = host.pretrain(job, tmp_path / "out", None, progress)
     assert done.checkpoint is not None and done.checkpoint.parts[-3] == method
     assert done.checkpoint.is_relative_to(tmp_path / "out")
     assert shares == [pytest.approx(step / 12) for step in range(1, 13)]
     lines = read_json_lines(history)
     assert [line["epoch"] for line in lines] == [0, 1]
+    assert lines == told and all(0 < line["waiting"] < 1 for line in lines)
     assert lines[-1]["train_class_loss"] == done.metrics["train_class_loss"]
     assert done.seconds > 0 and done.images_per_second > 0
     record = read_checkpoint(done.checkpoint)[0][KEY]

@@ -141,16 +141,13 @@ def test_a_training_that_diverges_leaves_no_checkpoint(
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
-@pytest.mark.parametrize("folder", ["train", "flat"])
 def test_an_image_that_cannot_be_decoded_is_named(
-    folder: str, run_script: Script, arguments: Arguments, data: Path, tmp_path: Path
+    run_script: Script, arguments: Arguments, data: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(data / folder, tmp_path / folder)
-    broken = max(tmp_path.glob(f"{folder}/**/*.png"))
+    shutil.copytree(data / "train", tmp_path / "train")
+    broken = max(tmp_path.glob("train/**/*.png"))
     broken.write_bytes(broken.read_bytes()[:-40])
-    changes: dict[str, object] = {"data.train_path": tmp_path / folder, "data.num_workers": 1}
-    if folder == "flat":
-        changes |= {"data.val_path": "null", "data.no_labels": True}
+    changes: dict[str, object] = {"data.train_path": tmp_path / "train", "data.num_workers": 1}
     shown = run_script("main_pretrain.py", *arguments("mocov2plus", **changes), code=2)
     assert "Traceback" not in shown
     line = f"solo-rekd: error: {broken} cannot be decoded: image file is truncated"

@@ -137,10 +137,11 @@ def test_images_are_those_of_the_image_folder(folder: Callable[..., Path]) -> No
     assert epoch(loader) == [label for _, label in samples]
 
 
-def test_a_folder_among_images_without_labels_is_refused(folder: Callable[..., Path]) -> None:
+def test_images_without_labels_may_lie_in_folders(folder: Callable[..., Path]) -> None:
     root = folder("1.jpg", "2.jpg", "part/3.jpg")
-    with pytest.raises(UserError, match=r"part is a folder: without labels"):
-        batches(IndexedImages, root, no_labels=True)
+    loader = batches(IndexedImages, root, 1, no_labels=True)
+    assert loader.images == [(str(root / name), -1) for name in ("1.jpg", "2.jpg", "part/3.jpg")]
+    assert sorted(epoch(loader)) == [0, 1, 2]
 
 
 def test_too_few_images_for_a_batch_are_refused(folder: Callable[..., Path]) -> None:

@@ -12,7 +12,8 @@ from torchvision import transforms
 from torchvision.transforms.functional import pil_to_tensor
 
 from solo_rekd.images.decoded.chosen import chosen, prepare, prepare_folders
-from solo_rekd.images.sets import ClassFolders, FlatFolder, with_index
+from solo_rekd.images.photos.data_set import UnlabelledPhotos
+from solo_rekd.images.sets import ClassFolders, with_index
 from solo_rekd.utils.errors import UserError
 
 CROP = transforms.Compose([transforms.RandomResizedCrop(16), transforms.ToTensor()])
@@ -77,9 +78,9 @@ def test_the_workers_of_a_loader_read_them(start, transform, root, kept):
 
 def test_a_flat_folder_is_read_so_too(tmp_path, kept):
     write_images(tmp_path / "flat", 3, 20)
-    expected = [image for image, _ in FlatFolder(tmp_path / "flat", pil_to_tensor)]
+    expected = [image for image, _ in UnlabelledPhotos(tmp_path / "flat", pil_to_tensor)]
     prepare_folders([str(tmp_path / "flat")], False, kept, "auto")
-    read = FlatFolder(tmp_path / "flat", pil_to_tensor)
+    read = UnlabelledPhotos(tmp_path / "flat", pil_to_tensor)
     damage(tmp_path / "flat")
     assert all(torch.equal(image, own) for (image, _), own in zip(read, expected, strict=True))
 

@@ -1,0 +1,95 @@
+"""The model card of a student: what it is, of what it was made, and what it reaches."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from solo_rekd.distilling.choices import Choice
+from solo_rekd.distilling.show import say
+
+USE = """\
+```python
+import onnxruntime
+
+session = onnxruntime.InferenceSession("student.onnx")
+(features,) = session.run(None, {{"images": images}})  # float32, (N, 3, {size}, {size})
+```
+
+Images are RGB from 0 to 1, resized and cropped to {size} px, minus {mean}, divided by {std}.
+`solo-rekd embed . PHOTOS features.npy`, run in this folder, does all of that.
+"""
+
+
+def write_card(card: Mapping[str, Any]) -> str:
+    """Writes the card as Markdown.
+
+    Args:
+        card: see `Outputs.describe`.
+    """
+    student, teacher, photos = card["student"], card["teacher"], card["photos"]
+    left_out = sum(photos["left_out"].values())
+    kinds = ", ".join(f"{number} {kind}" for kind, number in photos["left_out"].items())
+    use = USE.format(size=student["crop_size"], mean=student["mean"], std=student["std"])
+    parts = [
+        "---\nlibrary_name: solo-rekd\ntags:\n- image-feature-extraction\n- distillation\n---",
+        f"# {student['name']}, distilled from {teacher['name']}",
+        f"A network that maps a photo to {student['features']} numbers. It learned, without "
+        f"labels, to see as its teacher does, from {photos['training']:,} photos in "
+        f"{card['epochs']} epochs.",
+        "## Use",
+        use if "student.onnx" in card["files"] else use.partition("```\n\n")[2],
+        "## Figures",
+        _table(("figure", "value"), [(name, f"{v:.4f}") for name, v in card["figures"].items()])
+        or "None: too few photos were held out.",
+        f"Agreement: the share of the teacher's {card['neighbours']} nearest photos that are the "
+        f"network's too, by cosine, on {photos['held_out']:,} photos that no network was trained "
+        "on here. It says how far the student sees as the teacher does, and not how well either "
+        "solves a task.",
+        *(["## Findings", _list(card["findings"])] if card["findings"] else []),
+        "## Photos",
+        _list(
+            [
+                f"{photos['training']:,} for training, {photos['held_out']:,} held out",
+                f"{left_out:,} files left out" + (f": {kinds}" if kinds else ""),
+                *[f"from `{source}`" for source in photos["sources"]],
+            ]
+        ),
+        "## Teacher",
+        _list(
+            [
+                f"`{teacher['name']}`, file `{teacher['file']}`",
+                f"SHA-256 `{teacher['sha256']}`",
+                f"read as: {teacher['line']}",
+            ]
+        ),
+        "## Training",
+        _table(
+            ("setting", "value", "reason"),
+            [(name, say(value), reason) for name, value, reason in map(_choice, card["choices"])],
+        ),
+        _list([f"{name}: {value}" for name, value in card["settings"].items()]),
+        _list([f"{name}: {value}" for name, value in card["training"].items()]),
+        "## Versions",
+        _list([f"{name} {version}" for name, version in card["versions"].items()]),
+        "## Command",
+        f"```\n{card['command']}\n```",
+    ]
+    return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
+
+
+def _choice(choice: Choice | Sequence[Any]) -> Choice:
+    return Choice(*choice)
+
+
+def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
+    lines = [heading, ["---"] * len(heading), *rows]
+    return "\n".join(f"| {' | '.join(_cell(text) for text in row)} |" for row in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)

@@ -1,0 +1,198 @@
+"""Features of photos by a network, batch by batch, so that any number of photos fits."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from solo_rekd.checkpoints.run_settings import read_student
+from solo_rekd.checkpoints.student import build_student
+from solo_rekd.hosts.shared.saved import newest_whole
+from solo_rekd.images.data_sets import CUSTOM, MEAN, STD
+from solo_rekd.images.read import load_rgb
+from solo_rekd.images.transforms import plain_transform
+from solo_rekd.memory_format import choose, lay_out
+from solo_rekd.utils.errors import UserError
+from solo_rekd.utils.memory import keep_freed_memory
+from solo_rekd.utils.progress import bar
+
+STUDENT = "student.safetensors"  # of a run's folder
+CHECKPOINTS = "pretrain/*/*/*-ep=*.ckpt"
+BATCH_SIZE = 128
+NAMED = 3  # photos that cannot be read, which a line names
+
+_log = logging.getLogger("solo_rekd")
+
+
+class Batch(NamedTuple):
+    """The features of some photos.
+
+    Attributes:
+        places: of the photos that could be read, among all.
+        features: shape (B, f), float32, on the CPU.
+    """
+
+    places: list[int]
+    features: Tensor
+
+
+class Photos(Dataset):
+    """Photos without augmentation; one that cannot be read is the reason for that.
+
+    Args:
+        paths: of the photos.
+        size: side of what the network sees, in px.
+        mean: of each colour, in [0, 1].
+        std: the same.
+    """
+
+    def __init__(
+        self, paths: Sequence[str], size: int, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
+        self.paths, self.transform = paths, plain_transform(CUSTOM, size, mean, std)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, place: int) -> tuple[int, Any]:
+        """The place, and the image of shape (3, size, size) or why there is none."""
+        try:
+            return place, self.transform(load_rgb(self.paths[place]))
+        except UserError as error:
+            return place, str(error)
+
+
+def collate(items: list[tuple[int, Any]]) -> tuple[list[int], Tensor | None, list[str]]:
+    """Puts images together: their places, the batch (None: no image), and what went wrong."""
+    read = [item for item in items if isinstance(item[1], Tensor)]
+    problems = [image for _, image in items if isinstance(image, str)]
+    images = torch.stack([image for _, image in read]) if read else None
+    return [place for place, _ in read], images, problems
+
+
+def embed(
+    network: Callable[[Tensor], Tensor],
+    photos: Photos,
+    workers: int = 0,
+    batch_size: int = BATCH_SIZE,
+    title: str = "embedding",
+) -> Iterator[Batch]:
+    """Embeds photos in their order; warns at the end of those that could not be read.
+
+    Args:
+        network: images (B, 3, H, W) to features (B, f), both on the CPU.
+        photos: the photos.
+        workers: processes that load them.
+        batch_size: photos at a time, which no figure depends on.
+        title: of the progress bar.
+
+    Raises:
+        UserError: not one photo can be read.
+    """
+    loader: Any = DataLoader(photos, batch_size=batch_size, num_workers=workers, collate_fn=collate)
+    broken: list[str] = []
+    number = 0
+    for places, images, problems in bar(loader, title, "batch"):
+        number += len(problems)
+        broken += problems[: NAMED - len(broken)]
+        if images is not None:
+            yield Batch(places, network(images))
+    if number == len(photos):
+        raise UserError(f"no photo can be read: {broken[0]}" if broken else "there are no photos")
+    if number:
+        more = " and others" if number > len(broken) else ""
+        _log.warning("%d photos are left out: %s%s", number, "; ".join(broken), more)
+
+
+def on_device(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Makes of a network what `embed` takes: on the GPU where there is one, without gradients."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network.eval().to(device)
+    lay_out(network, choose(network, "auto", gpu=device == "cuda").name)
+    if device == "cpu":
+        keep_freed_memory()
+
+    @torch.no_grad()
+    def run(images: Tensor) -> Tensor:
+        return network(images.to(device)).float().cpu()
+
+    return run
+
+
+def all_features(
+    network: Callable[[Tensor], Tensor], photos: Photos, workers: int = 0, title: str = "embedding"
+) -> Batch:
+    """Embeds photos that fit into memory."""
+    places, features = [], []
+    for batch in embed(network, photos, workers, title=title):
+        places += batch.places
+        features.append(batch.features)
+    return Batch(places, torch.cat(features))
+
+
+class Reader(NamedTuple):
+    """A network that was read from a file, and how it sees images.
+
+    Attributes:
+        backbone: images to features.
+        name: of the backbone.
+        size: side of the images, in px.
+        mean: of each colour, in [0, 1].
+        std: the same.
+        path: of the file.
+    """
+
+    backbone: nn.Module
+    name: str
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    path: Path
+
+
+def read_network(path: Path, encoder: str | None = None, size: int | None = None) -> Reader:
+    """Reads the student of a run's folder, or the network of any checkpoint.
+
+    Args:
+        path: of the folder, or of the file.
+        encoder: name of the backbone; None: that which the file records.
+        size: side of the images in px; None: likewise.
+
+    Raises:
+        UserError: there is no network, the file cannot be read, or does not tell what is not given.
+    """
+    path = find_network(path)
+    trained = read_student(path)
+    encoder, size = encoder or trained.get("encoder"), size or trained.get("crop_size")
+    for name, value in (("encoder", encoder), ("crop_size", size)):
+        if value is None:
+            raise UserError(
+                f"--{name} is missing: neither {path} nor an args.json beside it has it"
+            )
+    assert encoder is not None and size is not None
+    stem = trained.get("stem", "auto") if trained.get("encoder") == encoder else "auto"
+    backbone = build_student(path, encoder, size, stem)
+    mean, std = (tuple(trained.get(key, usual)) for key, usual in (("mean", MEAN), ("std", STD)))
+    return Reader(backbone, encoder, size, mean, std, path)
+
+
+def find_network(path: Path) -> Path:
+    """The file of the student in a run's folder; a file as it is.
+
+    Raises:
+        UserError: the folder holds none, or there is neither.
+    """
+    if not path.is_dir():
+        if not path.is_file():
+            raise UserError(f"{path} is neither a folder of a run nor a file of weights")
+        return path
+    if (path / STUDENT).is_file():
+        return path / STUDENT
+    newest = newest_whole(path.glob(CHECKPOINTS))
+    if newest is None:
+        raise UserError(f"{path} holds neither {STUDENT} nor a checkpoint of a run")
+    return newest

@@ -1,0 +1,98 @@
+"""The student in 8 bits: weights and activations as whole numbers, by ONNX Runtime."""
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from solo_rekd.utils.errors import UserError
+from solo_rekd.utils.files import replacing
+
+CALIBRATED = 256  # photos, at most, by which the ranges of the activations are found
+BATCH = 16
+
+
+class _Reader:
+    """Gives ONNX Runtime the images of the calibration, a batch at a time."""
+
+    def __init__(self, images: Tensor) -> None:
+        self._batches = iter(images.split(BATCH))
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next batch by the name of the input; None at the end."""
+        batch = next(self._batches, None)
+        return None if batch is None else {"images": batch.numpy()}
+
+
+def quantise(source: Path, target: Path, images: Tensor) -> None:
+    """Writes a network in 8 bits: static, with a scale for each channel of the weights.
+
+    Args:
+        source: `.onnx` of `solo_rekd.export`.
+        target: `.onnx` to write, whole or not at all.
+        images: for the calibration, shape (N, 3, H, W), normalised.
+
+    Raises:
+        UserError: ONNX Runtime cannot do that with the network.
+    """
+    try:
+        _quantise(source, target, images)
+    except Exception as error:  # of many kinds, by the operator that it does not know
+        cause = str(error).strip().partition("\n")[0]
+        raise UserError(f"{source} cannot be quantised: {cause}") from error
+
+
+def _quantise(source: Path, target: Path, images: Tensor) -> None:
+    import onnx
+    from onnxruntime import quantization
+    from onnxruntime.quantization import shape_inference
+
+    with tempfile.TemporaryDirectory() as folder, _quiet(), replacing(target) as unfinished:
+        prepared = Path(folder) / "prepared.onnx"
+        shape_inference.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        reader: Any = _Reader(images)
+        quantization.quantize_static(
+            str(prepared),
+            str(unfinished),
+            reader,
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+        model = onnx.load(str(unfinished))
+        noted = {entry.key: entry.value for entry in onnx.load(str(source)).metadata_props}
+        kinds = {"quantised": f"int8, static, per channel, {len(images)} photos"}
+        onnx.helper.set_model_props(model, noted | kinds)
+        onnx.save(model, str(unfinished))
+
+
+def onnx_network(path: Path) -> Callable[[Tensor], Tensor]:
+    """A network of an `.onnx` file: images (N, 3, H, W) to features (N, f), on the processor."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor) -> Tensor:
+        (features,) = session.run(None, {"images": images.numpy()})
+        return torch.from_numpy(features)
+
+    return run
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps hints of the library's own to its programmers off the terminal."""
+    log = logging.getLogger()
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)

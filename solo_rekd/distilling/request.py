@@ -1,0 +1,131 @@
+"""What a user asks of a distillation, from the command line or from Python."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from solo_rekd.config import CONFIGS, MEMORY_FORMATS
+from solo_rekd.hosts.jobs import DEFAULT_SEED
+from solo_rekd.hosts.shared.limits import LIMITS
+from solo_rekd.utils.errors import UserError, nearest_first, refuse, refuse_beyond
+
+CPU, GPU = "cpu", "gpu"
+DEVICES = (CPU, GPU)
+PRECISIONS = ("32", "16", "bf16")  # as the classic host writes them; the adapters translate
+STUDENT, TEACHER = "mobilenet_v3_small", "resnet50"
+NATIVE = "native"  # a teacher's size
+# they may change between two starts of one run: they decide nothing of what it learns
+MAY_CHANGE = ("out", "device", "memory_format", "workers", "int8", "against")
+LIMITED = {"epochs": "max_epochs", "workers": "num_workers"}  # ours, and the hosts' name
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for; None is chosen by `choices.choose`.
+
+    Attributes:
+        photos: folders of photos, or text files with a path in each line.
+        out: folder of the run.
+        teacher_checkpoint: file of the teacher's weights.
+        student: backbone to train.
+        teacher: backbone of the teacher.
+        method: one of ours.
+        crop_size: side of the student's views, in px.
+        teacher_size: side of the teacher's views, in px.
+        batch_size: images of a step.
+        epochs: passes over the photos.
+        hours: that the training may take, in place of `epochs`.
+        lr: learning rate for a batch of 256.
+        queue_size: keys.
+        device: `cpu` or `gpu`.
+        precision: `32`, `16` or `bf16`.
+        memory_format: `auto`, `channels_last` or `contiguous`.
+        workers: processes that load photos.
+        drawn_views: views of each photo that are drawn once; 0: at each step.
+        seed: of everything random.
+        host: which solo-learn trains, as in `solo_rekd.hosts.find`.
+        int8: whether a quantised network is written too.
+        against: a file of weights to compare with; None: the untrained student.
+        settings: of the method, by name.
+        host_words: flags and keys of the host.
+    """
+
+    photos: tuple[str, ...]
+    out: str
+    teacher_checkpoint: str
+    student: str = STUDENT
+    teacher: str = TEACHER
+    method: str | None = None
+    crop_size: int | None = None
+    teacher_size: int | None = None
+    batch_size: int | None = None
+    epochs: int | None = None
+    hours: float | None = None
+    lr: float | None = None
+    queue_size: int | None = None
+    device: str | None = None
+    precision: str | None = None
+    memory_format: str | None = None
+    workers: int | None = None
+    drawn_views: int | None = None
+    seed: int = DEFAULT_SEED
+    host: str | None = None
+    int8: bool = False
+    against: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    host_words: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.photos:
+            raise UserError("no photos are given: name a folder, or a .txt file of paths")
+        if self.epochs is not None and self.hours is not None:
+            raise UserError("give epochs or hours, not both: either decides the other")
+        for name, values in (
+            ("method", tuple(CONFIGS)),
+            ("device", DEVICES),
+            ("precision", PRECISIONS),
+            ("memory_format", MEMORY_FORMATS),
+        ):
+            if (value := getattr(self, name)) not in (None, *values):
+                raise refuse(name, value, values)
+        for name in ("crop_size", "batch_size", "epochs", "lr", "queue_size", "workers"):
+            if (value := getattr(self, name)) is not None:
+                refuse_beyond(name, value, *LIMITS[LIMITED.get(name, name)])
+        for name, least in (("teacher_size", 1), ("drawn_views", 0)):
+            if (value := getattr(self, name)) is not None:
+                refuse_beyond(name, value, least)
+        if self.hours is not None and not self.hours > 0:
+            raise refuse("hours", self.hours, "a number above 0")
+        if not Path(self.teacher_checkpoint).exists():
+            raise refuse("teacher_checkpoint", self.teacher_checkpoint, "a file that exists")
+        if self.against is not None and not Path(self.against).exists():
+            raise refuse("against", self.against, "a file that exists")
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """What decides the run, as it is after JSON; a path is absolute."""
+        found: dict[str, Any] = {}
+        for option in dataclasses.fields(self):
+            value = getattr(self, option.name)
+            if option.name in MAY_CHANGE:
+                continue
+            found[option.name] = list(value) if isinstance(value, tuple) else value
+        found["photos"] = [str(Path(path).absolute()) for path in self.photos]
+        found["teacher_checkpoint"] = str(Path(self.teacher_checkpoint).absolute())
+        found["settings"] = {name: str(value) for name, value in self.settings.items()}
+        return found
+
+
+def make_request(**options: Any) -> Request:
+    """Makes a request of options by name.
+
+    Raises:
+        UserError: there is no such option, or its value is not allowed.
+    """
+    names = [option.name for option in dataclasses.fields(Request)]
+    for name, value in options.items():
+        if name not in names:
+            raise refuse(name, value, f"an option of distil: {nearest_first(name, names)}")
+    return Request(**options)
