@@ -72,6 +72,6 @@ def test_a_script_trains_on_photos_of_which_one_is_broken(
     assert f"{BROKEN} cannot be decoded" in shown
     (line,) = (line for line in shown.splitlines() if "could not be read" in line)
     assert f"1 of {NUMBER} photos" in line and BROKEN in line
-    (path,) = tmp_path.rglob("*last.ckpt")
+    (path,) = tmp_path.rglob("*.ckpt")
     state = torch.load(path, weights_only=True)["state_dict"]
     assert all(tensor.isfinite().all() for tensor in state.values())
