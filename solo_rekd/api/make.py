@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from solo_rekd import lengths
 from solo_rekd.api.images import TrainingImages
 from solo_rekd.api.needs import needs_classes, needs_images, needs_queue
-from solo_rekd.api.objective import Objective
+from solo_rekd.api.objective import NO_CLASSES, Objective
 from solo_rekd.api.teacher import Teacher, load_teacher
 from solo_rekd.compare.jobs import MOMENTUM
 from solo_rekd.config import (
@@ -113,7 +113,9 @@ def make_objective(
     if (mean is None) != (std is None):
         raise UserError("mean and std belong together: give both, or neither")
     views = [None if each is None else tuple(map(float, each)) for each in (mean, std)]
-    run = HostRun(features_dim, num_classes or 1, img_size, max_epochs, views[0], views[1], module)
+    run = HostRun(
+        features_dim, num_classes or NO_CLASSES, img_size, max_epochs, views[0], views[1], module
+    )
     momentum = base_momentum, final_momentum
     return Objective(name, kind(config, run), momentum, images, num_images)
 

@@ -21,6 +21,7 @@ from solo_rekd.utils.errors import UserError, refuse
 from solo_rekd.utils.processes import world_size
 
 VIEWS = 2
+NO_CLASSES = 1  # of a run whose labels are not read
 
 
 class Objective(nn.Module):
@@ -120,7 +121,7 @@ class Objective(nn.Module):
             images: two views, each of shape (B, 3, H, H), normalised; H is `img_size`.
             features: the student's pooled features of each view, shape (B, f), with gradients.
             momentum_features: those of its momentum twin, without gradient.
-            labels: shape (B,), -1 where there is none.
+            labels: shape (B,), -1 where there is none; read where `num_classes` was given.
             indexes: places of the images in `training_images`, shape (B,), best on the CPU.
             epoch: epochs completed so far, from 0.
             mixed: how the images were mixed, from `mix`.
@@ -266,8 +267,8 @@ class Objective(nn.Module):
         return self
 
     def _labels(self, labels: Tensor | None, number: int, device: torch.device) -> Tensor:
-        # without the number of classes, labels that nobody asks for cannot be told apart
-        if labels is None or self.distillation.run.num_classes < VIEWS:
+        # without the number of classes, labels cannot be told apart
+        if labels is None or self.distillation.run.num_classes == NO_CLASSES:
             return torch.full((number,), -1, device=device)
         return labels
 

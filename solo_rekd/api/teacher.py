@@ -1,5 +1,6 @@
 """A teacher from a file or a module, with what it is to see."""
 
+import copy
 from collections.abc import Sequence
 from os import PathLike, fspath
 from pathlib import Path
@@ -74,7 +75,7 @@ class Teacher:
     def embedding_dim(self, size: int) -> int:
         """Width of its embedding; a module is asked by images of `size` px."""
         if self._loaded is None:
-            return self.at(size).embedding_dim
+            return given_backbone(self.module, MODULE, size)[0].num_features
         head = self._loaded.projector
         return cast(int, self._loaded.backbone.num_features) if head is None else widths(head)[1]
 
@@ -85,7 +86,8 @@ class Teacher:
 
     def _build(self, size: int) -> FrozenTeacher:
         if self._loaded is None:
-            backbone, digest = given_backbone(self.module, MODULE, size)
+            # a copy: a frozen teacher takes the gradients from its network
+            backbone, digest = given_backbone(copy.deepcopy(self.module), MODULE, size)
             return FrozenTeacher(backbone, None, make_identity("frozen", MODULE, sha256=digest))
         loaded = self._loaded
         if size != loaded.img_size:
@@ -108,7 +110,8 @@ def load_teacher(
 
     Args:
         network: the backbone's name (`solo-rekd list`), `huggingface` or `onnx` for what these
-            wrote; or a module, images (B, 3, H, W) to features (B, F).
+            wrote; or a module, images (B, 3, H, W) to features (B, F), which an objective with a
+            frozen teacher takes as it is, in eval mode and without gradients from then on.
         checkpoint: file of the weights, in any format of `solo-rekd list`; nothing in it is ever
             executed. None with a module.
         mean: of each colour, in [0, 1], by which the teacher's images are normalised; None: as its
