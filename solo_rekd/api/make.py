@@ -113,9 +113,8 @@ def make_objective(
     if (mean is None) != (std is None):
         raise UserError("mean and std belong together: give both, or neither")
     views = [None if each is None else tuple(map(float, each)) for each in (mean, std)]
-    run = HostRun(
-        features_dim, num_classes or NO_CLASSES, img_size, max_epochs, views[0], views[1], module
-    )
+    sizes = (features_dim, num_classes or NO_CLASSES, img_size, max_epochs)
+    run = HostRun(*sizes, views[0], views[1], module)
     momentum = base_momentum, final_momentum
     return Objective(name, kind(config, run), momentum, images, num_images)
 

@@ -248,6 +248,11 @@ def test_the_packages_are_those_of_setup() -> None:
     assert known - asked == {"tensorboard"}
 
 
+def test_what_an_extra_asks_for() -> None:
+    assert "hydra-core>=1.3.2" in packages.of_extra("current")
+    assert packages.of_extra("no_such") == ["solo-rekd[no_such]"]
+
+
 def test_lines_count_the_troubles() -> None:
     one = finding.Finding("trouble", "a", "b\nc", "d")
     assert [*finding.as_lines([one])] == ["trouble  a  b c; to mend it: d", "1 trouble"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from solo_rekd.commands.doctor.finding import OK, TROUBLE, Finding, install
 from solo_rekd.commands.doctor.imported import import_all
-from solo_rekd.commands.doctor.packages import version_of
+from solo_rekd.commands.doctor.packages import of_extra, version_of
 from solo_rekd.hosts import CLASSIC, MAIN, kind_of
 from solo_rekd.utils.versions import commit_of
 
@@ -45,7 +45,7 @@ def look_at(kind: str, root: Path) -> Iterator[Finding]:
     facts = imported.modules[MODULES[kind]]
     if "error" in facts:
         text = f"{text}; its import fails: {facts['error']}"
-        yield Finding(TROUBLE, subject, text, install(f"solo-rekd[{EXTRAS[kind]}]"))
+        yield Finding(TROUBLE, subject, text, install(*of_extra(EXTRAS[kind])))
         return
     yield Finding(OK, subject, text)
     reached = f"plug-in in {kind}"

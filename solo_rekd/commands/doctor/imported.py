@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from solo_rekd.commands.doctor.probe import SIGN
 
 PROBE = Path(__file__).with_name("probe.py")
-PATIENCE = 300  # s
+PATIENCE = 900  # s for all of them; a busy machine may take minutes
 
 
 class Imported(NamedTuple):

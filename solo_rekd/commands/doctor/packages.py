@@ -1,6 +1,7 @@
 """Python and the packages: those that are needed, and those of the extras."""
 
 import platform
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import metadata
@@ -133,6 +134,18 @@ def ranges() -> dict[str, str]:
         if not marker:
             found[name.lower()] = text.strip()[len(name) :].replace(" ", "")
     return found
+
+
+def of_extra(extra: str) -> list[str]:
+    """What an extra of solo-rekd asks for, such as `lightning>=2.1.2`."""
+    try:
+        lines = metadata.requires(OURS) or []
+    except metadata.PackageNotFoundError:
+        lines = []
+    sign = re.compile(rf"extra == .{extra}\b")
+    marked = [line.partition(";") for line in lines]
+    asked = [text.replace(" ", "") for text, _, marker in marked if sign.search(marker)]
+    return asked or [f"{OURS}[{extra}]"]
 
 
 def is_within(version: str | None, bound: str) -> bool:
