@@ -42,7 +42,7 @@ COMMANDS = {
     "knn": Command("commands.knn", "evaluate by nearest neighbours"),
     "inspect": Command("commands.inspect", "what is in a file of weights, and how to use it"),
     "export": Command("commands.export", "the student alone, to deploy: .safetensors or .onnx"),
-    "doctor": Command("commands.doctor", "what is installed here, what is wrong, and its mend"),
+    "doctor": Command("commands.doctor", "what is installed here, what is wrong, and the fix"),
     "run": Command("commands.run", "run a script of the host with the plug-in", takes_rest=True),
     "list": Command("commands.list", "methods, students, teachers and teacher checkpoints"),
 }

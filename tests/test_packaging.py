@@ -48,13 +48,13 @@ solo_rekd.no_such_name
 
 
 @pytest.fixture(scope="module")
-def told() -> Any:
+def distribution() -> Any:
     return run_setup(str(ROOT / "setup.py"), stop_after="init")
 
 
-def test_the_readme_leads_somewhere_from_an_index(told: Any) -> None:
-    url = told.metadata.url
-    links = LINK.findall(told.metadata.long_description)
+def test_the_readme_leads_somewhere_from_an_index(distribution: Any) -> None:
+    url = distribution.metadata.url
+    links = LINK.findall(distribution.metadata.long_description)
     assert links and all(link.startswith(("https:", "#")) for link in links)
     ours = [link for link in links if link.startswith(url)]
     for link in ours:
@@ -62,18 +62,18 @@ def test_the_readme_leads_somewhere_from_an_index(told: Any) -> None:
         assert (ROOT / path).exists(), link
 
 
-def test_the_address_of_the_project_is_one_placeholder(told: Any) -> None:
-    url = told.metadata.url
-    assert all(each.startswith(url) for each in told.metadata.project_urls.values())
+def test_the_address_of_the_project_is_one_placeholder(distribution: Any) -> None:
+    url = distribution.metadata.url
+    assert all(each.startswith(url) for each in distribution.metadata.project_urls.values())
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert cited["url"] == cited["repository-code"] == url
     assert (ROOT / "setup.py").read_text().count(url) == 1
 
 
-def test_the_citation_is_of_this_version(told: Any) -> None:
+def test_the_citation_is_of_this_version(distribution: Any) -> None:
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert cited["cff-version"] == "1.2.0" and cited["type"] == "software"
-    assert (cited["version"], cited["license"]) == (__version__, told.metadata.license)
+    assert (cited["version"], cited["license"]) == (__version__, distribution.metadata.license)
     for work in (cited, *cited["references"]):
         assert work["title"] and work["authors"] and work["type"]
         for author in work["authors"]:
@@ -81,9 +81,9 @@ def test_the_citation_is_of_this_version(told: Any) -> None:
     assert any("2112.04174" in work["url"] for work in cited["references"])
 
 
-def test_pythons_of_the_metadata_are_those_that_are_tried(told: Any) -> None:
-    named = re.findall(r"Python :: (3\.\d+)'", str(told.metadata.classifiers))
-    assert f">={named[0]}" == told.python_requires
+def test_pythons_of_the_metadata_are_those_that_are_tried(distribution: Any) -> None:
+    named = re.findall(r"Python :: (3\.\d+)'", str(distribution.metadata.classifiers))
+    assert f">={named[0]}" == distribution.python_requires
     tried = (ROOT / "docs" / "versions.md").read_text()
     assert all(f"| {version} |" in tried for version in (named[0], named[-1]))
 
@@ -107,8 +107,8 @@ def test_the_image_of_docker_names_what_is_there() -> None:
     assert not {*left_out} & {*needed, "README.md", "scripts", "solo_rekd", "hydra_plugins"}
 
 
-def test_the_package_says_that_it_has_types(told: Any) -> None:
-    assert "py.typed" in told.package_data["solo_rekd"]
+def test_the_package_says_that_it_has_types(distribution: Any) -> None:
+    assert "py.typed" in distribution.package_data["solo_rekd"]
     assert (ROOT / "solo_rekd" / "py.typed").read_text() == ""
 
 

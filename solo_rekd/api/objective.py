@@ -267,7 +267,7 @@ class Objective(nn.Module):
         return self
 
     def _labels(self, labels: Tensor | None, number: int, device: torch.device) -> Tensor:
-        # without the number of classes, labels cannot be told apart
+        # without the number of classes, labels mean nothing
         if labels is None or self.distillation.run.num_classes == NO_CLASSES:
             return torch.full((number,), -1, device=device)
         return labels

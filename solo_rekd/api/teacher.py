@@ -26,7 +26,7 @@ class Teacher:
     """A pretrained teacher: for `make_objective`, or by itself.
 
     Attributes:
-        settings: what `make_objective` is told of it, by the names of the methods' settings.
+        settings: what `make_objective` takes from it, by the names of the methods' settings.
         module: the network that was given; None: it is read from a file.
         mean: of each colour, in [0, 1], by which its images are normalised; None: nothing tells.
         std: of each colour, in [0, 1], likewise.

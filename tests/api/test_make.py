@@ -27,9 +27,9 @@ def images() -> Dataset:
 
 
 def make(method: str, **settings: Any) -> Objective:
-    told = {"queue_size": 8, "proj_hidden_dim": 7, "teacher": network(DIM)} | settings
+    given = {"queue_size": 8, "proj_hidden_dim": 7, "teacher": network(DIM)} | settings
     torch.manual_seed(2)
-    return make_objective(method, features_dim=WIDTH, img_size=SIDE, max_epochs=50, **told)
+    return make_objective(method, features_dim=WIDTH, img_size=SIDE, max_epochs=50, **given)
 
 
 def draw(width: int | None = None, seed: int = 3) -> list[Tensor]:

@@ -141,8 +141,8 @@ def test_losses_and_weights_are_the_hosts(
     rates = {group["name"]: group["lr"] for group in theirs.param_groups if "name" in group}
     lr = theirs.param_groups[0]["lr"]
     groups = [{"params": student.parameters()}, *objective.param_groups(lr, rates["classifier"])]
-    told = ("momentum", "weight_decay", "nesterov", "dampening")
-    optimizer = type(theirs)(groups, lr, **{key: theirs.defaults[key] for key in told})
+    kept = ("momentum", "weight_decay", "nesterov", "dampening")
+    optimizer = type(theirs)(groups, lr, **{key: theirs.defaults[key] for key in kept})
     assert len(recorder.batches) == EPOCHS * 6
     for step, (epoch, (places, views, labels)) in enumerate(recorder.batches):
         given: dict[str, Any] = {"indexes": places, "epoch": epoch}

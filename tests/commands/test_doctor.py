@@ -103,8 +103,8 @@ def findings(*args: Any, **kwargs: Any) -> dict[str, dict[str, str]]:
     found = json.loads(out)
     troubles = [each for each in found if each["level"] == "trouble"]
     assert (code, err) == (int(bool(troubles)), "")
-    assert all(each["mend"] for each in troubles)
-    assert all(bool(each["mend"]) == (each["level"] == "trouble") for each in found)
+    assert all(each["fix"] for each in troubles)
+    assert all(bool(each["fix"]) == (each["level"] == "trouble") for each in found)
     return {each["subject"]: each for each in found}
 
 
@@ -142,7 +142,7 @@ def test_a_broken_package_is_a_finding(case: str, stubs: Path) -> None:
     found = findings(stubs)
     expected = {subject} | ({"torchvision"} if case == "torch" else set())
     assert troubles(found) == expected
-    assert said in found[subject]["text"] and "pip install" in found[subject]["mend"]
+    assert said in found[subject]["text"] and "pip install" in found[subject]["fix"]
 
 
 def test_a_torchvision_of_another_torch(stubs: Path) -> None:
@@ -151,13 +151,13 @@ def test_a_torchvision_of_another_torch(stubs: Path) -> None:
     found = findings(stubs)
     assert troubles(found) == {"torchvision"}
     assert "does not work with torch 2.14.1" in found["torchvision"]["text"]
-    assert "torch==2.14.1" in found["torchvision"]["mend"]
+    assert "torch==2.14.1" in found["torchvision"]["fix"]
 
 
 def test_a_version_that_is_too_old(stubs: Path) -> None:
     write(stubs, "torch", TORCH.replace("2.14.1", "2.1.0"))
     found = findings(stubs)
-    assert troubles(found) == {"torch"} and ">=2.6" in found["torch"]["mend"]
+    assert troubles(found) == {"torch"} and ">=2.6" in found["torch"]["fix"]
 
 
 def test_a_gpu_that_torch_does_not_see(stubs: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_gpu_that_torch_does_not_see(stubs: Path) -> None:
     program.chmod(0o755)
     found = findings(stubs, PATH=f"{program.parent}:{os.environ['PATH']}")
     assert troubles(found) == {"GPU"}
-    assert "NVIDIA H100, 580.1" in found["GPU"]["text"] and "torch" in found["GPU"]["mend"]
+    assert "NVIDIA H100, 580.1" in found["GPU"]["text"] and "torch" in found["GPU"]["fix"]
     write(stubs, "torch", TORCH.replace("False", "True").replace(": 0)", ": 1)") + SEEN)
     found = findings(stubs, PATH=f"{program.parent}:{os.environ['PATH']}")
     assert not troubles(found) and "H100" in found["GPU"]["text"]
@@ -179,7 +179,7 @@ def test_a_cache_that_cannot_be_written(place: str, stubs: Path) -> None:
     found = findings(stubs, XDG_CACHE_HOME=place.replace("FILE", str(stubs.parent / "FILE")))
     assert troubles(found) == {"cache"}
     assert "cannot be written to" in found["cache"]["text"]
-    assert found["cache"]["mend"].startswith("export XDG_CACHE_HOME=")
+    assert found["cache"]["fix"].startswith("export XDG_CACHE_HOME=")
 
 
 def test_a_disk_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,8 +192,8 @@ def test_a_disk_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_hook_turned_off(stubs: Path) -> None:
     found = findings(stubs, SOLO_REKD_AUTOLOAD="0")
     assert troubles(found) == {"start-up hook", "plug-in in classic"}
-    mends = {found[subject]["mend"] for subject in troubles(found)}
-    assert mends == {"unset SOLO_REKD_AUTOLOAD"}
+    fixes = {found[subject]["fix"] for subject in troubles(found)}
+    assert fixes == {"unset SOLO_REKD_AUTOLOAD"}
 
 
 def test_python_without_its_site_packages_has_neither_host_nor_packages(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_python_without_its_site_packages_has_neither_host_nor_packages(tmp_path
     assert "-S" in found["start-up hook"]["text"]
     assert found["torch"]["text"] == "not installed"
     assert found["NVIDIA DALI"]["level"] == "note"
-    assert "solo-learn==1.0.2" in found["solo-learn"]["mend"]
+    assert "solo-learn==1.0.2" in found["solo-learn"]["fix"]
 
 
 def test_a_plug_in_that_cannot_be_activated_says_why(stubs: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_plug_in_that_cannot_be_activated_says_why(stubs: Path) -> None:
 def test_a_package_that_is_another_than_the_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("solo_rekd.__version__", "9.9")
     found = registration.look_at_package()
-    assert found.level == "trouble" and __version__ in found.text and "--force" in found.mend
+    assert found.level == "trouble" and __version__ in found.text and "--force" in found.fix
 
 
 def test_a_python_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +255,7 @@ def test_what_an_extra_asks_for() -> None:
 
 def test_lines_count_the_troubles() -> None:
     one = finding.Finding("trouble", "a", "b\nc", "d")
-    assert [*finding.as_lines([one])] == ["trouble  a  b c; to mend it: d", "1 trouble"]
+    assert [*finding.as_lines([one])] == ["trouble  a  b c; to fix it: d", "1 trouble"]
 
 
 @pytest.mark.slow

@@ -10,9 +10,9 @@ from solo_rekd.commands.doctor.finding import TROUBLE, as_lines
 
 DESCRIPTION = """\
 Looks at Python, torch, the solo-learns that are installed, GPU, disk, cache, and whether the
-plug-in reaches unedited scripts. A line for each finding: ok, note or trouble, and after a trouble
-the command that ends it. The exit code is 1 where there is a trouble, else 0. Packages are imported
-in processes of their own, which takes some seconds.
+plug-in reaches unedited scripts. It prints a line for each finding: ok, note, or trouble with the
+command that fixes it. The exit code is 1 where there is a trouble, else 0. Packages are imported in
+processes of their own, which takes some seconds.
 """
 
 

@@ -18,13 +18,13 @@ class Finding(NamedTuple):
         level: `ok`, `note` or `trouble`.
         subject: what was looked at.
         text: how it is.
-        mend: of a trouble the command that ends it.
+        fix: of a trouble the command that fixes it.
     """
 
     level: str
     subject: str
     text: str
-    mend: str = ""
+    fix: str = ""
 
 
 def install(*packages: str) -> str:
@@ -35,8 +35,8 @@ def install(*packages: str) -> str:
 def as_lines(findings: Sequence[Finding]) -> Iterator[str]:
     """A line for each finding, and one that counts the troubles."""
     width = max(len(finding.subject) for finding in findings)
-    for level, subject, text, mend in findings:
+    for level, subject, text, fix in findings:
         line = f"{level:<8} {subject:<{width}}  {one_line(text)}"
-        yield f"{line}; to mend it: {mend}" if mend else line
+        yield f"{line}; to fix it: {fix}" if fix else line
     troubles = sum(finding.level == TROUBLE for finding in findings)
     yield f"{troubles} trouble{'' if troubles == 1 else 's'}"

@@ -54,9 +54,9 @@ def look_at(kind: str, root: Path) -> Iterator[Finding]:
         return
     said = [line for line in imported.stderr.splitlines() if INACTIVE in line]
     text = said[-1] if said else "unedited scripts do not know its methods"
-    mend = "SOLO_REKD_TRACEBACK=1 solo-rekd list --host " + kind
+    fix = "SOLO_REKD_TRACEBACK=1 solo-rekd list --host " + kind
     if os.environ.get("SOLO_REKD_AUTOLOAD") == "0":
-        mend = "unset SOLO_REKD_AUTOLOAD"
+        fix = "unset SOLO_REKD_AUTOLOAD"
     elif not said:
-        mend = "solo-rekd run SCRIPT, which needs no start-up hook"
-    yield Finding(TROUBLE, reached, text, mend)
+        fix = "solo-rekd run SCRIPT, which needs no start-up hook"
+    yield Finding(TROUBLE, reached, text, fix)

@@ -149,7 +149,7 @@ def of_extra(extra: str) -> list[str]:
 
 
 def is_within(version: str | None, bound: str) -> bool:
-    """Whether a version is one of those that `bound` admits; True where that cannot be told."""
+    """Whether a version is one of those that `bound` admits; True where nothing says so."""
     try:
         from packaging.specifiers import SpecifierSet
 
