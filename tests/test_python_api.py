@@ -31,6 +31,15 @@ def test_an_import_imports_nothing_until_a_name_is_used() -> None:
     assert run(code) == "True"
 
 
+@pytest.mark.slow
+def test_it_needs_neither_a_host_nor_an_extra() -> None:
+    others = ["solo", "pytorch_lightning", "lightning", "hydra", "sklearn", "matplotlib", "onnx"]
+    block = f"[sys.modules.__setitem__(name, None) for name in {others}]"
+    assert run(f"{block}; import solo_rekd; print(solo_rekd.make_objective.__name__)") == (
+        "make_objective"
+    )
+
+
 def test_every_name_is_there_and_is_listed() -> None:
     without = {"distil"} if find_spec("solo_rekd.distilling") is None else set()
     assert {*solo_rekd.__all__} <= {*dir(solo_rekd)}
