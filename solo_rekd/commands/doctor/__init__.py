@@ -29,10 +29,11 @@ def main(args: argparse.Namespace) -> None:
         SystemExit: with 1, where there is a trouble.
     """
     with ThreadPoolExecutor() as threads:  # each waits for processes
-        parts = [threads.submit(part) for part in (packages.look, hosts.look)]
+        looking, looking_at_hosts = threads.submit(packages.look), threads.submit(hosts.look)
         rest = [*machine.look(), *registration.look()]
-        imported, (facts, found) = parts[1].result(), parts[0].result()
-    findings = [*found, *imported, *machine.look_at_gpu(facts), *rest]
+        facts, found = looking.result()
+        found_hosts = looking_at_hosts.result()
+    findings = [*found, *found_hosts, *machine.look_at_gpu(facts), *rest]
     if args.json:
         print(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:
