@@ -92,8 +92,9 @@ def test_the_image_of_docker_names_what_is_there() -> None:
     lines = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
     (install,) = [line for line in lines if "make install" in line]
     words = install.partition("make")[2].partition("&&")[0].replace('"', "").split()
+    words = [word.replace("${TORCH_INDEX}", "URL") for word in words]
     done = subprocess.run(
-        ["make", "--dry-run", *words], cwd=ROOT, env=os.environ | {"TORCH_INDEX": "URL"},
+        ["make", "--dry-run", *words], cwd=ROOT,
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "/opt/venv/bin/python -m pip" in done.stdout
