@@ -33,20 +33,20 @@ if TYPE_CHECKING:
     from solo_rekd.api import Objective, Teacher, load_teacher, make_objective
     from solo_rekd.distilling import distil
     from solo_rekd.utils.errors import UserError
+else:  # type checkers would take any name for one of it
 
+    def __getattr__(name: str) -> object:
+        """Imports a name of the Python API."""
+        if name not in _EXPORTS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
 
-def __getattr__(name: str) -> object:
-    """Imports a name of the Python API."""
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    module = _EXPORTS[name]
-    if module is None:
-        return import_module(f"{__name__}.{name}")
-    found = getattr(import_module(f"{__name__}.{module}"), name)
-    globals()[name] = found
-    return found
+        module = _EXPORTS[name]
+        if module is None:
+            return import_module(f"{__name__}.{name}")
+        found = getattr(import_module(f"{__name__}.{module}"), name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:
