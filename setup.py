@@ -6,6 +6,8 @@ from pathlib import Path
 from setuptools import find_namespace_packages, setup
 from setuptools.command.build_py import build_py
 
+# where the project lives, which CITATION.cff has too: nowhere public yet
+PROJECT_URL = "https://example.org/solo-rekd"
 HOOK = "solo_rekd.pth"
 ROOT = Path(__file__).parent
 COMPARE = ["scikit-learn>=1.4", "matplotlib>=3.8", "jinja2>=3.1"]
@@ -42,12 +44,39 @@ def read_version() -> str:
     return found.group(1)
 
 
+def read_readme() -> str:
+    """Reads the README with links that lead somewhere from a package index too."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.sub(r"\]\((?!https?:|#)([^)]+)\)", rf"]({PROJECT_URL}/blob/main/\1)", text)
+
+
 setup(
     name="solo-rekd",
     version=read_version(),
     description="Distilled self-supervision for small networks, as a plug-in for solo-learn",
+    long_description=read_readme(),
+    long_description_content_type="text/markdown",
     author="solo-rekd developers",
     license="MIT",
+    license_files=["LICENSE"],
+    url=PROJECT_URL,
+    project_urls={
+        "Documentation": f"{PROJECT_URL}/blob/main/docs",
+        "Changelog": f"{PROJECT_URL}/blob/main/CHANGELOG.md",
+        "Issues": f"{PROJECT_URL}/issues",
+    },
+    keywords="self-supervised learning, knowledge distillation, solo-learn, small networks",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
     # hydra_plugins is a namespace, shared by every package that has a plug-in for Hydra
     packages=find_namespace_packages(
         include=["solo_rekd", "solo_rekd.*", "hydra_plugins.*"], exclude=["solo_rekd.recipes*"]
@@ -56,7 +85,7 @@ setup(
     # import finder would cost every Python process of the environment 15 ms.
     package_dir={"": "."},
     package_data={
-        "solo_rekd": ["recipes/*/*/*.yaml", "recipes/*/*/*.sh"],
+        "solo_rekd": ["py.typed", "recipes/*/*/*.yaml", "recipes/*/*/*.sh"],
         "solo_rekd.compare.report": ["page.html.j2"],
         "solo_rekd.distilling.report": ["page.html.j2"],
     },

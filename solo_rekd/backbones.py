@@ -202,6 +202,8 @@ def build_backbone(
             _reshape_resnet(net, stem)
             choice = stem
         net.num_features = _features(net, img_size)  # type: ignore[assignment]
+    except UserError:
+        raise
     except (RuntimeError, ValueError, AssertionError) as error:
         cause = str(error).partition("\n")[0]
         hint = ": give teacher_size=N, in px" if key == "teacher" else ""

@@ -46,6 +46,7 @@ COMMANDS = {
     "inspect": Command("commands.inspect", "what is in a file of weights, and how to use it"),
     "embed": Command("commands.embed", "features of photos by a student or any checkpoint"),
     "export": Command("commands.export", "the student alone, to deploy: .safetensors or .onnx"),
+    "doctor": Command("commands.doctor", "what is installed here, what is wrong, and the fix"),
     "run": Command("commands.run", "run a script of the host with the plug-in", takes_rest=True),
     "list": Command("commands.list", "methods, students, teachers and teacher checkpoints"),
 }

@@ -916,12 +916,20 @@ def from_settings(
     )
 
 
-def refuse_unknown(config: type[DistillationConfig], settings: Mapping[str, Any]) -> None:
-    """Raises a UserError for an entry of `settings` that is not a field of `config`."""
+def refuse_unknown(
+    config: type[DistillationConfig], settings: Mapping[str, Any], of: str = "method_kwargs."
+) -> None:
+    """Raises a UserError for an entry of `settings` that is not a field of `config`.
+
+    Args:
+        config: of the method.
+        settings: as they were given.
+        of: stands before a setting's name where the user writes it.
+    """
     names = [option.name for option in dataclasses.fields(config)]
     for name, value in settings.items():
         if name not in names:
-            raise refuse(f"method_kwargs.{name}", value, nearest_first(name, names))
+            raise refuse(f"{of}{name}", value, nearest_first(name, names))
 
 
 def _refuse_colours(name: str, value: str | tuple[float, ...]) -> None:

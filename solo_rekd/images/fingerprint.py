@@ -47,8 +47,9 @@ def fingerprint(dataset: Any) -> str:
 
     Args:
         dataset: an image folder with `root` and `samples` (path, class), images without classes
-            with `root` and `images`, their paths relative to it, one in the HDF5 file `h5_path`, or
-            one with all pixels in the array `data`.
+            with `root` and `images`, their paths relative to it, one in the HDF5 file `h5_path`,
+            one with all pixels in the array `data`, or any that has the answer as its method
+            `fingerprint`.
 
     Returns:
         SHA-256 in hexadecimal digits. Images that were moved to another folder keep it.
@@ -56,6 +57,8 @@ def fingerprint(dataset: Any) -> str:
     Raises:
         UserError: the data set is of another kind, or a file cannot be read.
     """
+    if hasattr(dataset, "fingerprint"):
+        return dataset.fingerprint()
     if hasattr(dataset, "samples"):
         labels: Any = [label for _, label in dataset.samples]
         return fingerprint_files([str(path) for path, _ in dataset.samples], dataset.root, labels)

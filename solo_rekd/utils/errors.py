@@ -18,8 +18,11 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """A mistake of the user's: shown as one line, without a traceback, with exit code 2.
+
+    It is a ValueError, which a script of the user's catches without a name of ours. Code here that
+    catches the ValueErrors of others lets a UserError pass first.
 
     Args:
         message: what is wrong and what to do.

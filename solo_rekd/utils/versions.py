@@ -1,7 +1,9 @@
-"""Versions of packages, which have a part in what is computed."""
+"""Versions of packages and of checkouts, which have a part in what is computed."""
 
 import importlib.metadata
+import subprocess
 from collections.abc import Iterable
+from pathlib import Path
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:
@@ -13,3 +15,13 @@ def versions(names: Iterable[str]) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "not installed as a package"
     return found
+
+
+def commit_of(folder: Path) -> str | None:
+    """The first digits of the commit that a checkout is at; None: git does not tell."""
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return said.stdout.strip()[:12]

@@ -12,7 +12,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -106,8 +106,11 @@ def refuse_numbers(argv: list[str], limits: Limits) -> None:
         parser.add_argument(f"--{name}", nargs="+", default=())
     for name, texts in vars(parser.parse_known_args(argv)[0]).items():
         for text in texts:
-            with suppress(ValueError):  # of what is no number, which the host's parser says
-                refuse_beyond(name, number(text), *limits[name])
+            try:
+                value = number(text)
+            except ValueError:  # the host's parser refuses it
+                continue
+            refuse_beyond(name, value, *limits[name])
 
 
 def number(text: str) -> float:

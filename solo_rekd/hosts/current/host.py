@@ -6,7 +6,6 @@ with them in this process.
 
 import inspect
 import shlex
-import subprocess
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -54,6 +53,7 @@ from solo_rekd.hosts.shared import ownership
 from solo_rekd.hosts.shared.resume import decisive
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.errors import UserError, nearest_first, refuse
+from solo_rekd.utils.versions import commit_of
 
 PRETRAIN, LINEAR = "main_pretrain.py", "main_linear.py"
 RECIPES = {PRETRAIN: "protocol", LINEAR: "linear"}
@@ -322,13 +322,5 @@ def _last_checkpoint(trainer: Any) -> str | None:
 
 
 def _commit(root: Path) -> str:
-    try:
-        said = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ", no commit known"
-    return f" at {said.stdout.strip()[:12]}"
+    commit = commit_of(root)
+    return ", no commit known" if commit is None else f" at {commit}"

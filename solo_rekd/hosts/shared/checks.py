@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from solo_rekd.utils.errors import refuse, refuse_missing
+from solo_rekd.utils.errors import UserError, refuse, refuse_missing
 
 GPU = ("gpu", "cuda")  # Lightning's names
 # what DALI decides itself, by the setting that would have it otherwise
@@ -97,6 +97,8 @@ def _refuse_real_size(key: str, side: int, name: str, build: Callable[[], nn.Mod
     try:
         with torch.no_grad():
             build().eval()(torch.zeros(2, 3, side, side))
+    except UserError:
+        raise
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise refuse(key, side, f"a side, in px, that {name} takes ({reason})") from error

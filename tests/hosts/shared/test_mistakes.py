@@ -129,3 +129,11 @@ def test_a_class_without_images_is_named(
     own = {"method": "rekd"} if job == "pretrain" else {"pretrained_feature_extractor": "x.ckpt"}
     with pytest.raises(UserError, match=r"^train_dir=.*unicorn"):
         (judge if job == "knn" else getattr(host, job))(flags(job, data_dir=tmp_path, **own))
+
+
+def test_a_mistake_in_a_network_is_not_told_as_one_of_its_size() -> None:
+    def build() -> nn.Module:
+        raise UserError("stem='big' is not allowed")
+
+    with pytest.raises(UserError, match=r"^stem='big' is not allowed$"):
+        refuse_size("crop_size", 32, "net", build)

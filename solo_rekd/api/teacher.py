@@ -1,0 +1,168 @@
+"""A teacher from a file or a module, with what it is to see."""
+
+import copy
+from collections.abc import Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from solo_rekd.checkpoints.load import log_facts, read_networks
+from solo_rekd.checkpoints.loaded import Loaded
+from solo_rekd.checkpoints.preprocessing import Preprocessing
+from solo_rekd.checkpoints.projector import widths
+from solo_rekd.config import AUTO, MODULE, NATIVE, DistillationConfig, from_settings
+from solo_rekd.images.data_sets import LARGE_IMAGE
+from solo_rekd.teachers import FrozenTeacher
+from solo_rekd.teachers.given import given_backbone
+from solo_rekd.teachers.teacher import make_identity
+from solo_rekd.utils.errors import UserError
+
+Colours = tuple[float, ...]
+
+
+class Teacher:
+    """A pretrained teacher: for `make_objective`, or by itself.
+
+    Attributes:
+        settings: what `make_objective` takes from it, by the names of the methods' settings.
+        module: the network that was given; None: it is read from a file.
+        mean: of each colour, in [0, 1], by which its images are normalised; None: nothing tells.
+        std: of each colour, in [0, 1], likewise.
+        size: side of its images, in px: as asked, else as it was trained; None: nothing tells.
+        facts: how its file was read, as JSON can hold it; None: it has none.
+    """
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        module: nn.Module | None = None,
+        loaded: Loaded | None = None,
+    ) -> None:
+        self.settings, self.module, self._loaded = settings, module, loaded
+        known = Preprocessing() if loaded is None else loaded.facts.preprocessing
+        mean, std, size = (settings[f"teacher_{key}"] for key in ("mean", "std", "size"))
+        self.mean: Colours | None = known.mean if mean == AUTO else mean
+        self.std: Colours | None = known.std if std == AUTO else std
+        self.size: int | None = known.size if isinstance(size, str) else size
+        self.facts: dict[str, Any] | None = None if loaded is None else loaded.facts.as_dict()
+        self._networks: dict[int, FrozenTeacher] = {}
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Says what it sees in images, without gradient and in eval mode.
+
+        Args:
+            images: shape (B, 3, H, H), normalised by `mean` and `std`.
+
+        Returns:
+            Pooled features (B, F), and their L2-normalised embedding (B, d): the features
+            themselves where it has no projector.
+        """
+        network = self.at(images.shape[-1])
+        return network.to(images.device)(images.to(network.dtype))
+
+    def at(self, size: int) -> FrozenTeacher:
+        """The network for images of `size` px.
+
+        Raises:
+            UserError: it does not take images of that size.
+        """
+        if size not in self._networks:
+            self._networks[size] = self._build(size)
+        return self._networks[size]
+
+    def embedding_dim(self, size: int) -> int:
+        """Width of its embedding; a module is asked by images of `size` px."""
+        if self._loaded is None:
+            return given_backbone(self.module, MODULE, size)[0].num_features
+        head = self._loaded.projector
+        return cast(int, self._loaded.backbone.num_features) if head is None else widths(head)[1]
+
+    @property
+    def has_projector(self) -> bool:
+        """Whether its file holds a projector."""
+        return self._loaded is not None and self._loaded.projector is not None
+
+    def _build(self, size: int) -> FrozenTeacher:
+        if self._loaded is None:
+            # a copy: a frozen teacher takes the gradients from its network
+            backbone, digest = given_backbone(copy.deepcopy(self.module), MODULE, size)
+            return FrozenTeacher(backbone, None, make_identity("frozen", MODULE, sha256=digest))
+        loaded = self._loaded
+        if size != loaded.img_size:
+            path, name = self.settings["teacher_checkpoint"], self.settings["teacher"]
+            loaded = read_networks(Path(path), name, size, self.settings["teacher_stem"])
+        return FrozenTeacher(loaded.backbone, loaded.projector)
+
+
+def load_teacher(
+    network: str | nn.Module,
+    checkpoint: str | PathLike[str] | None = None,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    size: int | str | None = None,
+    stem: str = AUTO,
+    precision: str = AUTO,
+) -> Teacher:
+    """Loads a pretrained teacher.
+
+    Args:
+        network: the backbone's name (`solo-rekd list`), `huggingface` or `onnx` for what these
+            wrote; or a module, images (B, 3, H, W) to features (B, F), which an objective with a
+            frozen teacher takes as it is, in eval mode and without gradients from then on.
+        checkpoint: file of the weights, in any format of `solo-rekd list`; nothing in it is ever
+            executed. None with a module.
+        mean: of each colour, in [0, 1], by which the teacher's images are normalised; None: as its
+            file tells, else as the student's.
+        std: standard deviation of each colour, in [0, 1], likewise.
+        size: side of its images in an objective, in px; `native`: as it was trained; None: that of
+            the student's.
+        stem: its first layers; `auto`: as its weights were trained.
+        precision: `float32`, `bfloat16` or `float16`, of its arithmetic while it is frozen;
+            `auto`: that of its weights.
+
+    Returns:
+        The teacher, for `make_objective(teacher=...)`, or to be called with images.
+
+    Raises:
+        UserError: a ValueError in one line: the file cannot be read, does not hold the whole
+            network, or a value is not allowed.
+    """
+    given = {"teacher": MODULE} if isinstance(network, nn.Module) else {"teacher": network}
+    settings: dict[str, Any] = given | {
+        "teacher_checkpoint": None if checkpoint is None else fspath(checkpoint),
+        "teacher_stem": stem,
+        "teacher_mean": AUTO if mean is None else mean,
+        "teacher_std": AUTO if std is None else std,
+        "teacher_size": AUTO if size is None else size,
+        "teacher_precision": precision,
+    }
+    if isinstance(network, nn.Module):
+        if checkpoint is not None:
+            raise UserError(f"checkpoint={fspath(checkpoint)!r} has no use beside a module: load "
+                            "the weights into the module")  # fmt: skip
+    elif checkpoint is None:
+        raise UserError(
+            f"load_teacher({network!r}) needs checkpoint=FILE; for a teacher from scratch give "
+            f"make_objective(..., teacher={network!r}, teacher_mode='online')"
+        )
+    config = from_settings(DistillationConfig, settings | {"teacher_mode": "frozen"})
+    settings = {name: getattr(config, name) for name in settings}
+    if isinstance(network, nn.Module):
+        return Teacher(settings, network)
+    path = Path(settings["teacher_checkpoint"])
+    loaded = _read(path, network, None if size == NATIVE else size, stem)
+    log_facts(loaded.facts)
+    return Teacher(settings, loaded=loaded)
+
+
+def _read(path: Path, name: str, size: Any, stem: str) -> Loaded:
+    try:
+        return read_networks(path, name, size, stem)
+    except UserError:
+        if size is not None:
+            raise
+        # the size may be all that nothing tells
+        return read_networks(path, name, LARGE_IMAGE, stem)
