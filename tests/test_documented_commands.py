@@ -36,7 +36,13 @@ TOOLS = ("bash", "ls", "head", "dirname", "cat")
 FOLDERS = ("DATA", "CIFAR", "IMAGENET", "FULL")
 SPLITS = ("train", "val", "test", "tune", "teacher")
 # of the documents' words for what is the user's own
-WORDS = {"STUDENT": "alexnet", "METHOD": "rekd", "FILE": "resnet50.pth", "i": "0"}
+WORDS = {
+    "STUDENT": "alexnet",
+    "METHOD": "rekd",
+    "FILE": "resnet50.pth",
+    "i": "0",
+    "PHOTOS": "DATA/val",
+}
 CHECKPOINT = "trained_models/rekd/0/rekd-ep=0.ckpt"
 # Commands that nothing is done with here, each with the reason.
 LEFT_ALONE = {

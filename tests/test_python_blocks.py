@@ -1,7 +1,7 @@
 """The Python of the README and the docs runs as it stands, each page's blocks one after the other.
 
-What a page's code takes as given lies in a folder of its own: an exported student, an image of 16
-bits, and the names below.
+What a page's code takes as given lies in a folder of its own: an exported student, photos, an image
+of 16 bits, and the names below.
 """
 
 import json
@@ -30,6 +30,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("python")
     deep = np.full((4, 4), 2000, dtype=np.uint16)
     Image.fromarray(deep).save(root / "deep.png")
+    for name in ("photos", "more", "run"):
+        (root / name).mkdir()
+    Image.new("RGB", (8, 8)).save(root / "photos" / "0.jpg")
+    photo = (root / "photos" / "0.jpg").read_bytes()
+    for number in range(1, PHOTOS):
+        (root / "photos" / f"{number}.jpg").write_bytes(photo)
+    (root / "more" / "list.txt").write_text("../photos/0.jpg\n")
+    (root / "run" / "history.jsonl").write_text("")
     return root
 
 
@@ -48,11 +56,13 @@ def export(folder: Path) -> None:
 
 
 SLOW = ("docs/deploy.md",)  # exports to ONNX first
+OWN_TESTS = ("README.md", "docs/python.md")  # tests/test_documented_python.py gives them a loader
 PAGES = [
     pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
     for name in DOCUMENTS
-    if blocks(name, PYTHON)
+    if blocks(name, PYTHON) and name not in OWN_TESTS
 ]
+PHOTOS = 1002  # a page holds 1,000 out
 
 
 @pytest.mark.parametrize("document", PAGES)
