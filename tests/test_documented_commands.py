@@ -123,6 +123,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lite = timm.create_model("tf_efficientnet_lite0", num_classes=0)
     projector = {"projector.0.weight": torch.eye(128, 1280), "projector.0.bias": torch.zeros(128)}
     save_network(root / "lite0.pth", lite, **projector)
+    (root / "lite0-128.pth").symlink_to("lite0.pth")
     for name in ("solo/losses/rekd.py", "tests/losses/test_rekd.py"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
