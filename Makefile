@@ -16,7 +16,7 @@ UNTESTED := $(if $(SOLO_LEARN_HOME),,solo_rekd/hosts/current/*)
 override SOLO_LEARN_HOME := $(abspath $(SOLO_LEARN_HOME))
 export SOLO_LEARN_HOME
 
-.PHONY: help install demo lint test test-all test-here test-current bench study tables upstream clean
+.PHONY: help install demo lint test test-all test-here test-current bench study tables site upstream clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -75,8 +75,19 @@ bench: $(STAMP) ## measure, and write docs/performance.md: PARTS="steps losses",
 study: $(STAMP) ## run phases of scripts/study/plan.yaml: ARGS="rates tune test --data cifar10=DIR --budget MINUTES"
 	@PYTHONPATH=scripts $(BIN)/python -m study run $(ARGS)
 
-tables: $(STAMP) ## write the tables and figures of docs/benchmarks.md from docs/results
+tables: $(STAMP) ## write the tables and figures of docs and README from docs/results and docs/performance.json
 	@PYTHONPATH=scripts $(BIN)/python -m study tables
+
+SITE_VENV := .venv-site
+
+site: $(SITE_VENV)/.installed ## build the site of docs/ into build/site, in a small environment of its own
+	@$(SITE_VENV)/bin/mkdocs build --quiet --strict
+	@echo "build/site/index.html"
+
+$(SITE_VENV)/.installed: docs/requirements.txt
+	@test -x $(SITE_VENV)/bin/python || $(PYTHON) -m venv $(SITE_VENV)
+	@$(SITE_VENV)/bin/python -m pip --disable-pip-version-check -q install -r $<
+	@touch $@
 
 upstream: ## lay the pull request of upstream/ over a checkout of solo-learn: HOST=DIR
 	@$(PYTHON) -I upstream/lay.py "$(HOST)"

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from study import rows
+from study.overview import write_overview
 from study.pictures import write_pictures
 from study.plan import PLAN, Plan, read_plan
 from study.runner import Chosen, Study, code_commit, say
@@ -58,6 +59,7 @@ def main() -> None:
     else:
         write_tables(plan, args.results, args.docs)
         write_pictures(plan, rows.read_rows(args.results / f"{TESTED}.csv"), args.docs)
+        write_overview(args.results, args.docs)
 
 
 def run_phases(plan: Plan, args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:

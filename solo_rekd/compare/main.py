@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
         with interruptible():
             comparison, out = run(argv)
     except KeyboardInterrupt:
-        print_line("stopped: the same command goes on from the last whole epoch of every run")
+        print_line("stopped: the same command resumes from the last whole epoch of every run")
         sys.exit(130)
     written = [str(out / name) for name in ("report.html", "results.csv", "comparison.json")]
     lines = [*table_lines(comparison), *comparison["differences"], *written]

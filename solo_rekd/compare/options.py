@@ -27,7 +27,7 @@ DESCRIPTION = """\
 Compares methods on one image folder: the same student, data, augmentation and budget for all.
 Every run is pretraining, the host's linear evaluation, a linear probe on cached features, and kNN.
 
-The same command again goes on where it was stopped, and keeps what is finished; it may add arms
+The same command again resumes where it was stopped, and keeps what is finished; it may add arms
 and seeds. Flags of the host after a bare -- go to every pretraining: -- --precision 16
 """
 ARMS = f"""\

@@ -1,6 +1,6 @@
 """ReKD, Relation Knowledge Distillation (arXiv 2112.04174).
 
-From the paper: a heterogeneous teacher that trains along, a relation miner with a dynamic bank of
+From the paper: a heterogeneous, jointly trained teacher, a relation miner with a dynamic bank of
 semantic prototypes, and the mined relation in the part of labels in a contrastive loss. Ours, for
 the paper's code was never released: the bank's update rule, all constants, the choice of
 dictionary, the share kept for the image's own key, the warm-up, and a relation of whole images.

@@ -215,7 +215,7 @@ def test_an_interrupted_comparison_goes_on(options, tmp_path):
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
     assert process.stdout is not None
-    assert process.stdout.read().splitlines()[-1].startswith("stopped: the same command goes on")
+    assert process.stdout.read().splitlines()[-1].startswith("stopped: the same command")
     assert not list(tmp_path.rglob("*.unfinished"))
     assert not (folder / "result.json").exists()
     before = [json.loads(line) for line in history.read_text().splitlines()]

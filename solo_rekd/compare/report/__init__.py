@@ -46,7 +46,7 @@ def without_nan(value: Any) -> Any:
 
 
 def to_csv(comparison: dict[str, Any]) -> str:
-    """Writes a line a finished run, the shared teacher's first: arm, seed, and every figure."""
+    """Writes a line per finished run, the shared teacher's first: arm, seed, and every figure."""
     rows = [
         {"arm": run["arm"], "seed": run["seed"], "folder": run["folder"]} | flat_figures(run)
         for run in list_runs(comparison)
