@@ -81,7 +81,7 @@ tables: $(STAMP) ## write the tables and figures of docs and README from docs/re
 SITE_VENV := .venv-site
 
 site: $(SITE_VENV)/.installed ## build the site of docs/ into build/site, in a small environment of its own
-	@$(SITE_VENV)/bin/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build --quiet --strict
 	@echo "build/site/index.html"
 
 $(SITE_VENV)/.installed: docs/requirements.txt
