@@ -116,7 +116,8 @@ setup(
         "dali": ["nvidia-dali-cuda130>=2.4"],
         "compare": COMPARE,
         "demo": COMPARE,
-        "docs": ["mkdocs-material>=9.7", "mkdocstrings[python]>=1.0"],  # pins: docs/requirements.txt
+        # pins: docs/requirements.txt
+        "docs": ["mkdocs-material>=9.7", "mkdocstrings[python]>=1.0"],
         "onnx": ONNX,
         "hf": HUGGING_FACE,  # a teacher in a folder of transformers
         "tensorboard": TENSORBOARD,  # curves of a training, without an account
