@@ -37,7 +37,8 @@ def frozen(tmp_path: Path) -> dict[str, Any]:
     torch.manual_seed(0)
     path = tmp_path / "teacher.pth"
     torch.save(build_backbone("resnet18", 32).state_dict(), path)
-    return {"teacher": "resnet18", "teacher_mode": "frozen", "teacher_checkpoint": str(path)}
+    teacher = {"teacher": "resnet18", "teacher_stem": "small", "teacher_mode": "frozen"}
+    return teacher | {"teacher_checkpoint": str(path)}
 
 
 @pytest.fixture
