@@ -63,7 +63,7 @@ def judge(lines: Sequence[Line], finished: bool = True) -> list[Finding]:
     early = not finished and len(trained) < PATIENCE
     checks = [_collapsed(trained), _diverged(trained, before)]
     if not early and not any(checks):
-        checks += [_learnt_nothing(trained[-1], before), _far_from_floor(trained)]
+        checks.append(_learnt_nothing(trained[-1], before) or _far_from_floor(trained))
     return [finding for finding in checks if finding is not None]
 
 
