@@ -85,7 +85,7 @@ setup(
         "dali": ["nvidia-dali-cuda130>=2.4"],
         "compare": COMPARE,
         "demo": COMPARE,
-        "docs": ["mkdocs-material>=9.7", "mkdocstrings[python]>=1.0"],  # pins: docs/requirements.txt
+        "docs": ["mkdocs-material>=9.7", "mkdocstrings[python]>=1.0", "ruff"],
         "onnx": ONNX,
         "hf": HUGGING_FACE,  # a teacher in a folder of transformers
         "slurm": SLURM,  # a comparison's runs as jobs of a cluster
