@@ -117,7 +117,7 @@ setup(
         "compare": COMPARE,
         "demo": COMPARE,
         # pins: docs/requirements.txt
-        "docs": ["mkdocs-material>=9.7", "mkdocstrings[python]>=1.0"],
+        "docs": ["mkdocs-material>=9.7", "mkdocstrings[python]>=1.0", "ruff"],
         "onnx": ONNX,
         "hf": HUGGING_FACE,  # a teacher in a folder of transformers
         "tensorboard": TENSORBOARD,  # curves of a training, without an account
