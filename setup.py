@@ -7,7 +7,7 @@ from setuptools import find_namespace_packages, setup
 from setuptools.command.build_py import build_py
 
 # where the project lives, which CITATION.cff has too: nowhere public yet
-PROJECT_URL = "https://example.org/solo-rekd"
+PROJECT_URL = "https://github.com/OWNER/solo-rekd"
 HOOK = "solo_rekd.pth"
 ROOT = Path(__file__).parent
 COMPARE = ["scikit-learn>=1.4", "matplotlib>=3.8", "jinja2>=3.1"]
