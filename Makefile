@@ -51,7 +51,7 @@ lint: $(STAMP) ## check style, format, types and which module imports which
 test: lint ## lint, then the fast tests; SOLO_LEARN_HOME=DIR: also on a checkout of the main branch
 	@rm -f .coverage .coverage.*
 	@# side by side, for each is one process
-	@$(MAKE) -s -j2 --output-sync=line MARKERS="$(MARKERS)" \
+	@$(MAKE) -s -j2 MARKERS="$(MARKERS)" \
 		test-here $(if $(SOLO_LEARN_HOME),test-current)
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under=90 --omit="$(UNTESTED)"

@@ -5,10 +5,8 @@ They need no labels. They are read once and kept as bytes, so that every epoch c
 
 import logging
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,13 +16,10 @@ from torch import Tensor
 from torchvision.transforms import Compose
 from torchvision.transforms.functional import hflip, pil_to_tensor, resized_crop
 
-from solo_rekd.images.files import _walk
-from solo_rekd.images.photos.index import PhotoIndex, is_index
 from solo_rekd.images.read import load_rgb
 from solo_rekd.images.transforms import evaluation_crop
 from solo_rekd.utils.cores import cores
 from solo_rekd.utils.errors import UserError
-from solo_rekd.utils.files import reading
 
 # of the second view: what a person would call the same photo
 LEAST_AREA = 0.5
@@ -45,31 +40,6 @@ class HeldOut(NamedTuple):
 
     pixels: Tensor
     views: Tensor
-
-
-def open_photos(images: str) -> Sequence[str]:
-    """Lists photos.
-
-    Args:
-        images: a folder with photos at any depth, an index of photos, or a text file with a path
-            in each line, relative to the folder of the file.
-
-    Raises:
-        UserError: the folder or the file cannot be read, or there is no photo.
-    """
-    path = Path(images)
-    found: Sequence[str]
-    if is_index(images):
-        found = PhotoIndex(images)
-    elif path.is_dir():
-        found = _walk(images, Counter())
-    else:
-        with reading(path):
-            lines = (line.strip() for line in path.read_text().splitlines())
-        found = [str(path.parent / line) for line in lines if line and not line.startswith("#")]
-    if not found:
-        raise UserError(f"{images} has no photo")
-    return found
 
 
 def spread(photos: Sequence[str], number: int) -> list[str]:

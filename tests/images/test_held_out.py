@@ -8,8 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from solo_rekd.images.held_out import normalised, open_photos, random_view, read_held_out, spread
-from solo_rekd.images.photos import build_index
+from solo_rekd.images.held_out import normalised, random_view, read_held_out, spread
 from solo_rekd.images.read import load_rgb
 from solo_rekd.images.transforms import evaluation_pipeline
 from solo_rekd.utils.errors import UserError
@@ -25,22 +24,6 @@ def photos(tmp_path: Path) -> list[str]:
         Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
         paths.append(str(path))
     return paths
-
-
-def test_photos_at_any_depth_or_in_a_list(photos: list[str], tmp_path: Path) -> None:
-    assert sorted(open_photos(str(tmp_path))) == sorted(photos)
-    listed = tmp_path / "some.txt"
-    listed.write_text(f"# two\n\n{photos[2]}\n{Path(photos[0]).relative_to(tmp_path)}\n")
-    assert open_photos(str(listed)) == [photos[2], photos[0]]
-    index = build_index([listed], tmp_path / "index")
-    assert [*open_photos(str(index.folder))] == [photos[2], photos[0]]
-
-
-@pytest.mark.parametrize("name", ["empty", "nowhere"])
-def test_no_photos_are_refused(name: str, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=name):
-        open_photos(str(tmp_path / name))
 
 
 def test_those_chosen_are_spread_over_the_list() -> None:

@@ -24,7 +24,8 @@ from solo_rekd.evaluation.agreement import (
 from solo_rekd.hosts.jobs import Signal
 from solo_rekd.hosts.shared.progress import peak_memory
 from solo_rekd.hosts.shared.speed import networks_of
-from solo_rekd.images.held_out import HeldOut, normalised, open_photos, read_held_out, spread
+from solo_rekd.images.held_out import HeldOut, normalised, read_held_out, spread
+from solo_rekd.images.photos.given import find_photos
 from solo_rekd.objectives.distillation import FLOOR, STUDENT_LOSS
 from solo_rekd.teachers import FrozenTeacher, OnlineTeacher
 from solo_rekd.teachers.sight import Sight
@@ -111,7 +112,8 @@ class SignalHooks(_Host):
 
     def _read(self, module: Any) -> None:
         sight, signal = self.sight(module), self.signal
-        photos = read_held_out(spread(open_photos(signal.images), signal.number), sight.size)
+        found = find_photos(signal.images).paths()
+        photos = read_held_out(spread(found, signal.number), sight.size)
         if len(photos.pixels) <= signal.k:
             allowed = f"more than k={signal.k} photos that can be read, not {len(photos.pixels)}"
             raise refuse("signal.images", signal.images, allowed)

@@ -29,7 +29,8 @@ from solo_rekd.hosts.jobs import (
     View,
     to_json,
 )
-from solo_rekd.images.held_out import open_photos, read_held_out
+from solo_rekd.images.held_out import read_held_out
+from solo_rekd.images.photos.given import find_photos
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import read_json_lines
 
@@ -53,7 +54,7 @@ def frozen(data: Path, tmp_path: Path) -> dict[str, Any]:
     """The settings of a frozen teacher, of random weights, whose statistics fit the images."""
     torch.manual_seed(0)
     path, network = tmp_path / "teacher.pth", build_backbone("resnet18", 32).train()
-    pixels = read_held_out(open_photos(str(data / "val")), 32).pixels
+    pixels = read_held_out(find_photos(data / "val").paths(), 32).pixels
     for _ in range(20):
         network(pixels / 127.5 - 1)
     torch.save(network.state_dict(), path)
