@@ -1,4 +1,4 @@
-"""Checks that torch and torchvision are the pinned ones and work together; else says the mend.
+"""Checks that torch and torchvision are the pinned ones and fit; else says how to repair them.
 
 A package index that offers another build of torch (a newer one, a CPU one) leaves the two apart,
 and then the first import of torchvision fails far from the cause.
@@ -36,15 +36,15 @@ def find_fault(pins: dict[str, str]) -> str | None:
 
 
 def main() -> int:
-    """Returns the exit code: 0, or 2 after one line on what is wrong and how to mend it."""
+    """Returns the exit code: 0, or 2 after one line on what is wrong and how to repair it."""
     requirements = Path(sys.argv[1]).read_text(encoding="utf-8")
     pins = {package: pinned_version(requirements, package) for package in PACKAGES}
     fault = find_fault(pins)
     if fault is None:
         return 0
     wanted = " ".join(f"{package}=={pin}" for package, pin in pins.items())
-    mend = f"{sys.executable} -m pip install --force-reinstall {wanted}"
-    print(f"solo-rekd: error: {fault}; mend: {mend}, then make again", file=sys.stderr)
+    repair = f"{sys.executable} -m pip install --force-reinstall {wanted}"
+    print(f"solo-rekd: error: {fault}; repair: {repair}, then make again", file=sys.stderr)
     return 2
 
 

@@ -74,7 +74,7 @@ _failed = False
 def activate() -> bool:
     """Activates the plug-in in the host that is being imported.
 
-    A failure is one line on stderr, once, and the host goes on without the plug-in: the run may
+    A failure is one line on stderr, once, and the host runs without the plug-in: the run may
     have nothing to do with it. With `SOLO_REKD_TRACEBACK=1` its traceback comes first.
 
     Returns:

@@ -38,7 +38,7 @@ def guess_architecture(
         tensors: of its backbone, by torchvision's or timm's names.
 
     Returns:
-        A name of `build_backbone`, and what it was told by; None where nothing tells.
+        A name of `build_backbone`, and what says so; None where nothing does.
     """
     trained = read_student(path, raw).get("encoder")
     if trained and is_known(trained):

@@ -187,7 +187,7 @@ def read_cache(path: Path | None, root: str) -> dict[str, Known]:
 def write_cache(
     path: Path | None, root: str, known: Mapping[str, Known], found: Mapping[str, Known]
 ) -> None:
-    """Writes the digests of a folder's files, whole or not at all; a run goes on without.
+    """Writes the digests of a folder's files, whole or not at all; a run continues without.
 
     Args:
         path: the file.

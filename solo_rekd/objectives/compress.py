@@ -35,7 +35,7 @@ class CompRess(DistillationObjective):
             fields["student"] = random_keys(config.queue_size, run.features_dim)
         # one for both views: at the paper's length and widths it takes 1.3 GB
         self.memory = KeyQueue(**fields)
-        # an online teacher's own training goes on in the space of its projector
+        # an online teacher's own training continues in the space of its projector
         online = isinstance(self.teacher, OnlineTeacher)
         self.queues = self.view_queues() if online else []
 

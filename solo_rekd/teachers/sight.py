@@ -123,7 +123,7 @@ def views_between(student: Sight, teacher: Sight) -> TeacherViews | None:
 
 
 def describe_sight(config: DistillationConfig, teacher: Sight, known: Preprocessing) -> str:
-    """Tells for the log what a teacher sees and who told; warns where that is doubtful."""
+    """Says for the log what a teacher sees and where that is from; warns where that is doubtful."""
     asked = AUTO not in (config.teacher_mean, config.teacher_std)
     if known.doubtful and not asked and teacher.mean is not None:
         _log.warning(

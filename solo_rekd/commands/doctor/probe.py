@@ -1,6 +1,6 @@
 """Run by itself: imports modules one after the other, and says a line of JSON of each.
 
-Whatever a module does to its process, the command that started this one goes on.
+Whatever a module does to its process, the command that started this one continues.
 
     python probe.py '[["folder", ...], ["module", ...]]'
 """

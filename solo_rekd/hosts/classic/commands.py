@@ -259,7 +259,7 @@ def make_trainer(args: Namespace, title: str, callbacks: list[pl.Callback]) -> p
 
 
 def resume_from(args: Namespace) -> str | None:
-    """The checkpoint to go on from: the one given, or with `--auto_resume` the newest that fits.
+    """The checkpoint to resume from: the one given, or with `--auto_resume` the newest that fits.
 
     Raises:
         UserError: it cannot be read, or is of another method.

@@ -84,7 +84,7 @@ class DataOrder(pl.Callback):
 
     Both are drawn anew each epoch from the seed and the epoch's number. So every method sees the
     same images in the same order, with one worker or more in the same crops, and a resumed run
-    goes on as if it had not stopped. Of several processes each draws crops of its own. Without
+    continues as if it had not stopped. Of several processes each draws crops of its own. Without
     workers the crops share the methods' random numbers.
 
     Args:

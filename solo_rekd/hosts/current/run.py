@@ -157,7 +157,7 @@ def find_same_run(resumer: AutoResumer, cfg: DictConfig) -> tuple[Path | None, s
         cfg: the run's configuration.
 
     Returns:
-        The checkpoint, and the run of Weights & Biases that goes on with it; None without one.
+        The checkpoint, and the run of Weights & Biases that continues with it; None without one.
     """
     hours = resumer.max_hours.total_seconds() / 3600
     path = find_resumable(Path(resumer.checkpoint_dir), hours, _container(cfg), RULE)

@@ -34,7 +34,7 @@ LIMITS: Limits = {
     "gradient_clip_val": (0, inf),
     "num_nodes": (1, inf),
 }
-KNN_K, KNN_TEMPERATURE = 20, 0.07  # unless told
+KNN_K, KNN_TEMPERATURE = 20, 0.07  # unless they are given
 KNN_LIMITS = LIMITS | {
     "k": (1, inf),
     "temperature": (0.02, inf),  # the votes, exp(similarity / temperature), are float32

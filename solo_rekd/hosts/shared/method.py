@@ -220,7 +220,7 @@ class Distilled(_Host):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses to go on from a run with another method or teacher, or with other sizes.
+        """Refuses to resume a run with another method or teacher, or with other sizes.
 
         Raises:
             UserError: the checkpoint belongs to another method or teacher, or a tensor of it has

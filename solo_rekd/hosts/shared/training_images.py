@@ -36,7 +36,7 @@ class SeededViews(Dataset):
     def __getitem__(self, place: int) -> tuple[int, Tensor, Any]:
         """The place, views of shape (k, 3, H, W), and the label."""
         found: list[Tensor] = []
-        # the training goes on to draw the numbers that it would have drawn
+        # the training then draws the numbers that it would have drawn
         states = torch.get_rng_state(), random.getstate(), np.random.get_state()
         try:
             draws = np.random.SeedSequence((self.seed, place)).generate_state(3)
