@@ -49,7 +49,7 @@ def test_a_form_that_is_unknown_or_has_no_history_is_refused(
         Progress(history=history, logs=("xml",))
     with pytest.raises(UserError, match="history"):
         Progress(logs=("csv",))
-    monkeypatch.setattr(errors, "_is_installed", lambda name: name != "tensorboard")
+    monkeypatch.setattr(errors, "is_installed", lambda name: name != "tensorboard")
     with pytest.raises(UserError, match=r"solo-rekd\[tensorboard\]"):
         Progress(history=history, logs=("tensorboard",))
 

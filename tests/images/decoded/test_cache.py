@@ -252,12 +252,12 @@ logging.basicConfig(level="INFO", format="%(message)s")
 from pathlib import Path
 from solo_rekd.images.decoded import cache
 decode = cache._pixels
-def slow(path):
+def slow(path, skip):
     import time
     time.sleep(0.1)
     sys.stdout.write("decoded\\n")
     sys.stdout.flush()
-    return decode(path)
+    return decode(path, skip)
 cache._pixels = slow
 root, kept = sys.argv[1:]
 print(cache.find_or_decode(sorted(map(str, Path(root).glob("*/*"))), root, kept), flush=True)
