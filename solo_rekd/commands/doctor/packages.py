@@ -34,6 +34,7 @@ OPTIONAL = {
     "NVIDIA DALI": {"nvidia-dali-cuda130": "nvidia.dali"},
     "SLURM": {"submitit": "submitit"},
     "TensorBoard": {"tensorboard": "tensorboard"},
+    "embeddings as Parquet": {"pyarrow": "pyarrow"},
     "Weights & Biases": {"wandb": "wandb"},
 }
 
