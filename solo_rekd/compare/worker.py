@@ -45,17 +45,15 @@ from solo_rekd.hosts.jobs import (
     linear_from_json,
     pretraining_from_json,
 )
-from solo_rekd.hosts.shared.saved import epoch_of, newest_whole
+from solo_rekd.hosts.shared.saved import CHECKPOINTS, epoch_of, newest_whole, remove_others
 from solo_rekd.images.decoded.chosen import Chosen, choose
 from solo_rekd.utils.errors import UserError, report
-from solo_rekd.utils.files import UNFINISHED, read_json_lines, replacing, write_json
+from solo_rekd.utils.files import read_json_lines, replacing, write_json
 
 POLL = 2.0  # seconds
 EMBEDDED = 2000  # images in embeddings.npz at most
 # about what an epoch of each costs: two crops forward and backward, and one forward
 PRETRAIN_EPOCH, LINEAR_EPOCH, FEATURES = 8, 1, 2
-
-CHECKPOINTS = "*/*/*-ep=*.ckpt"  # as the host names them: a method, a part of the training
 
 _log = logging.getLogger("solo_rekd")
 
@@ -213,10 +211,7 @@ def pretrain(
         newest = newest_whole(checkpoints.glob(CHECKPOINTS))
     if newest is None:
         raise UserError(f"{checkpoints} holds no checkpoint after the pretraining")
-    # of earlier parts, and what a kill left of one
-    for path in (*checkpoints.glob(CHECKPOINTS), *checkpoints.glob(f"{CHECKPOINTS}.*{UNFINISHED}")):
-        if path != newest:
-            path.unlink()
+    remove_others(checkpoints, newest)
     lines = read_json_lines(history)
     seconds = sum(line["seconds"] for line in lines)
     gpu = [line["peak_gpu_bytes"] for line in lines if "peak_gpu_bytes" in line]

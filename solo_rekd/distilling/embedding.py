@@ -11,17 +11,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from solo_rekd.checkpoints.run_settings import read_student
 from solo_rekd.checkpoints.student import build_student
-from solo_rekd.hosts.shared.saved import newest_whole
+from solo_rekd.evaluation.features import make_ready
+from solo_rekd.hosts.shared.saved import CHECKPOINTS, newest_whole
 from solo_rekd.images.data_sets import CUSTOM, MEAN, STD
 from solo_rekd.images.read import load_rgb
 from solo_rekd.images.transforms import plain_transform
-from solo_rekd.memory_format import choose, lay_out
 from solo_rekd.utils.errors import UserError
-from solo_rekd.utils.memory import keep_freed_memory
 from solo_rekd.utils.progress import bar
 
-STUDENT = "student.safetensors"  # of a run's folder
-CHECKPOINTS = "pretrain/*/*/*-ep=*.ckpt"
+WEIGHTS, TRAINING = "student.safetensors", "pretrain"  # of a run's folder
 BATCH_SIZE = 128
 NAMED = 3  # photos that cannot be read, which a line names
 
@@ -110,11 +108,7 @@ def embed(
 
 def on_device(network: nn.Module) -> Callable[[Tensor], Tensor]:
     """Makes of a network what `embed` takes: on the GPU where there is one, without gradients."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    network.eval().to(device)
-    lay_out(network, choose(network, "auto", gpu=device == "cuda").name)
-    if device == "cpu":
-        keep_freed_memory()
+    device = make_ready(network)
 
     @torch.no_grad()
     def run(images: Tensor) -> Tensor:
@@ -190,9 +184,9 @@ def find_network(path: Path) -> Path:
         if not path.is_file():
             raise UserError(f"{path} is neither a folder of a run nor a file of weights")
         return path
-    if (path / STUDENT).is_file():
-        return path / STUDENT
-    newest = newest_whole(path.glob(CHECKPOINTS))
+    if (path / WEIGHTS).is_file():
+        return path / WEIGHTS
+    newest = newest_whole((path / TRAINING).glob(CHECKPOINTS))
     if newest is None:
-        raise UserError(f"{path} holds neither {STUDENT} nor a checkpoint of a run")
+        raise UserError(f"{path} holds neither {WEIGHTS} nor a checkpoint of a run")
     return newest

@@ -1,14 +1,14 @@
 """The files that a run ends with: those that are missing are made, each whole or not at all."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from solo_rekd.compare.collect import describe_versions
 from solo_rekd.compare.progress import clock
 from solo_rekd.distilling.card import write_card
+from solo_rekd.distilling.embedding import WEIGHTS
 from solo_rekd.distilling.neighbours import neighbours_of
 from solo_rekd.distilling.plan import Plan
 from solo_rekd.distilling.quantise import quantise
@@ -19,10 +19,10 @@ from solo_rekd.hosts.jobs import Pretraining
 from solo_rekd.images.photos import PhotoIndex
 from solo_rekd.utils.errors import UserError, is_installed
 from solo_rekd.utils.files import read_json, replacing, write_json
+from solo_rekd.utils.log_levels import at_level
 from solo_rekd.utils.versions import versions
 
-CHECKPOINTS = "*/*/*-ep=*.ckpt"  # as the hosts name them: a method, a part of the training
-WEIGHTS, NETWORK, INT8 = "student.safetensors", "student.onnx", "student.int8.onnx"
+NETWORK, INT8 = "student.onnx", "student.int8.onnx"
 CARD, REPORT, FIGURES = "README.md", "report.html", "figures.json"
 REPORT_PACKAGES = ("matplotlib", "jinja2")
 LIBRARIES = ("onnx", "onnxruntime")
@@ -57,18 +57,6 @@ def wanted(request: Request) -> Made:
         else:
             names += files
     return Made([*names, CARD], left_out)
-
-
-@contextmanager
-def _warnings_alone() -> Iterator[None]:
-    """Leaves out what the log says of each network that is built and read: it was said before."""
-    log = logging.getLogger("solo_rekd")
-    before = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
 
 
 class Outputs:
@@ -128,7 +116,8 @@ class Outputs:
                 del files[name]
                 continue
             try:
-                with _warnings_alone():
+                # what the log says of each network that is built and read was said before
+                with at_level("solo_rekd", logging.WARNING):
                     self._make(name, say)
             except UserError as error:
                 if name not in (NETWORK, INT8):

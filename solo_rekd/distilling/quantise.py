@@ -2,8 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import replacing
+from solo_rekd.utils.log_levels import at_level
 
 CALIBRATED = 256  # photos, at most, by which the ranges of the activations are found
 BATCH = 16
@@ -53,7 +53,11 @@ def _quantise(source: Path, target: Path, images: Tensor) -> None:
     from onnxruntime import quantization
     from onnxruntime.quantization import shape_inference
 
-    with tempfile.TemporaryDirectory() as folder, _quiet(), replacing(target) as unfinished:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        at_level(None, logging.ERROR),  # hints of the library's own to its programmers
+        replacing(target) as unfinished,
+    ):
         prepared = Path(folder) / "prepared.onnx"
         shape_inference.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         reader: Any = _Reader(images)
@@ -84,15 +88,3 @@ def onnx_network(path: Path) -> Callable[[Tensor], Tensor]:
         return torch.from_numpy(features)
 
     return run
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps hints of the library's own to its programmers off the terminal."""
-    log = logging.getLogger()
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(before)

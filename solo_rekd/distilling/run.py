@@ -13,23 +13,30 @@ from solo_rekd import hosts
 from solo_rekd.compare.schedule import print_line
 from solo_rekd.distilling import outputs, trial
 from solo_rekd.distilling.choices import Choice, choose, refuse_impossible
+from solo_rekd.distilling.embedding import TRAINING
 from solo_rekd.distilling.facts import TeacherFile, find_facts, read_teacher, usual_side
 from solo_rekd.distilling.job import make_job
-from solo_rekd.distilling.outputs import CHECKPOINTS, Outputs
+from solo_rekd.distilling.outputs import Outputs
 from solo_rekd.distilling.plan import Plan, read_plan, refuse_other
 from solo_rekd.distilling.request import STUDENT, TEACHER, Request, make_request
 from solo_rekd.distilling.show import epoch_line, table_lines
 from solo_rekd.distilling.signal import signal_of, watched
 from solo_rekd.evaluation.health import judge
 from solo_rekd.hosts.jobs import Host, Pretraining, Progress
-from solo_rekd.hosts.shared.saved import epoch_of, newest_first, newest_whole
+from solo_rekd.hosts.shared.saved import (
+    CHECKPOINTS,
+    epoch_of,
+    newest_first,
+    newest_whole,
+    remove_others,
+)
 from solo_rekd.images.data_sets import LARGE_IMAGE
 from solo_rekd.images.photos import PhotoIndex, build_index
 from solo_rekd.utils.errors import UserError, refuse
-from solo_rekd.utils.files import UNFINISHED, read_json_lines
+from solo_rekd.utils.files import read_json_lines
 from solo_rekd.utils.locks import LOCK, locked
 
-HISTORY, PHOTOS, TRAINING = "history.jsonl", "photos", "pretrain"
+HISTORY, PHOTOS = "history.jsonl", "photos"
 HELD_OUT, SHARE = 1000, 10  # photos for the signal: so many at most, one of so many
 FEWEST = 4  # photos
 
@@ -253,9 +260,7 @@ def _train(
         newest = newest_whole(folder.glob(CHECKPOINTS))
     if newest is None:
         raise UserError(f"{folder} holds no checkpoint after the training")
-    for path in (*folder.glob(CHECKPOINTS), *folder.glob(f"{CHECKPOINTS}.*{UNFINISHED}")):
-        if path != newest:
-            path.unlink()
+    remove_others(folder, newest)
     return newest
 
 

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 
 from solo_rekd.hosts.jobs import Host, Pretraining, Progress, Signal
+from solo_rekd.utils.log_levels import at_level
 
 STEPS = 12  # of a trial, at most
 WARM = 3  # steps at its start that are not counted: memory, workers and kernels are made ready
@@ -48,19 +49,15 @@ def measure(host: Host, job: Pretraining, signal: Signal | None = None) -> Speed
     Raises:
         UserError: as the job itself would.
     """
-    log = logging.getLogger("solo_rekd")
-    level = log.level
-    log.setLevel(logging.ERROR)  # so short a training is warned about for its length
     started = time.perf_counter()
     ends: list[float] = []
     short = dataclasses.replace(
         job, epochs=1, host={**job.host, "limit_train_batches": STEPS, "enable_progress_bar": False}
     )
     progress = Progress(share=lambda _: ends.append(time.perf_counter()), signal=signal)
-    try:
+    # so short a training is warned about for its length
+    with at_level("solo_rekd", logging.ERROR):
         host.pretrain(short, None, None, progress)
-    finally:
-        log.setLevel(level)
     ended = time.perf_counter()
     return read_times(started, ends, ended, job.batch_size)
 

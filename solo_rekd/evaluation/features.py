@@ -119,6 +119,23 @@ def judge_features(
     return Judgement(splits, knn)
 
 
+def make_ready(backbone: nn.Module, memory_format: str = AUTO) -> str:
+    """Puts a network into evaluation, on the GPU where there is one, in its memory format.
+
+    Args:
+        backbone: the network.
+        memory_format: as in `judge_features`.
+
+    Returns:
+        The name of the device.
+    """
+    backbone.eval().to(device := "cuda" if torch.cuda.is_available() else "cpu")
+    lay_out(backbone, choose(backbone, memory_format, gpu=device == "cuda").name)
+    if device == "cpu":
+        keep_freed_memory()
+    return device
+
+
 @torch.no_grad()
 def extract_features(
     backbone: nn.Module,
@@ -141,10 +158,7 @@ def extract_features(
     Returns:
         The features of each data set, under its name.
     """
-    backbone.eval().to(device := "cuda" if torch.cuda.is_available() else "cpu")
-    lay_out(backbone, choose(backbone, memory_format, gpu=device == "cuda").name)
-    if device == "cpu":
-        keep_freed_memory()
+    device = make_ready(backbone, memory_format)
     loaders = {
         name: DataLoader(images, batch_size=batch_size, num_workers=workers)
         for name, images in sets.items()

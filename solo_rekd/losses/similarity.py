@@ -13,7 +13,6 @@ from solo_rekd.losses.log_sum_exp import log_sum_exp, softmax_mean_and_entropy
 from solo_rekd.utils.precision import full_precision
 
 
-@full_precision
 def similarity_distillation_loss(
     query: Tensor,
     dictionary: Tensor,

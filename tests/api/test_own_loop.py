@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import torch
 from torch import nn
 from torchvision.datasets import ImageFolder
@@ -41,15 +40,6 @@ FAST = ("disco",)  # with a twin and a probe; the others are slow together
 
 def test_every_objective_is_tried() -> None:
     assert {name for name, _, _ in CASES.values()} == {*OBJECTIVES}
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of the teacher's weights."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("teacher") / "resnet10t.pth"
-    torch.save(timm.create_model("resnet10t", num_classes=0).state_dict(), path)
-    return path
 
 
 class Recorder:

@@ -15,14 +15,6 @@ NAME = "timm:resnet10t"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("teacher") / "resnet10t.pth"
-    torch.save(timm.create_model("resnet10t", num_classes=0).state_dict(), path)
-    return path
-
-
 def test_a_file_says_what_its_network_says(weights: Path) -> None:
     teacher = load_teacher(NAME, weights)
     net = timm.create_model("resnet10t", num_classes=0).eval()

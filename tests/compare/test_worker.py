@@ -17,7 +17,7 @@ from command import judge
 from processes import is_alive
 
 from solo_rekd.checkpoints import read_checkpoint
-from solo_rekd.compare.worker import CHECKPOINTS, StageProgress, main, reason, work
+from solo_rekd.compare.worker import StageProgress, main, reason, work
 from solo_rekd.hosts.jobs import (
     Images,
     LinearEvaluation,
@@ -27,7 +27,7 @@ from solo_rekd.hosts.jobs import (
     View,
     to_json,
 )
-from solo_rekd.hosts.shared.saved import newest_whole
+from solo_rekd.hosts.shared.saved import CHECKPOINTS, newest_whole
 from solo_rekd.utils.errors import UserError
 
 Flags = Callable[..., list[str]]

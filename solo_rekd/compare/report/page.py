@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from solo_rekd.compare.report import charts, maps, table
@@ -16,6 +15,7 @@ from solo_rekd.compare.report.summary import (
     list_runs,
     teacher_arm,
 )
+from solo_rekd.compare.report.template import load_template
 from solo_rekd.compare.report.verdict import ACCURACY, KNN, SECONDS, verdict
 
 ACCURACIES = {
@@ -48,15 +48,7 @@ def render(comparison: dict[str, Any], out: Path) -> str:
     arms, classes = list_arms(comparison), comparison["classes"]
     teacher = teacher_arm(comparison)
     sentence, notes = verdict(comparison)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "unbroken": unbroken}
-    return environment.get_template("page.html.j2").render(
+    return load_template(Path(__file__).parent, number=number, unbroken=unbroken).render(
         comparison,
         missing=MISSING,
         arms=arms,

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from solo_rekd.compare.report.charts import STYLE, canvas, colour, to_svg
+from solo_rekd.compare.report.template import load_template
 from solo_rekd.distilling.neighbours import plane
 from solo_rekd.distilling.report.thumbnails import apart, spread, thumbnail
 from solo_rekd.distilling.show import FLOOR, loss_of, say
@@ -49,16 +49,8 @@ def render(
     Returns:
         A page in HTML that loads nothing.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["say"] = say
     marks, explained = make_map(paths, features)
-    return environment.get_template("page.html.j2").render(
+    return load_template(Path(__file__).parent, say=say).render(
         card | {"neighbours_shown": card["neighbours"]},
         curves=draw_curves(history),
         marks=marks,

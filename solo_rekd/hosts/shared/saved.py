@@ -7,10 +7,12 @@ from pathlib import Path
 
 from solo_rekd.checkpoints.read import read_complete
 from solo_rekd.utils.errors import UserError
+from solo_rekd.utils.files import UNFINISHED
 
 _log = logging.getLogger("solo_rekd")
 
 ENDING = ".ckpt"
+CHECKPOINTS = "*/*/*-ep=*.ckpt"  # as the hosts name them: a method, a part of the training
 
 
 def epoch_of(path: Path) -> int:
@@ -38,3 +40,15 @@ def newest_whole(paths: Iterable[Path]) -> Path | None:
         else:
             return path
     return None
+
+
+def remove_others(folder: Path, kept: Path) -> None:
+    """Removes the checkpoints of a run but one: of earlier parts, and what a kill left of one.
+
+    Args:
+        folder: that the host was given for its checkpoints.
+        kept: the one that stays.
+    """
+    for path in (*folder.glob(CHECKPOINTS), *folder.glob(f"{CHECKPOINTS}.*{UNFINISHED}")):
+        if path != kept:
+            path.unlink()
