@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from solo_rekd.compare.judge import share_closed
 from solo_rekd.compare.report.summary import Difference
 from study.rows import TEACHER, Row
 
@@ -47,10 +48,11 @@ def gap_closed(
         teacher is not above the untrained student.
     """
     shared = [seed for seed in student if seed in untrained]
-    if teacher is None or not shared or any(teacher <= untrained[seed] for seed in shared):
+    if teacher is None or not shared:
         return None
-    shares = [(student[s] - untrained[s]) / (teacher - untrained[s]) for s in shared]
-    return 100 * sum(shares) / len(shares)
+    shares = [share_closed(student[seed], untrained[seed], teacher) for seed in shared]
+    found = [share for share in shares if share is not None]
+    return sum(found) / len(found) if len(found) == len(shares) else None
 
 
 def teachers_figure(

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from solo_rekd.compare.arms import STARTING, UNTRAINED, Arm
+from solo_rekd.compare.judge import with_gap_closed
 from solo_rekd.compare.plan import TEACHER_FOLDER, Plan
 from solo_rekd.utils.files import read_json, read_json_lines
 from solo_rekd.utils.versions import versions
@@ -52,7 +53,8 @@ def collect(
             for arm in plan.arms
         ],
         "seeds": list(range(plan.seeds)),
-        "runs": runs,
+        "judge_by": plan.judge_by,
+        "runs": with_gap_closed(runs, teacher, plan.judge_by),
         "teacher": teacher and {"arm": "teacher", "seed": 0} | teacher,
         "failed": failures,
         "unfinished": unfinished,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from solo_rekd.compare.arms import UNTRAINED
+from solo_rekd.compare.judge import JUDGE, JUDGES
 from solo_rekd.compare.launch.choose import LAUNCHERS, PROCESSES, read_parameter
 from solo_rekd.config import (
     AUTO,
@@ -134,6 +135,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seeds", type=count, default=1, metavar="N", help="runs of an arm. Default: 1")
     add("--host", metavar="HOST", help=HOST_HELP)
     add("--title", default="Comparison", help="of the report. Default: %(default)s")
+    add(
+        "--judge_by",
+        choices=JUDGES,
+        default=JUDGE,
+        help="accuracy by which the report ranks; few_label: with 3 labels a class. "
+        "Default: %(default)s",
+    )
 
     add = group("pretraining, the same for every arm")
     add("--epochs", **whole, default=100, help="of every run. Default: %(default)s")

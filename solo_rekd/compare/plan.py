@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from solo_rekd.compare.arms import Arm, parse_arm
+from solo_rekd.compare.judge import JUDGE
 from solo_rekd.config import AUTO
 from solo_rekd.utils.errors import UserError
 
@@ -20,6 +21,7 @@ MAY_CHANGE = (
     "seeds",
     "num_workers",
     "title",
+    "judge_by",
     "student_format",
     "teacher_facts",
     "memory_format",
@@ -76,6 +78,7 @@ class Plan:
         compile: whether they are compiled, in pretraining.
         dali: device on which NVIDIA DALI loads the images of every pretraining and of the host's
             linear evaluation, `cpu` or `gpu`; None: torchvision loads them.
+        judge_by: the accuracy that the report ranks by, a name of `JUDGES`.
     """
 
     title: str
@@ -118,6 +121,7 @@ class Plan:
     memory_format: str = AUTO
     compile: bool = False
     dali: str | None = None
+    judge_by: str = JUDGE
 
     @property
     def distils(self) -> bool:

@@ -154,13 +154,16 @@ def hollow(number: int) -> dict[str, Any]:
     return {"facecolor": "white", "edgecolor": colour(number), "hatch": "////", "linewidth": 1.5}
 
 
-def costs(points: Mapping[int, tuple[Arm, Spread, Spread]], name: str, unit: str) -> str:
+def costs(
+    points: Mapping[int, tuple[Arm, Spread, Spread]], name: str, unit: str, accuracy: str
+) -> str:
     """Draws accuracy over the time of pretraining: an arm's mean, the sd of both, a dot a seed.
 
     Args:
         points: by place among the arms: the arm, its time, its top-1 in percent.
         name: begins the ids.
         unit: of the times.
+        accuracy: what the top-1 is of.
     """
     with rc_context(STYLE):
         figure, axes = canvas(max(290, 46 * len(points)), (46, 14, 24, 42))
@@ -173,10 +176,10 @@ def costs(points: Mapping[int, tuple[Arm, Spread, Spread]], name: str, unit: str
                 *(time.mean, score.mean, score.sd, time.sd), color=shown, ms=9, lw=1.5, **marker
             )
         axes.set_xlabel(f"pretraining, {unit}")
-        axes.set_title("linear top-1, %", loc="left", fontsize=11)
+        axes.set_title(f"{accuracy}, %", loc="left", fontsize=11)
         axes.margins(0.12)
         axes.set_xlim(left=0)
-    label = "Linear top-1 over the time of pretraining, a point an arm."
+    label = f"{accuracy} over the time of pretraining, a point an arm."
     return to_svg(figure, name, label)
 
 

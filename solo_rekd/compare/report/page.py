@@ -16,12 +16,8 @@ from solo_rekd.compare.report.summary import (
     teacher_arm,
 )
 from solo_rekd.compare.report.template import load_template
-from solo_rekd.compare.report.verdict import ACCURACY, KNN, SECONDS, verdict
+from solo_rekd.compare.report.verdict import SECONDS, called, judged_by, verdict
 
-ACCURACIES = {
-    ACCURACY: "Linear top-1 on cached features",
-    KNN: "kNN top-1",
-}
 CURVES = {
     "train_acc1": "Online probe on training views: top-1, %",
     "val_acc1": "Online probe on validation images: top-1, %",
@@ -55,8 +51,9 @@ def render(comparison: dict[str, Any], out: Path) -> str:
         colours=[charts.colour(place) for place, _ in enumerate(arms)],
         verdict=sentence,
         notes=notes,
-        accuracies=draw_accuracies(arms, teacher),
-        costs=draw_costs(arms),
+        accuracies=draw_accuracies(arms, teacher, judged_by(comparison)),
+        costs=draw_costs(arms, judged_by(comparison)[0]),
+        judge=heading(judged_by(comparison)[0]),
         teacher_time=write_time(teacher),
         columns=table.columns(comparison),
         best=best_arms(comparison, arms),
@@ -82,10 +79,19 @@ def unbroken(sentence: str) -> str:
     return sentence.replace(" ± ", f"{space}±{space}").replace(" %", f"{space}%")
 
 
-def draw_accuracies(arms: list[Arm], teacher: Arm | None) -> list[tuple[str, Markup]]:
-    """Draws the bars of each accuracy that any arm has, each with its caption."""
+def heading(path: str) -> str:
+    """What the report calls an accuracy, as the beginning of a line."""
+    told = called(path)
+    return told if told.startswith("kNN") else told[0].upper() + told[1:]
+
+
+def draw_accuracies(
+    arms: list[Arm], teacher: Arm | None, paths: tuple[str, ...]
+) -> list[tuple[str, Markup]]:
+    """Draws the bars of each of these accuracies that any arm has, each with its caption."""
     found = []
-    for place, (path, caption) in enumerate(ACCURACIES.items()):
+    for place, path in enumerate(paths):
+        caption = heading(path)
         reference = teacher.spread(path) if teacher else None
         reached = [(arm.name, arm.spread(path)) for arm in arms]
         said = "; ".join(f"{name} {score.text()}" for name, score in reached if score)
@@ -101,9 +107,9 @@ def draw_accuracies(arms: list[Arm], teacher: Arm | None) -> list[tuple[str, Mar
     return found
 
 
-def draw_costs(arms: list[Arm]) -> Markup | None:
+def draw_costs(arms: list[Arm], path: str) -> Markup | None:
     """Draws accuracy over time, for those arms that have both; None where none has."""
-    pairs = {place: (arm.spread(SECONDS), arm.spread(ACCURACY)) for place, arm in enumerate(arms)}
+    pairs = {place: (arm.spread(SECONDS), arm.spread(path)) for place, arm in enumerate(arms)}
     found = {place: (time, score) for place, (time, score) in pairs.items() if time and score}
     if not found:
         return None
@@ -111,7 +117,7 @@ def draw_costs(arms: list[Arm]) -> Markup | None:
     points = {
         place: (arms[place], time.over(scale), score) for place, (time, score) in found.items()
     }
-    return Markup(charts.costs(points, "costs", unit))
+    return Markup(charts.costs(points, "costs", unit, called(path)))
 
 
 def write_time(teacher: Arm | None) -> str | None:

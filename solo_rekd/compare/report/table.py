@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from solo_rekd.compare.judge import GAP, JUDGES
 from solo_rekd.compare.report.summary import MISSING, Arm, distinct, list_arms, teacher_arm
 
 GIB = 2**30
@@ -53,10 +54,17 @@ def columns(comparison: dict[str, Any]) -> list[Column]:
         Column(knn, "top-5, %", "knn.top5"),
         Column(FEW, "3 a class: top-1, %", "few_label.top1", best=True),
         Column(FEW, "1 %: top-1, %", "few_label_1pct.top1", best=True),
+        *gap_columns(comparison, "gap to the teacher", "closed, %"),
         Column(COST, f"time, {unit}", "pretrain.seconds", 1, seconds),
         Column(COST, "images/s", "pretrain.images_per_second", 0),
         *(Column(COST, heading, path, 2, GIB) for heading, path in memory),
     ]
+
+
+def gap_columns(comparison: dict[str, Any], group: str, heading: str) -> list[Column]:
+    """The column of the share of the gap to the teacher that is closed, where a run has one."""
+    path = f"{GAP}.percent"
+    return [Column(group, heading, path, 0, best=True)] if distinct(comparison, path) else []
 
 
 def setting(comparison: dict[str, Any], path: str) -> str:
@@ -74,7 +82,15 @@ def time_unit(seconds: float) -> tuple[str, float]:
 def list_protocols(comparison: dict[str, Any]) -> list[str]:
     """Lists how the accuracies were measured, in the runs' own words."""
     stages = ("linear_host", "linear_cached", "knn", "few_label", "few_label_1pct")
-    return [text for stage in stages for text in distinct(comparison, f"{stage}.protocol")]
+    told = [text for stage in stages for text in distinct(comparison, f"{stage}.protocol")]
+    judges = distinct(comparison, f"{GAP}.judge")
+    return [
+        *told,
+        *(
+            f"gap closed: 0 is the untrained student of the same seed, 100 the teacher, by {name}"
+            for name in map(JUDGES.__getitem__, judges)
+        ),
+    ]
 
 
 def table_lines(comparison: dict[str, Any]) -> list[str]:
@@ -92,6 +108,7 @@ def table_lines(comparison: dict[str, Any]) -> list[str]:
         Column("", "kNN", "knn.top1"),
         Column("", "3 a class", "few_label.top1"),
         Column("", "1 %", "few_label_1pct.top1"),
+        *gap_columns(comparison, "", "gap closed, %"),
         Column("", "seconds", "pretrain.seconds", 0),
         Column("", "images/s", "pretrain.images_per_second", 0),
     ]

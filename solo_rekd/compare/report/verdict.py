@@ -3,6 +3,7 @@
 from typing import Any
 
 from solo_rekd.compare.arms import STARTING
+from solo_rekd.compare.judge import GAP, JUDGE, JUDGES
 from solo_rekd.compare.report.summary import (
     CONFIDENCE,
     Arm,
@@ -13,13 +14,22 @@ from solo_rekd.compare.report.summary import (
     teacher_arm,
 )
 
-ACCURACY = "linear_cached.top1"  # without a learning rate, it varies least from seed to seed
-KNN = "knn.top1"
 SECONDS = "pretrain.seconds"
 
 
+def judged_by(comparison: dict[str, Any]) -> tuple[str, str]:
+    """The accuracy that the comparison is judged by, and the one to set beside it, as paths."""
+    judge = comparison.get("judge_by", JUDGE)
+    return f"{judge}.top1", f"{JUDGE if judge == 'knn' else 'knn'}.top1"
+
+
+def called(path: str) -> str:
+    """What the report calls an accuracy."""
+    return JUDGES[path.split(".")[0]]
+
+
 def verdict(comparison: dict[str, Any]) -> tuple[str, list[str]]:
-    """Judges the arms by linear evaluation on cached features, a seed against the same seed.
+    """Judges the arms by one accuracy, a seed against the same seed.
 
     An arm is called ahead of another only where the interval of their difference is above 0.
 
@@ -33,17 +43,18 @@ def verdict(comparison: dict[str, Any]) -> tuple[str, list[str]]:
     Returns:
         The verdict in one sentence, and what qualifies it, a sentence each.
     """
+    path, _ = judged_by(comparison)
     planned = len(comparison["arms"]) * len(comparison["seeds"])
     finished = len(comparison["runs"])
-    judged = [(arm, score) for arm in list_arms(comparison) if (score := arm.spread(ACCURACY))]
+    judged = [(arm, score) for arm in list_arms(comparison) if (score := arm.spread(path))]
     scores = {arm.name: score for arm, score in judged}
     arms = [arm for arm, _ in judged if arm.competes]
     bounds = [arm.name for arm, _ in judged if arm.supervised]
     progress = [f"{name} learns from labels and is not ranked." for name in bounds]
-    progress += floor([arm for arm, _ in judged])
+    progress += floor([arm for arm, _ in judged], path)
     progress += [f"{finished} of {planned} runs have finished."] if finished < planned else []
     if not arms:
-        return "No verdict: no run has a linear accuracy yet.", progress
+        return f"No verdict yet: no run has its {called(path)}.", progress
     ranked = sorted(arms, key=lambda arm: -scores[arm.name].mean)
     best = ranked[0]
     others = [arm for arm in arms if arm is not best]
@@ -53,31 +64,34 @@ def verdict(comparison: dict[str, Any]) -> tuple[str, list[str]]:
     rival, role = choose_rival(best, others, ranked)
     score, other = scores[best.name], scores[rival.name]
     who = best.name if best.distils else f"{best.name}, which does not distil,"
-    gap = paired(best, rival, ACCURACY)
+    gap = paired(best, rival, path)
     sentence = (
-        f"{who} has the highest linear top-1 on cached features: {accuracy(score)}, "
+        f"{who} has the highest {called(path)}: {accuracy(score)}, "
         f"{standing(gap, score.mean - other.mean)} {rival.name}, {role} ({other.text()} %, "
         f"{seeds(other)})."
     )
-    notes = [*reservations(best, rival), *price(best, rival)]
+    notes = [*reservations(best, rival, judged_by(comparison)), *price(best, rival)]
     runner_up = ranked[1]
-    second = paired(runner_up, best, ACCURACY)
+    second = paired(runner_up, best, path)
     if runner_up is not rival and second and second.seeds > 1 and not second.behind:
         told = accuracy(scores[runner_up.name])
         notes.append(f"{runner_up.name}, second with {told}, is {standing(second)} it.")
     teacher = teacher_arm(comparison)
-    if teacher and (reached := teacher.spread(ACCURACY)):
-        notes.append(f"The teacher itself reaches {reached.text()} %.")
+    if teacher and (reached := teacher.spread(path)):
+        closed = [(arm.name, arm.spread(f"{GAP}.percent")) for arm in ranked]
+        told = ", ".join(f"{name} {share.text(0)} %" for name, share in closed if share)
+        shares = f" Of the way there from the untrained student go: {told}." if told else ""
+        notes.append(f"The teacher itself reaches {reached.text()} %.{shares}")
     return sentence, [*notes, *progress]
 
 
-def floor(arms: list[Arm]) -> list[str]:
+def floor(arms: list[Arm], path: str) -> list[str]:
     """Says what the student reaches without training, and which arms are not clearly above it."""
     untrained = next((arm for arm in arms if arm.untrained), None)
-    reached = untrained and untrained.spread(ACCURACY)
+    reached = untrained and untrained.spread(path)
     if not untrained or not reached:
         return []
-    below = [arm.name for arm in arms if arm.competes and not above(arm, untrained)]
+    below = [arm.name for arm in arms if arm.competes and not above(arm, untrained, path)]
     from_file = untrained.name == STARTING
     told = f"The {STARTING if from_file else 'untrained student'} reach"
     told += f"{'' if from_file else 'es'} {reached.text()} %"
@@ -85,9 +99,9 @@ def floor(arms: list[Arm]) -> list[str]:
     return [f"{told}, and {above_it}: {', '.join(below)}." if below else f"{told}."]
 
 
-def above(arm: Arm, other: Arm) -> bool:
+def above(arm: Arm, other: Arm, path: str) -> bool:
     """Whether an arm is ahead of another; by the mean alone where a single seed has no interval."""
-    gap = paired(arm, other, ACCURACY)
+    gap = paired(arm, other, path)
     return gap is not None and (gap.ahead if gap.seeds > 1 else gap.mean > 0)
 
 
@@ -128,13 +142,14 @@ def seeds(score: Spread) -> str:
     return "one seed" if score.sd is None else f"{len(score.values)} seeds"
 
 
-def reservations(best: Arm, rival: Arm) -> list[str]:
-    """Says what the intervals are, how the seeds agree, and what kNN says."""
-    gap, by_knn = (paired(best, rival, path) for path in (ACCURACY, KNN))
-    notes = [f"By kNN it is {standing(by_knn)} {rival.name}."] if by_knn else []
+def reservations(best: Arm, rival: Arm, paths: tuple[str, str]) -> list[str]:
+    """Says what the intervals are, how the seeds agree, and what another accuracy says."""
+    path, beside = paths
+    gap, also = (paired(best, rival, each) for each in paths)
+    notes = [f"By {called(beside)} it is {standing(also)} {rival.name}."] if also else []
     if gap is None or gap.seeds == 1:
         return [*notes, "With a single seed there is no interval: a gap can be chance."]
-    first, second = best.by_seed(ACCURACY), rival.by_seed(ACCURACY)
+    first, second = best.by_seed(path), rival.by_seed(path)
     ahead = sum(first[seed] > second[seed] for seed in first.keys() & second.keys())
     return [
         *notes,

@@ -166,7 +166,10 @@ def test_without_a_run_the_page_says_so(page: Callable[..., str]) -> None:
     text = page(empty, arms=["rekd"], seeds=[0, 1])
     found = Page(text)
     assert charts(text) == []
-    assert "No verdict: no run has a linear accuracy yet. 0 of 2 runs have finished." in found.said
+    assert (
+        "No verdict yet: no run has its linear top-1 on cached features. 0 of 2 runs have finished."
+        in found.said
+    )
     assert "2 not finished rekd seed 0, rekd seed 1" in found.said
 
 

@@ -37,7 +37,7 @@ def test_the_best_arm_is_set_against_the_first_that_does_not_distil() -> None:
         f" 9.17 points {ends} ahead of mocov2plus, which does not distil (71.00 ± 1.00 %, 3 seeds)."
     )
     halves = f"[{(55 / 6 - reach) / 2:.2f}, {(55 / 6 + reach) / 2:.2f}]"
-    assert notes[0] == f"By kNN it is 4.58 points {halves} ahead of mocov2plus."
+    assert notes[0] == f"By kNN top-1 it is 4.58 points {halves} ahead of mocov2plus."
     assert "95% interval" in notes[1] and "ahead in 3 of 3" in notes[1]
     assert notes[2] == "Its pretraining takes 3.00 times as long as mocov2plus's."
 
@@ -113,12 +113,15 @@ def test_the_teacher_and_what_is_left_to_run_are_told() -> None:
 def test_without_accuracies_there_is_no_verdict() -> None:
     planned = compare({"simclr": [60.0], "rekd": [70.0]})
     assert verdict(planned | {"runs": []}) == (
-        "No verdict: no run has a linear accuracy yet.",
+        "No verdict yet: no run has its linear top-1 on cached features.",
         ["0 of 2 runs have finished."],
     )
     for run in planned["runs"]:
         run["linear_cached"] = None
-    assert verdict(planned) == ("No verdict: no run has a linear accuracy yet.", [])
+    assert verdict(planned) == (
+        "No verdict yet: no run has its linear top-1 on cached features.",
+        [],
+    )
 
 
 def test_a_lone_arm_has_no_rival() -> None:
@@ -147,3 +150,24 @@ def test_an_arm_that_learns_from_labels_is_not_ranked() -> None:
     assert f"{bound} learns from labels and is not ranked." in notes
     alone, _ = verdict(compare({bound: [90, 91]}))
     assert alone.startswith("No verdict")
+
+
+def test_another_accuracy_may_judge() -> None:
+    made = compare({"mocov2plus": [70, 71, 72], "rekd": [60, 61, 62]}, judge_by="linear_host")
+    sentence, notes = verdict(made)
+    assert sentence.startswith("rekd has the highest linear top-1 of the host's harness: 39.00")
+    assert notes[0].startswith("By kNN top-1 it is 5.00 points")
+    by_knn, beside = verdict(made | {"judge_by": "knn"})
+    assert by_knn.startswith("mocov2plus, which does not distil, has the highest kNN top-1: 35.50")
+    assert beside[0].startswith("By linear top-1 on cached features it is 10.00 points")
+
+
+def test_the_share_of_the_way_to_the_teacher_stands_beside_it() -> None:
+    made = compare({"simclr": [70, 71], "rekd": [80, 81], "untrained": [50, 51]})
+    for run in made["runs"]:
+        if run["arm"] != "untrained":
+            run["gap_closed"] = {"percent": 50.0 if run["arm"] == "simclr" else 75.0}
+    made["teacher"] = {"arm": "teacher", "seed": 0, "linear_cached": {"top1": 90.0}}
+    (said,) = [note for note in verdict(made)[1] if note.startswith("The teacher")]
+    assert "rekd 75 ± 0 %, simclr 50 ± 0 %" in said
+    assert "untrained 0" not in said
