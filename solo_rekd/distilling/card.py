@@ -62,6 +62,7 @@ def write_card(card: Mapping[str, Any]) -> str:
             ]
         ),
         "## Training",
+        f"The student starts from {student['start']}.",
         _table(
             ("setting", "value", "reason"),
             [(name, say(value), reason) for name, value, reason in map(_choice, card["choices"])],

@@ -11,6 +11,7 @@ from solo_rekd.config import AUTO, CONFIGS, from_settings
 from solo_rekd.config import refuse_unknown as refuse_setting
 from solo_rekd.distilling.choices import Choice
 from solo_rekd.distilling.request import Request
+from solo_rekd.distilling.start import read_start
 from solo_rekd.hosts.jobs import Images, Network, Optimizer, Pretraining
 from solo_rekd.hosts.rates import BATCH
 from solo_rekd.hosts.words import override, read_words
@@ -48,9 +49,12 @@ def make_job(
     host |= {"precision": chosen["precision"]}
     if chosen["memory_format"] != AUTO:
         host["memory_format"] = chosen["memory_format"]
+    start = request.student_checkpoint
+    stem = read_start(request, size).stem if start else "auto"
     job = Pretraining(
         method=method,
-        network=Network(request.student),
+        network=Network(request.student, stem),
+        student_checkpoint=str(Path(start).absolute()) if start else None,
         images=Images(
             train=photos,
             size=size,

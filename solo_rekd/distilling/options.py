@@ -37,6 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add = parser.add_argument_group("what is asked for").add_argument
     add("--student", default=STUDENT, metavar="NAME", help="network to train. Default: %(default)s")
+    add(
+        "--student_checkpoint",
+        metavar="FILE",
+        help="weights that the student starts from, in any such format. Default: random weights",
+    )
     add("--teacher", default=TEACHER, metavar="NAME", help="its teacher. Default: %(default)s")
     add(
         "--teacher_checkpoint",
@@ -51,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--against",
         metavar="FILE",
-        help="network to show beside the student. Default: the student without training",
+        help="network to show beside the student. Default: the student as it starts",
     )
     add = parser.add_argument_group(
         f"what is chosen otherwise, with its reason ({CHOSEN})"

@@ -14,6 +14,7 @@ from solo_rekd.distilling.plan import Plan
 from solo_rekd.distilling.quantise import quantise
 from solo_rekd.distilling.request import Request
 from solo_rekd.distilling.results import Results, figure_lines
+from solo_rekd.distilling.start import read_start
 from solo_rekd.export import ONNX_PACKAGES, export
 from solo_rekd.hosts.jobs import Pretraining
 from solo_rekd.images.photos import PhotoIndex
@@ -185,6 +186,14 @@ class Outputs:
             "std": images.std,
         }
 
+    def _start(self) -> str:
+        """What the student's first weights were."""
+        path = self.request.student_checkpoint
+        if path is None:
+            return "random weights"
+        found = read_start(self.request, self.results.size)
+        return f"{Path(path).name}, {found.format}, SHA-256 {found.sha256}"
+
     def describe(self) -> dict[str, Any]:
         """What card and report are filled with."""
         seconds = sum(line["seconds"] for line in self.history)
@@ -205,7 +214,8 @@ class Outputs:
         }
         return {
             "student": self._trained()
-            | {"name": self.request.student, "features": self.results.student.features.shape[1]},
+            | {"name": self.request.student, "features": self.results.student.features.shape[1]}
+            | {"start": self._start()},
             "teacher": {
                 "name": self.request.teacher,
                 "file": Path(self.request.teacher_checkpoint).name,

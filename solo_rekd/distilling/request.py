@@ -16,6 +16,7 @@ DEVICES = (CPU, GPU)
 PRECISIONS = ("32", "16", "bf16")  # as the classic host writes them; the adapters translate
 STUDENT, TEACHER = "mobilenet_v3_small", "resnet50"
 NATIVE = "native"  # a teacher's size
+FILES = ("teacher_checkpoint", "student_checkpoint", "against")
 # they may change between two starts of one run: they decide nothing of what it learns
 MAY_CHANGE = ("out", "device", "memory_format", "workers", "int8", "against")
 LIMITED = {"epochs": "max_epochs", "workers": "num_workers"}  # ours, and the hosts' name
@@ -30,6 +31,7 @@ class Request:
         out: folder of the run.
         teacher_checkpoint: file of the teacher's weights.
         student: backbone to train.
+        student_checkpoint: a file of weights that the student starts from; None: random weights.
         teacher: backbone of the teacher.
         method: one of ours.
         crop_size: side of the student's views, in px.
@@ -47,7 +49,7 @@ class Request:
         seed: of everything random.
         host: which solo-learn trains, as in `solo_rekd.hosts.find`.
         int8: whether a quantised network is written too.
-        against: a file of weights to compare with; None: the untrained student.
+        against: a file of weights to compare with; None: what the student starts from.
         settings: of the method, by name.
         host_words: flags and keys of the host.
     """
@@ -56,6 +58,7 @@ class Request:
     out: str
     teacher_checkpoint: str
     student: str = STUDENT
+    student_checkpoint: str | None = None
     teacher: str = TEACHER
     method: str | None = None
     crop_size: int | None = None
@@ -98,10 +101,10 @@ class Request:
                 refuse_beyond(name, value, least)
         if self.hours is not None and not self.hours > 0:
             raise refuse("hours", self.hours, "a number above 0")
-        if not Path(self.teacher_checkpoint).exists():
-            raise refuse("teacher_checkpoint", self.teacher_checkpoint, "a file that exists")
-        if self.against is not None and not Path(self.against).exists():
-            raise refuse("against", self.against, "a file that exists")
+        for name in FILES:
+            path = getattr(self, name)
+            if path is not None and not Path(path).exists():
+                raise refuse(name, path, "a file that exists")
 
     @property
     def decisive(self) -> dict[str, Any]:
@@ -113,7 +116,9 @@ class Request:
                 continue
             found[option.name] = list(value) if isinstance(value, tuple) else value
         found["photos"] = [str(Path(path).absolute()) for path in self.photos]
-        found["teacher_checkpoint"] = str(Path(self.teacher_checkpoint).absolute())
+        for name in FILES:
+            if found.get(name) is not None:
+                found[name] = str(Path(found[name]).absolute())
         found["settings"] = {name: str(value) for name, value in self.settings.items()}
         return found
 

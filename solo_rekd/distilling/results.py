@@ -21,7 +21,7 @@ from solo_rekd.hosts.jobs import Pretraining
 from solo_rekd.images.photos import PhotoIndex
 from solo_rekd.teachers.build import build_teacher
 
-UNTRAINED = "untrained"
+UNTRAINED, STARTING = "untrained", "starting"  # networks beside the student
 ROUND = 4  # digits of a figure
 
 
@@ -43,7 +43,7 @@ class Results:
         self.request, self.job, self.checkpoint = request, job, checkpoint
         self.held_out = held_out
         self.size = int(job.images.size or 0)
-        self.stem = settle_stem(request.student, self.size, "auto")
+        self.stem = settle_stem(request.student, self.size, job.network.stem)
         self._workers = job.images.workers or 0
 
     def photos(self, size: int | None = None, **colours: Any) -> Photos:
@@ -75,7 +75,9 @@ class Results:
     @property
     def other_name(self) -> str:
         """What the third network is called."""
-        return UNTRAINED if self.request.against is None else Path(self.request.against).name
+        if self.request.against is not None:
+            return Path(self.request.against).name
+        return UNTRAINED if self.request.student_checkpoint is None else STARTING
 
     @functools.cached_property
     def other(self) -> Batch:
@@ -84,6 +86,10 @@ class Results:
             read = read_network(Path(self.request.against))
             photos = self.photos(read.size, mean=read.mean, std=read.std)
             return all_features(on_device(read.backbone), photos, self._workers, read.name)
+        start = self.request.student_checkpoint
+        if start is not None:
+            network = build_student(start, self.request.student, self.size, self.stem)
+            return self._embed(on_device(network), STARTING)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.request.seed)
             network = build_backbone(self.request.student, self.size, self.stem, "student")
@@ -103,7 +109,7 @@ class Results:
         near = self.near
         found = {
             f"agreement of the {name} network"
-            if name == UNTRAINED
+            if name in (UNTRAINED, STARTING)
             else f"agreement of {name}": agree(near[name], near["teacher"])
             for name in near
             if name != "teacher"

@@ -82,10 +82,10 @@ def distil(
         teacher: name of the teacher's backbone.
         teacher_checkpoint: file of its weights, in any format of `solo-rekd list`.
         out: folder of the run.
-        options: any of `Request`'s: method, crop_size [px], teacher_size [px], batch_size, epochs
-            or hours, lr (for a batch of 256), queue_size [keys], device, precision,
-            memory_format, workers, drawn_views, seed, host, int8, against, settings of the
-            method by name, host_words. One that is left out is chosen.
+        options: any of `Request`'s: student_checkpoint, method, crop_size [px], teacher_size
+            [px], batch_size, epochs or hours, lr (for a batch of 256), queue_size [keys], device,
+            precision, memory_format, workers, drawn_views, seed, host, int8, against, settings of
+            the method by name, host_words. One that is left out is chosen.
 
     Returns:
         The files and figures of the run.

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,17 @@ def test_settings_of_the_method_and_words_of_the_host_go_into_the_job(asked: Any
     assert made.settings["relation_temperature"] == 0.1
     assert made.views[0].min_scale == 0.4
     assert made.host["wandb"] is True
+
+
+def test_a_student_may_start_from_a_file(asked: Any, teacher_file: Path) -> None:
+    made = job(asked(student="resnet18", student_checkpoint=str(teacher_file), crop_size=32))
+    assert made.student_checkpoint == str(teacher_file)
+    assert made.network.stem == "imagenet"  # the file's, where the size alone has a small one
+    assert job(asked(student="resnet18", crop_size=32)).network.stem == "auto"
+    with pytest.raises(UserError, match="student_checkpoint"):
+        job(asked(student="alexnet", student_checkpoint=str(teacher_file)))
+    with pytest.raises(UserError, match=r"^student_checkpoint='nowhere\.pth'.*exists"):
+        asked(student_checkpoint="nowhere.pth")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Real runs of a few photos: interrupted, resumed, finished, and what they end with."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,15 @@ def check_run(asked: Any, tmp_path: Path, caplog: Any, capsys: Any, host: str | 
     paths = (tmp_path / "all.paths.txt").read_text().splitlines()
     assert features.shape[0] == len(paths) == 40 and np.isfinite(features).all()
     assert "40 photos" in capsys.readouterr().out
+
+    # the student of a run begins the next
+    start = str(out / "student.safetensors")
+    further = asked(**given | {"epochs": 1, "int8": False}, student_checkpoint=start)
+    made = run(dataclasses.replace(further, out=str(tmp_path / "next")), said.append)
+    line = json.loads((tmp_path / "next" / "history.jsonl").read_text().splitlines()[0])
+    assert line["agreement"] == pytest.approx(lines[-1]["agreement"], abs=1e-4)  # before a step
+    assert "agreement of the starting network" in made.figures
+    assert "The student starts from student.safetensors" in made.files["README.md"].read_text()
 
 
 @pytest.mark.slow

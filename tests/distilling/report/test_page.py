@@ -11,7 +11,7 @@ from solo_rekd.distilling.report.page import draw_curves, render
 from solo_rekd.distilling.report.thumbnails import apart, spread
 
 CARD: dict[str, Any] = {
-    "student": {"name": "alexnet", "features": 256},
+    "student": {"name": "alexnet", "features": 256, "start": "random weights"},
     "teacher": {"name": "resnet50", "file": "<b>.pth", "sha256": "aa", "line": "torchvision"},
     "photos": {"training": 1000, "held_out": 6, "left_out": {"hidden": 2}},
     "choices": [Choice("lr", 0.1, "given")],
