@@ -106,7 +106,8 @@ class Schedule:
                 while self._start() or self.running:
                     self._show(bar)
                     time.sleep(POLL)
-                    self._reap()
+                    if self._reap():
+                        self._replace()
             finally:
                 self._stop()
 
@@ -139,8 +140,16 @@ class Schedule:
         (task.folder / PROGRESS).unlink(missing_ok=True)
         return Running(self.launcher.launch(task.folder), earlier["done"])
 
-    def _reap(self) -> None:
-        """Takes note of the runs that have ended."""
+    def _replace(self) -> None:
+        """Starts what follows on a run that has ended, and tells of it meanwhile."""
+        try:
+            self._start()
+        finally:
+            self.on_end(self)
+
+    def _reap(self) -> bool:
+        """Takes note of the runs that have ended; returns whether any has."""
+        ended = False
         for task in self.tasks:
             run = self.running.get(task.folder)
             if run is None or (code := run.handle.poll()) is None:
@@ -154,7 +163,8 @@ class Schedule:
                 reason = run.handle.reason()
                 self.failed[task.folder] = reason
                 print_line(f"{task.name} failed: {reason} ({task.folder / LOG})")
-            self.on_end(self)
+            ended = True
+        return ended
 
     def _show(self, bar: tqdm) -> None:
         """Moves the bar; where there is no terminal, says a line now and then."""

@@ -84,6 +84,18 @@ def test_tasks_run_side_by_side(tmp_path):
     assert not all(overlap(tasks[2], other) for other in tasks[:2])
 
 
+def test_the_next_is_at_work_while_the_report_is_written(tmp_path):
+    tasks = [task(tmp_path, name, sleep=0.1) for name in "ab"]
+    seen = []
+
+    def report(schedule: Schedule) -> None:
+        seen.append(([*schedule.results], [*schedule.running]))
+
+    Schedule(tasks, 1, report, Processes(1, COMMAND)).run()
+    first, second = (each.folder for each in tasks)
+    assert seen == [([first], [second]), ([first, second], [])]
+
+
 def test_what_waits_lets_others_go_first(tmp_path):
     teacher = task(tmp_path, "teacher", sleep=1)
     pupil, other = task(tmp_path, "pupil", teacher.folder), task(tmp_path, "other", sleep=0.1)
