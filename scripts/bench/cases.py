@@ -80,10 +80,14 @@ COMPRESS_2Q = Arm("compress", {"variant": "2q"}, twin=True, heads=False)
 DISCO = Arm("disco", twin=True)
 CRCD = Arm("crcd", twin=True)
 BINGO = Arm("bingo")
+# their head predicts the teacher's features, and is no part of the floor
+SIMREG = Arm("simreg", heads=False)
+# neighbours are found before the training and fill a batch, whose step is the same
+COSS = Arm("coss", {"neighbours": "0"}, heads=False)
 REKD = Arm("rekd", {"dictionary": "both"}, twin=True)
 REKD_STUDENT = Arm("rekd", {"dictionary": "student"}, twin=True)
 REKD_TEACHER = Arm("rekd", {"dictionary": "teacher"})
 REKD_ONLINE = Arm("rekd", {"dictionary": "both"}, "online", twin=True)
 
-METHODS = (MOCO, SEED, COMPRESS_2Q, DISCO, CRCD, BINGO, REKD, REKD_ONLINE)
+METHODS = (MOCO, SEED, COMPRESS_2Q, DISCO, CRCD, BINGO, SIMREG, COSS, REKD, REKD_ONLINE)
 VARIANTS = (SIMCLR, COMPRESS_1Q, REKD_STUDENT, REKD_TEACHER, SEED_BARE, SEED_IMAGE)

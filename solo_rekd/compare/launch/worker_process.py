@@ -13,8 +13,10 @@ from pathlib import Path
 from solo_rekd.utils.cores import cores
 
 # not by -m, which looks for modules in the current folder first
-START = "import sys; sys.path = [p for p in sys.path if p]; from solo_rekd.compare import worker; "
-WORKER = (sys.executable, "-c", START + "sys.exit(worker.main())")
+START = "import sys; sys.path = [p for p in sys.path if p]; "
+LEAVE = "from solo_rekd.utils.leaving import QuickExit; leave = QuickExit(); "
+WORK = "from solo_rekd.compare import worker; leave(worker.main())"
+WORKER = (sys.executable, "-c", START + LEAVE + WORK)
 GRACE = 5.0  # seconds between asking a process to end and killing it
 LOG = "log.txt"
 

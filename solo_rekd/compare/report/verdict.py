@@ -80,8 +80,8 @@ def verdict(comparison: dict[str, Any]) -> tuple[str, list[str]]:
     if teacher and (reached := teacher.spread(path)):
         closed = [(arm.name, arm.spread(f"{GAP}.percent")) for arm in ranked]
         told = ", ".join(f"{name} {share.text(0)} %" for name, share in closed if share)
-        shares = f" Of the way there from the untrained student go: {told}." if told else ""
-        notes.append(f"The teacher itself reaches {reached.text()} %.{shares}")
+        notes.append(f"The teacher itself reaches {reached.text()} %.")
+        notes += [f"Shares of the gap to it that are closed: {told}."] if told else []
     return sentence, [*notes, *progress]
 
 

@@ -168,6 +168,6 @@ def test_the_share_of_the_way_to_the_teacher_stands_beside_it() -> None:
         if run["arm"] != "untrained":
             run["gap_closed"] = {"percent": 50.0 if run["arm"] == "simclr" else 75.0}
     made["teacher"] = {"arm": "teacher", "seed": 0, "linear_cached": {"top1": 90.0}}
-    (said,) = [note for note in verdict(made)[1] if note.startswith("The teacher")]
+    (said,) = [note for note in verdict(made)[1] if note.startswith("Shares of the gap")]
     assert "rekd 75 ± 0 %, simclr 50 ± 0 %" in said
     assert "untrained 0" not in said
