@@ -55,6 +55,10 @@ def test_results_take_the_place_of_the_earlier_record(docs: Path) -> None:
     rows.add_rows(path, some)
     assert overview.read_figures(path.parent, docs).is_earlier  # the short table's arms are missing
     rows.add_rows(path, [make_row(linear_cached=30.0, **untrained), make_row(arm="mocov2plus")])
+    assert overview.read_figures(path.parent, docs).is_earlier  # of too few seeds
+    for seed in (1, 2):
+        further = [make_row(seed=seed, linear_cached=30.0, **untrained)]
+        rows.add_rows(path, [*further, make_row(seed=seed, arm="mocov2plus")])
     found = overview.read_figures(path.parent, docs)
     assert not found.is_earlier and found.seeds == 3
     assert found.by_student["alexnet"]["rekd"] == (61.0, 45.0)
