@@ -101,7 +101,7 @@ def test_the_untrained_arm_is_called_what_it_is(plan):
     ]
     first, second = list_arms({"arms": arms, "runs": runs})
     assert (first.competes, second.competes) == (False, True)
-    (told,) = floor([first, second])
+    (told,) = floor([first, second], "linear_cached.top1")
     assert told.startswith("The starting weights reach 50.00 %") and told.endswith(": simclr.")
 
 
