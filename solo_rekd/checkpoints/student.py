@@ -71,6 +71,35 @@ def load_student(
     return Source(split.format, digest)
 
 
+class Start(NamedTuple):
+    """What a file of weights that a student starts from tells.
+
+    Attributes:
+        stem: the first layers that they belong to, see `build_backbone`.
+        source: format and digest.
+    """
+
+    stem: str
+    source: Source
+
+
+def read_start(path: str | Path, name: str, img_size: int, stem: str = "auto") -> Start:
+    """Reads the weights that a student starts from once, before anything is trained.
+
+    Args:
+        path: a checkpoint, as in `load_student`.
+        name: of the student.
+        img_size: side of its square inputs, in px.
+        stem: that the user asks for, or `auto`.
+
+    Raises:
+        UserError: the file cannot be read, or does not hold every weight of the student.
+    """
+    stem = choose_stem(path, name, stem)
+    student = build_backbone(name, img_size, stem, "student")
+    return Start(stem, load_student(path, name, student, key=STARTED))
+
+
 def build_student(path: str | Path, name: str, img_size: int, stem: str = "auto") -> nn.Module:
     """Builds a backbone with the weights of a checkpoint.
 

@@ -95,15 +95,12 @@ def settle_student(plan: Plan) -> Plan:
     Raises:
         UserError: the file cannot be read, or does not hold every weight of the student.
     """
-    from solo_rekd.backbones import build_backbone
-    from solo_rekd.checkpoints.student import STARTED, choose_stem, load_student
+    from solo_rekd.checkpoints.student import read_start
 
     path = plan.student_checkpoint
     if path is None:
         return plan
-    stem = choose_stem(path, plan.student, plan.stem)
-    student = build_backbone(plan.student, plan.crop_size, stem, "student")
-    source = load_student(path, plan.student, student, key=STARTED)
+    stem, source = read_start(path, plan.student, plan.crop_size, plan.stem)
     return dataclasses.replace(
         plan, stem=stem, student_sha256=source.sha256, student_format=source.format
     )

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from solo_rekd.backbones import refuse_unknown
+from solo_rekd.checkpoints.student import read_start
 from solo_rekd.compare.jobs import AUGMENTATION, MOMENTUM, RESERVED, blur, warmup_epochs
 from solo_rekd.config import AUTO, CONFIGS, from_settings
 from solo_rekd.config import refuse_unknown as refuse_setting
 from solo_rekd.distilling.choices import Choice
 from solo_rekd.distilling.request import Request
-from solo_rekd.distilling.start import read_start
 from solo_rekd.hosts.jobs import Images, Network, Optimizer, Pretraining
 from solo_rekd.hosts.rates import BATCH
 from solo_rekd.hosts.words import override, read_words
@@ -50,7 +50,7 @@ def make_job(
     if chosen["memory_format"] != AUTO:
         host["memory_format"] = chosen["memory_format"]
     start = request.student_checkpoint
-    stem = read_start(request, size).stem if start else "auto"
+    stem = read_start(start, request.student, size).stem if start else "auto"
     job = Pretraining(
         method=method,
         network=Network(request.student, stem),

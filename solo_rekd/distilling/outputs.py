@@ -1,10 +1,12 @@
 """The files that a run ends with: those that are missing are made, each whole or not at all."""
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from solo_rekd.checkpoints.student import read_start
 from solo_rekd.compare.collect import describe_versions
 from solo_rekd.compare.progress import clock
 from solo_rekd.distilling.card import write_card
@@ -14,7 +16,6 @@ from solo_rekd.distilling.plan import Plan
 from solo_rekd.distilling.quantise import quantise
 from solo_rekd.distilling.request import Request
 from solo_rekd.distilling.results import Results, figure_lines
-from solo_rekd.distilling.start import read_start
 from solo_rekd.export import ONNX_PACKAGES, export
 from solo_rekd.hosts.jobs import Pretraining
 from solo_rekd.images.photos import PhotoIndex
@@ -186,13 +187,14 @@ class Outputs:
             "std": images.std,
         }
 
+    @functools.cached_property
     def _start(self) -> str:
         """What the student's first weights were."""
         path = self.request.student_checkpoint
         if path is None:
             return "random weights"
-        found = read_start(self.request, self.results.size)
-        return f"{Path(path).name}, {found.format}, SHA-256 {found.sha256}"
+        _, source = read_start(path, self.request.student, self.results.size)
+        return f"{Path(path).name}, {source.format}, SHA-256 {source.sha256}"
 
     def describe(self) -> dict[str, Any]:
         """What card and report are filled with."""
@@ -215,7 +217,7 @@ class Outputs:
         return {
             "student": self._trained()
             | {"name": self.request.student, "features": self.results.student.features.shape[1]}
-            | {"start": self._start()},
+            | {"start": self._start},
             "teacher": {
                 "name": self.request.teacher,
                 "file": Path(self.request.teacher_checkpoint).name,

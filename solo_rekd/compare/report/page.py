@@ -44,6 +44,7 @@ def render(comparison: dict[str, Any], out: Path) -> str:
     arms, classes = list_arms(comparison), comparison["classes"]
     teacher = teacher_arm(comparison)
     sentence, notes = verdict(comparison)
+    paths = judged_by(comparison)
     return load_template(Path(__file__).parent, number=number, unbroken=unbroken).render(
         comparison,
         missing=MISSING,
@@ -51,9 +52,9 @@ def render(comparison: dict[str, Any], out: Path) -> str:
         colours=[charts.colour(place) for place, _ in enumerate(arms)],
         verdict=sentence,
         notes=notes,
-        accuracies=draw_accuracies(arms, teacher, judged_by(comparison)),
-        costs=draw_costs(arms, judged_by(comparison)[0]),
-        judge=heading(judged_by(comparison)[0]),
+        accuracies=draw_accuracies(arms, teacher, paths),
+        costs=draw_costs(arms, paths[0]),
+        judge=heading(paths[0]),
         teacher_time=write_time(teacher),
         columns=table.columns(comparison),
         best=best_arms(comparison, arms),

@@ -43,7 +43,8 @@ def verdict(comparison: dict[str, Any]) -> tuple[str, list[str]]:
     Returns:
         The verdict in one sentence, and what qualifies it, a sentence each.
     """
-    path, _ = judged_by(comparison)
+    paths = judged_by(comparison)
+    path = paths[0]
     planned = len(comparison["arms"]) * len(comparison["seeds"])
     finished = len(comparison["runs"])
     judged = [(arm, score) for arm in list_arms(comparison) if (score := arm.spread(path))]
@@ -70,7 +71,7 @@ def verdict(comparison: dict[str, Any]) -> tuple[str, list[str]]:
         f"{standing(gap, score.mean - other.mean)} {rival.name}, {role} ({other.text()} %, "
         f"{seeds(other)})."
     )
-    notes = [*reservations(best, rival, judged_by(comparison)), *price(best, rival)]
+    notes = [*reservations(best, rival, paths), *price(best, rival)]
     runner_up = ranked[1]
     second = paired(runner_up, best, path)
     if runner_up is not rival and second and second.seeds > 1 and not second.behind:
