@@ -5,6 +5,7 @@ events can only be added, and those of epochs that a resumed run repeats are tak
 """
 
 import csv
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,9 @@ def add_events(folder: Path, lines: Sequence[Line]) -> None:
 
     if not lines:
         return
+    # TensorBoard reads files in the order of their names, which tell seconds apart and no less.
+    while any(folder.glob(f"events.out.tfevents.{int(time.time()):010d}.*")):
+        time.sleep(0.05)
     step = lines[0][EPOCH] + 1
     writer = SummaryWriter(str(folder), purge_step=step)
     try:

@@ -26,8 +26,13 @@ def test_a_table_has_a_column_for_every_figure(tmp_path: Path) -> None:
     assert rows[2] == {"epoch": "1", "agreement": "0.3", "loss": "2.0"}
 
 
-def test_events_are_added_and_a_repeated_epoch_counts_once(tmp_path: Path) -> None:
+def test_events_are_added_and_a_repeated_epoch_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    writing = pytest.importorskip("tensorboard.summary.writer.event_file_writer")
+    # Names end in a number of the process's writers, and ".10" comes before ".9".
+    monkeypatch.setattr(writing, "_global_uid", writing.AtomicCounter(8))
     history = tmp_path / "history.jsonl"
     write_logs(history, ("tensorboard",), LINES[:1], 1)
     for number in (2, 3):
