@@ -207,7 +207,8 @@ class Study:
             "student": place.student,
             "teacher_checkpoint": self.teacher(place),
             "methods": ",".join(dict.fromkeys([*done, *texts])),
-            "seeds": seed + 1,
+            "first_seed": seed,
+            "seeds": 1,
             "jobs": self.jobs,
             "out": folder,
         }
@@ -254,9 +255,8 @@ class Study:
 
 
 def finished(folder: Path, text: str, seed: int) -> bool:
-    """Whether an arm has a result of every seed up to this one."""
-    runs = [Run(parse_arm(text), each) for each in range(seed + 1)]
-    return all((folder / run.folder / "result.json").exists() for run in runs)
+    """Whether an arm has a result of this seed."""
+    return (folder / Run(parse_arm(text), seed).folder / "result.json").exists()
 
 
 def to_words(options: Mapping[str, Any]) -> list[str]:

@@ -52,7 +52,7 @@ def collect(
             {"name": label(arm, plan), "method": arm.method, "settings": arm.settings}
             for arm in plan.arms
         ],
-        "seeds": list(range(plan.seeds)),
+        "seeds": list(plan.all_seeds),
         "judge_by": plan.judge_by,
         "runs": with_gap_closed(runs, teacher, plan.judge_by),
         "teacher": teacher and {"arm": "teacher", "seed": 0} | teacher,

@@ -133,6 +133,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what is compared, see below. Default: %(default)s",
     )
     add("--seeds", type=count, default=1, metavar="N", help="runs of an arm. Default: 1")
+    add(
+        "--first_seed",
+        type=at_least(int, 0),
+        default=0,
+        metavar="N",
+        help="of the runs, so that machines can share the seeds. Default: %(default)s",
+    )
     add("--host", metavar="HOST", help=HOST_HELP)
     add("--title", default="Comparison", help="of the report. Default: %(default)s")
     add(

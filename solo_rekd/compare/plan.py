@@ -19,6 +19,7 @@ MAY_CHANGE = (
     "arms",
     "arm_sha256",
     "seeds",
+    "first_seed",
     "num_workers",
     "title",
     "judge_by",
@@ -46,7 +47,7 @@ class Plan:
         teacher_stem: its first layers.
         teacher_checkpoint: absolute path of a frozen teacher's weights; None: it is trained here.
         arms: what is compared.
-        seeds: number of runs of an arm, with the seeds 0, 1, ...
+        seeds: number of runs of an arm.
         epochs: length of every pretraining.
         teacher_epochs: length of the frozen teacher's.
         crop_size: side of the images that the networks see, in px.
@@ -79,6 +80,7 @@ class Plan:
         dali: device on which NVIDIA DALI loads the images of every pretraining and of the host's
             linear evaluation, `cpu` or `gpu`; None: torchvision loads them.
         judge_by: the accuracy that the report ranks by, a name of `JUDGES`.
+        first_seed: seed of an arm's first run; those of the others follow it.
     """
 
     title: str
@@ -122,6 +124,7 @@ class Plan:
     compile: bool = False
     dali: str | None = None
     judge_by: str = JUDGE
+    first_seed: int = 0
 
     @property
     def distils(self) -> bool:
@@ -134,9 +137,14 @@ class Plan:
         return any(arm.shares_teacher for arm in self.arms)
 
     @property
+    def all_seeds(self) -> range:
+        """The seed of each run of an arm."""
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+    @property
     def runs(self) -> list["Run"]:
         """Every run, in order: seed by seed, so that each arm has a first figure soon."""
-        return [Run(arm, seed) for seed in range(self.seeds) for arm in self.arms]
+        return [Run(arm, seed) for seed in self.all_seeds for arm in self.arms]
 
     def to_json(self) -> dict[str, Any]:
         """The plan as what JSON can hold, an arm as its name."""

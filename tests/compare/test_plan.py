@@ -16,6 +16,8 @@ def test_runs_go_seed_by_seed(plan):
     runs = plan(arms="simclr,rekd", seeds=2).runs
     order = [("simclr", 0), ("rekd", 0), ("simclr", 1), ("rekd", 1)]
     assert [(run.arm.name, run.seed) for run in runs] == order
+    later = plan(arms="rekd", seeds=2, first_seed=3)
+    assert [run.seed for run in later.runs] == list(later.all_seeds) == [3, 4]
 
 
 def test_a_folder_is_the_arms_name_and_one_folder_deep():
@@ -62,7 +64,7 @@ def test_arms_seeds_workers_and_speed_may_change(plan, tmp_path):
     path = write(plan(arms="rekd", seeds=1), tmp_path / "plan.json")
     speed = {"memory_format": "contiguous", "compile": True}
     second = check_same(
-        plan(arms="simclr,rekd", seeds=3, num_workers=5, title="New", **speed), path
+        plan(arms="simclr,rekd", seeds=3, first_seed=1, num_workers=5, title="New", **speed), path
     )
     assert [arm.name for arm in second.arms] == ["simclr", "rekd"]
     assert (second.seeds, second.num_workers, second.title) == (3, 5, "New")
