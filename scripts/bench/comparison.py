@@ -97,6 +97,6 @@ def tables(results: dict[str, Any]) -> str:
         [
             f"Arms {results['arms']}; `{results['flags']}`; parent `{results['parent']}`.",
             table(heads, rows),
-            f"Now / parent, by the medians: {ratio:.2f}.",
+            f"Now / parent, ratio of the medians: {ratio:.2f}.",
         ]
     )

@@ -241,7 +241,7 @@ def series_table(points: list[Point]) -> str:
                 fits = [f"{fit([*values], [*values.values()]):.2f}" for fit in FITS]
             cells = [shown(values[size]) if size in values else "" for size in sizes]
             rows.append([what, label, *cells, *fits])
-    return table(["", "", *(f"{size:,}" for size in sizes), "exponent", "of the last"], rows)
+    return table(["", "", *(f"{size:,}" for size in sizes), "exponent", "upper half"], rows)
 
 
 FITS = (exponent, last_exponent)

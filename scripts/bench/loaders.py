@@ -1,4 +1,4 @@
-"""Part `loading`: images a second, and the share of a training that waits for them."""
+"""Part `loading`: images per second, and the share of a training that waits for them."""
 
 import importlib
 import importlib.util
@@ -12,6 +12,11 @@ from bench.noise import write_tree
 from bench.page import table
 
 SIDES = {32: 200, 256: 100}  # px, and images of noise in each class folder
+# the kept results have their keys sorted
+COLUMNS = (
+    *("host", "size", "loader", "workers"),
+    *("images per second", "waiting", "images per core second", "ratio"),
+)
 
 
 def measure(device: torch.device, quick: bool, data: Path | None = None) -> dict[str, Any] | None:
@@ -32,8 +37,6 @@ def measure(device: torch.device, quick: bool, data: Path | None = None) -> dict
 
 
 def tables(results: dict[str, Any]) -> str:
-    """The table of the part's results, whose columns are the keys of its rows."""
-    rows = results["rows"]
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    heads = [key.replace("_", " ") for key in keys]
-    return table(heads, [[row.get(key) for key in keys] for row in rows])
+    """The table of the part's results; a row may lack a column."""
+    rows = [{key.replace("_", " "): cell for key, cell in row.items()} for row in results["rows"]]
+    return table(COLUMNS, [[row.get(name) for name in COLUMNS] for row in rows])

@@ -115,8 +115,8 @@ def tables(results: dict[str, Any]) -> str:
     sizes, rows = results["sizes"], results["rows"]
     base = rows[HOST]
     said = ", ".join(f"{name} {number:,}" for name, number in sizes.items())
-    return f"{said}; value and gradient.\n\n" + table(
-        ["loss", "seconds", "of the host's", "peak MiB", "of the host's"],
+    return f"Value and gradient, {said}.\n\n" + table(
+        ["loss", "seconds", "/ the host's", "peak MiB", "/ the host's"],
         [
             [
                 name,

@@ -70,7 +70,7 @@ def tables(results: dict[str, Any]) -> str:
             now, parent = row["now"], row["parent"]
             ratio = now["seconds"] / parent["seconds"]
             rows.append([row["arm"], now["ratio"], parent["ratio"], ratio])
-        head = ["method", "now, of its floor", "parent, of its floor", "now / parent"]
+        head = ["method", "now / its floor", "parent / its floor", "now / parent"]
         parts += [case["case"], table(head, rows)]
     return "\n\n".join(parts)
 

@@ -109,13 +109,13 @@ def _tables_of(case: dict[str, Any]) -> str:
         ],
     )
     rows = table(
-        ["method", "seconds a step", "of its floor", "of its floor with its own parts"],
+        ["method", "seconds per step", "/ floor", "/ floor with its own parts"],
         [[row["arm"], row["seconds"], row["ratio"], row["own_ratio"]] for row in case["rows"]],
     )
     parts = [case["case"], formats, rows]
     above = [row for row in case["rows"] if row["ratio"] > LIMIT]
     if above:
-        parts.append(f"Where the time of those above {LIMIT} goes, in floors:")
+        parts.append(f"Where the time of the rows above {LIMIT} goes, in units of the floor:")
         parts.append(sections_table(above))
     return "\n\n".join(parts)
 

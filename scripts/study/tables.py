@@ -23,7 +23,7 @@ APART = ("tau", "target", "sharp", "key", "mixup", "head", "lr", "queue")  # fro
 TITLES = {"first": "First table", "second": "Second table", "third": "Third table"}
 HEAD = (
     *("arm", "lr", "seeds", "linear", "above the first arm", "kNN", "above the first arm"),
-    *("linear, host", "3 a class", "1 %", "gap closed: linear", "gap closed: kNN", "minutes"),
+    *("linear, host", "3 per class", "1 %", "gap closed: linear", "gap closed: kNN", "minutes"),
 )
 
 

@@ -99,7 +99,7 @@ def test_growth_becomes_a_table_for_each_quantity(docs: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     *series, miner = read_tables(docs / "performance.md", "growth")
     assert len(series) == 6
-    assert all(rows[0][-2:] == ["exponent", "of the last"] for rows in series)
+    assert all(rows[0][-2:] == ["exponent", "upper half"] for rows in series)
     assert all(0 < float(row[-1]) < 100 for row in miner[1:])
     assert [head for head in series[-1][0] if head.isdigit()] == ["1", "2"]  # processes
 
