@@ -90,8 +90,8 @@ def test_knn_tells_how_many_neighbours_there_were(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"k": 0}, "^k=0 is not allowed: expected a number from 1 on$"),
-        ({"temperature": 0}, "^temperature=0.0 is not allowed: expected a number from 0.02 on$"),
+        ({"k": 0}, "^k=0 is not allowed: expected a number of 1 or more$"),
+        ({"temperature": 0}, "^temperature=0.0 is not allowed: expected a number of 0.02 or more$"),
     ],
 )
 def test_knn_refuses_a_protocol_that_cannot_be(
@@ -259,10 +259,10 @@ def test_who_is_validated(
         ({"queue_size": 3}, "num_prototypes=4 is not allowed: expected at most queue_size=3"),
         ({"batch_size": 49}, "^batch_size=49 is not allowed: expected at most the number of train"),
         ({"checkpoint_frequency": 0}, "^checkpoint_frequency=0 is not allowed: expected a number"),
-        ({"batch_size": 0}, "^batch_size=0 is not allowed: expected a number from 1 on$"),
+        ({"batch_size": 0}, "^batch_size=0 is not allowed: expected a number of 1 or more$"),
         ({"max_epochs": 0}, "^max_epochs=0 is not allowed"),
         ({"num_workers": -1}, "^num_workers=-1 is not allowed"),
-        ({"lr": "-.5"}, "^lr=-0.5 is not allowed: expected a number from 0 on$"),
+        ({"lr": "-.5"}, "^lr=-0.5 is not allowed: expected a number of 0 or more$"),
         ({"lr": "nan"}, "^lr=nan is not allowed"),
         ({"lr": "fast"}, "argument --lr: invalid float value: 'fast'"),
         ({"crop_size": 0}, "^crop_size=0 is not allowed"),
