@@ -37,7 +37,7 @@ def export(checkpoint: Path, target: Path, trained: Mapping[str, Any]) -> dict[s
             a package for ONNX is missing, or the file cannot be written.
     """
     if target.suffix not in SUFFIXES:
-        raise refuse("target", str(target), f"a file that ends in {' or '.join(SUFFIXES)}")
+        raise refuse("target", str(target), f"a file name ending in {' or '.join(SUFFIXES)}")
     if not target.absolute().parent.is_dir():
         raise refuse("target", str(target), "a file in a folder that exists")
     if target.suffix == ".onnx":
@@ -46,12 +46,12 @@ def export(checkpoint: Path, target: Path, trained: Mapping[str, Any]) -> dict[s
         raise refuse("checkpoint", str(checkpoint), "a file that exists")
     if target.exists() and target.samefile(checkpoint):
         raise refuse(
-            "target", str(target), "another file than the checkpoint, which it would replace"
+            "target", str(target), "a file other than the checkpoint, which it would replace"
         )
     for name in ("encoder", "crop_size"):
         if name not in trained:
             raise UserError(
-                f"--{name} is missing: neither {checkpoint} nor an args.json beside it tells it"
+                f"--{name} is missing: neither {checkpoint} nor an args.json beside it records it"
             )
     for name in ("mean", "std"):
         for value in trained.get(name, ()):

@@ -101,7 +101,7 @@ def make_objective(
     config = from_settings(kind.config_class, given)
     for key, most in LOADERS.items():
         if getattr(config, key) > most:
-            limit = f"at most {most} in a loop of your own, whose loader is not solo-rekd's"
+            limit = f"at most {most} in your own training loop, whose loader is not solo-rekd's"
             raise refuse(key, getattr(config, key), limit)
     asks = needs_classes(config)
     if asks and num_classes is None:
@@ -111,7 +111,7 @@ def make_objective(
         num_images = len(images)
     config = _settled(config, kind, num_images, batch_size, max_epochs)
     if (mean is None) != (std is None):
-        raise UserError("mean and std belong together: give both, or neither")
+        raise UserError("give both mean and std, or neither")
     views = [None if each is None else tuple(map(float, each)) for each in (mean, std)]
     sizes = (features_dim, num_classes or NO_CLASSES, img_size, max_epochs)
     run = HostRun(*sizes, views[0], views[1], module)
@@ -129,7 +129,7 @@ def _with_teacher(
         teacher = load_teacher(teacher)
     for key in ("teacher", "teacher_checkpoint"):
         if key in settings:
-            raise refuse(key, settings[key], "nothing: the teacher is loaded already")
+            raise refuse(key, settings[key], "no value: the teacher is already loaded")
     given = teacher.settings | {"teacher_mode": "frozen"} | settings
     if given["teacher_mode"] == "frozen" or teacher.has_projector:
         size = given["teacher_size"]

@@ -141,7 +141,7 @@ def load_teacher(
     }
     if isinstance(network, nn.Module):
         if checkpoint is not None:
-            raise UserError(f"checkpoint={fspath(checkpoint)!r} has no use beside a module: load "
+            raise UserError(f"checkpoint={fspath(checkpoint)!r} is not used with a module: load "
                             "the weights into the module")  # fmt: skip
     elif checkpoint is None:
         raise UserError(
@@ -164,5 +164,5 @@ def _read(path: Path, name: str, size: Any, stem: str) -> Loaded:
     except UserError:
         if size is not None:
             raise
-        # the size may be all that nothing tells
+        # perhaps only the size is not known
         return read_networks(path, name, LARGE_IMAGE, stem)

@@ -17,8 +17,8 @@ _log = logging.getLogger("solo_rekd")
 _SHOWN = 5  # keys named in a refusal
 _COUNTER = "num_batches_tracked"  # early PyTorch did not save it, and inference does not read it
 _WITHOUT_HIDDEN = (
-    "; it is a MobileNet-V3 without the hidden layer before its features, as solo-rekd trained "
-    "them at first: train it again"
+    "; it is a MobileNet-V3 without the hidden layer before its features, as early versions of "
+    "solo-rekd trained it: train it again"
 )
 _RESNETS: dict[tuple[int, ...], str] = {  # whether blocks are bottlenecks, and their numbers
     (False, 2, 2, 2, 2): "resnet18",
@@ -85,7 +85,7 @@ def load_backbone(
     unknown = of_unknown_use(left_out)
     if unknown:
         shown = ", ".join(unknown[:_SHOWN]) + (", ..." if len(unknown) > _SHOWN else "")
-        _log.warning("%s has no place for %d tensors: %s", name, len(unknown), one_line(shown))
+        _log.warning("%s does not use %d tensors: %s", name, len(unknown), one_line(shown))
     backbone.load_state_dict({key: tensors.get(key, own[key]) for key in own})
     resized = tuple(key for key in given if key in used and given[key].shape != used[key].shape)
     return Fitted(len(used), tuple(left_out), resized)
@@ -95,8 +95,9 @@ def _refuse_foreign(keys: list[str], tensors: Mapping[str, Tensor], name: str) -
     """Raises a UserError where there are keys of the features of another network."""
     if keys:
         raise UserError(
-            f"is of another network than {name}: {len(keys)} tensors computed its features and "
-            f"have no place in it, the first {', '.join(keys[:_SHOWN])}{_hint(tensors, name)}"
+            f"is from a different network than {name}: {len(keys)} tensors that compute its "
+            f"features do not exist in {name}, the first {', '.join(keys[:_SHOWN])}"
+            f"{_hint(tensors, name)}"
         )
 
 
@@ -165,7 +166,7 @@ def _refusal(
     missing = sum(problem.endswith("missing") for problem in problems)
     return (
         f"does not fit {name}: of its {len(backbone.state_dict())} tensors {missing} are "
-        f"missing and {len(problems) - missing} are of another kind: "
+        f"missing and {len(problems) - missing} do not match: "
         + "; ".join(problems[:_SHOWN])
         + ("; ..." if len(problems) > _SHOWN else "")
         + (_hint(tensors, name) or f"; it has {', '.join([*tensors][:_SHOWN])}")

@@ -80,8 +80,8 @@ def read_networks(
             stem = trained_stem(name, split, read_student(file, raw))
             if stem == "auto" and not name.startswith(TIMM):
                 doubts.append(
-                    f"nothing tells its first layers: they go by the size of the images, small up "
-                    f"to {SMALL_IMAGE} px: give {role}_stem"
+                    "its first layers are not recorded: they are chosen by the size of the images, "
+                    f"small up to {SMALL_IMAGE} px; give {role}_stem to set them"
                 )
         preprocessing = preprocessing_of(file, name, split.format, raw)
         img_size = img_size or preprocessing.size or refuse_unknown_size(role)
@@ -97,7 +97,7 @@ def read_networks(
     doubts.append(doubt_of_padding(named, variant.name))
     projector = build_projector(split.head, split.activation)
     if projector is not None and widths(projector)[0] != backbone.num_features:
-        doubts.append(f"the projector is left out: it does not take {variant.name}'s features")
+        doubts.append(f"the projector is left out: it does not accept {variant.name}'s features")
         projector = None
     head, activation, known = describe_head(projector, split.activation)
     facts = Facts(

@@ -42,8 +42,8 @@ def refuse_another(named: Named | None, name: str) -> None:
     architecture, where = named
     if _family(architecture) != _family(name.removeprefix(TIMM)):
         raise UserError(
-            f"is of {architecture}, as {where} says, which has the tensors of {name} and computes "
-            f"otherwise: give timm:{architecture}"
+            f"is a {architecture} according to {where}, which has the tensors of {name} but "
+            f"computes differently: give timm:{architecture}"
         )
 
 
@@ -61,8 +61,8 @@ def doubt_of_padding(named: Named | None, name: str) -> str:
     if not name.startswith(TIMM) or not twins or named is not None:
         return ""
     return (
-        f"nothing names its architecture, and {twins[0]} has the same tensors as {name} and pads "
-        "otherwise: see that --teacher is the one that the weights are of"
+        f"its architecture is not recorded, and {twins[0]} has the same tensors as {name} but pads "
+        "differently: check that --teacher names the right one"
     )
 
 

@@ -93,7 +93,7 @@ def preprocessing_of(
 
 def refuse_unknown_size(role: str) -> NoReturn:
     """Raises a UserError where a network is to see its own size and nothing tells that."""
-    raise UserError(f"nothing tells the size it was trained at: give {role}_size=N, in px")
+    raise UserError(f"the size it was trained at is not recorded: give {role}_size=N, in px")
 
 
 def read_preprocessing(path: str | Path, name: str) -> Preprocessing:

@@ -41,12 +41,14 @@ def build_projector(
     try:
         projector = _rebuild(_by_index(_numbered(head)), ACTIVATIONS[activation or "relu"])
     except _CannotRebuild as reason:
-        _log.warning("the projector is left out, pooled features take its place: %s", reason)
+        _log.warning(
+            "the projector is left out, and the pooled features are the embedding: %s", reason
+        )
         return None
     if activation is None and has_activation(projector):
         _log.warning(
-            "no key tells the activation between the projector's layers: a ReLU is taken; where it "
-            "was another, the features are right and the embedding is not"
+            "the activation between the projector's layers is not recorded: ReLU is assumed; if it "
+            "was another, the features are right but the embedding is not"
         )
     return projector
 

@@ -24,11 +24,11 @@ OTHERS = {
     b"\x28\xb5\x2f\xfd": "a zstd archive: unpack it first",
     b"\x89HDF": "an HDF5 file: save its arrays as .safetensors",
     b"\x93NUMPY": "an array of numpy: save it as .safetensors",
-    b"GGUF": "a GGUF file: take the weights that it was made of",
+    b"GGUF": "a GGUF file: use the weights that it was made from",
     b"version https://git-lfs": "a pointer of Git LFS: fetch the file itself (git lfs pull)",
     b"<": "a web page: download the file again",
 }
-TAR = "a tar archive: unpack it first; one that torch 0.1 wrote has to be saved anew by that torch"
+TAR = "a tar archive: unpack it first; one that torch 0.1 wrote has to be saved again by that torch"
 TAR_SIGN = slice(257, 262)
 START = 512  # bytes that tell what a file is
 LARGEST_HEADER = 100_000_000  # bytes, of safetensors
@@ -92,7 +92,7 @@ def read_complete(path: str | Path) -> dict[str, Any]:
     if read.inert:
         raise UserError(
             f"checkpoint {path} holds pickled code ({read.inert[0]}), which no run of solo-rekd "
-            "writes: it is neither resumed nor judged as one; export its weights first"
+            "writes: it cannot be resumed or evaluated as a run; export its weights first"
         )
     return read.content
 
@@ -145,7 +145,7 @@ def _refuse_special(path: Path) -> None:
     if stat.S_ISDIR(mode):
         if (path / ".metadata").is_file():
             raise Unreadable(
-                "is a folder of a distributed checkpoint: make it one file first, by "
+                "is a folder of a distributed checkpoint: convert it to one file first, by "
                 "torch.distributed.checkpoint.format_utils.dcp_to_torch_save"
             )
         raise Unreadable("is a directory: give the file itself")
@@ -194,9 +194,9 @@ def _read_torch(file: IO[bytes], kind: str) -> tuple[dict[str, Any], dict[str, N
     if isinstance(content, Foreign) or (not holds_tensor(content) and foreign):
         name = content.name if isinstance(content, Foreign) else next(iter(foreign))
         raise Unreadable(
-            f"holds a pickled object ({name}), not weights: it would need its code to be run, so "
-            "it is not loaded: where you trust it, load it with its own program and save its "
-            "state_dict() as .safetensors"
+            f"holds a pickled object ({name}), not weights: loading it would run its code, so it "
+            "is refused: if you trust it, load it with its own program and save its state_dict() "
+            "as .safetensors"
         )
     if not isinstance(content, dict):
         raise Unreadable(f"holds a {type(content).__name__}, not a dictionary")

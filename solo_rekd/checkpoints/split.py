@@ -176,7 +176,7 @@ def _anywhere(raw: Mapping[str, Any]) -> SplitCheckpoint | None:
 def _several(names: list[str]) -> UserError:
     return UserError(
         f"the checkpoint holds several networks, {', '.join(names)}: re-save the state_dict() of "
-        "the one that is wanted"
+        "the one you want"
     )
 
 
@@ -237,11 +237,11 @@ def _unrecognised(raw: Mapping[str, Any]) -> UserError:
         found = ", ".join([str(key) for key in raw][:5]) or "nothing"
         return UserError(f"the checkpoint holds no state dict with tensors: it holds {found}")
     shared = formats_with_words_of(keys)
-    near = f"; these words are of {shared[0].name}: {shared[0].description}" if shared else ""
+    near = f"; they resemble {shared[0].name}: {shared[0].description}" if shared else ""
     return UserError(
         f"the checkpoint is in no known format: of its {len(keys)} tensors the first are "
         f"{', '.join(keys[:5])}{near}; re-save the backbone's state_dict() alone, under "
-        "torchvision's or timm's names, or as one of the formats of solo-rekd list"
+        "torchvision's or timm's names, or in one of the formats of solo-rekd list"
     )
 
 

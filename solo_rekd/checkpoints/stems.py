@@ -72,12 +72,12 @@ def stem_of_resnet(
     if split.stem is None:
         choices = "; ".join(f"{name} ({describe_stem(name)})" for name in meanings)
         raise UserError(
-            f"its first convolution is 3x3, and no key of this format tells the rest: give {key}, "
-            f"one of {choices}"
+            f"its first convolution is 3x3, and this format does not record its stride and "
+            f"pooling: give {key}, one of {choices}"
         )
     doubt = (
-        f"the first convolution is 3x3: it is taken as {describe_stem(split.stem)}, as solo-learn "
-        f"has it; where another program wrote the file, give {key}, one of {', '.join(meanings)}"
+        f"the first convolution is 3x3: {describe_stem(split.stem)} is assumed, as in solo-learn; "
+        f"if another program wrote the file, give {key}, one of {', '.join(meanings)}"
     )
     return split.stem, "" if split.sure else doubt
 

@@ -210,7 +210,9 @@ def _split(
     except UserError as error:
         raise _about(path, error, key) from error
     if only not in (None, split.format):
-        refusal = f"the host's script reads checkpoints of {only}, not of {split.format}"
+        refusal = (
+            f"the host's script reads checkpoints of {only}, and this one is of {split.format}"
+        )
         raise _about(path, UserError(refusal), key)
     if only is not None and not read.is_plain:
         held = f"refers to {read.inert[0]}" if read.inert else f"is of {read.kind}"

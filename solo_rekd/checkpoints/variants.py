@@ -86,15 +86,15 @@ def variant_of(
         options["num_heads"] = 12
     elif width in _TWELVE_HEADS and solo and method is None:
         doubt = (
-            f"nothing tells the method that trained this ViT of width {width}: timm's number of "
-            "heads is taken, while solo-learn's mocov3 and mae have 12; keep the run's args.json "
+            f"the method that trained this ViT of width {width} is not recorded: timm's number of "
+            "heads is assumed, but solo-learn's mocov3 and mae have 12; keep the run's args.json "
             "beside the file"
         )
     is_hugging_face = split.format == HUGGING_FACE.name
     if is_hugging_face and "dist_token" in tensors:
         doubt = (
-            "the features are the mean of the class and the distillation token, as timm has it: "
-            "for the class token alone give the folder to --teacher huggingface"
+            "the features are the mean of the class and the distillation token, as in timm; for "
+            "the class token alone give the folder to --teacher huggingface"
         )
     if is_hugging_face and "blocks.0.ls1.gamma" not in tensors:
         eps = _checked("layer_norm_eps", config.get("layer_norm_eps", 1e-12), float)
@@ -126,7 +126,7 @@ def refuse_other(backbone: nn.Module, variant: Variant, name: str) -> None:
         wanted = variant.options.get(key, built)
         if built is not None and wanted != built:
             raise UserError(
-                f"the file's network has {key}={wanted!r}, and {name} as it is built for this has "
+                f"the file's network has {key}={wanted!r}, but {name} is built here with "
                 f"{key}={built!r}"
             )
 
@@ -145,7 +145,7 @@ def _told_by_timm(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _checked(key: str, value: Any, kind: type) -> Any:
     """A value of a configuration, of the kind that it has to be, and in its range."""
-    allowed = {int: "a whole number from 1 on", float: "a number above 0", bool: "true or false"}
+    allowed = {int: "a whole number of 1 or more", float: "a number above 0", bool: "true or false"}
     is_number = kind in (int, float) and isinstance(value, int | float)
     fits = {
         int: is_number and not isinstance(value, bool) and 1 <= value <= 4096 and value % 1 == 0,
@@ -168,7 +168,7 @@ def _refuse_config(config: Mapping[str, Any], split: SplitCheckpoint) -> None:
         if key in config and config[key] not in allowed:
             raise UserError(
                 f"its config.json has {key}={config[key]!r}, which no network of ours or timm's "
-                "has: give the folder to --teacher huggingface"
+                "supports: give the folder to --teacher huggingface"
             )
 
 

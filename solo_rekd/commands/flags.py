@@ -69,7 +69,7 @@ def add_images(parser: argparse.ArgumentParser, *, judged: bool) -> None:
             "--resize_to",
             type=int,
             metavar="N",
-            help="side to resize the images to afterwards [px], as teacher_size does. Default: none",
+            help="side to resize the images to then [px], as teacher_size does. Default: none",
         )
 
 

@@ -91,7 +91,7 @@ def inspect(
     try:
         loaded = read_networks(path, name, size, stem)
     except UserError as error:
-        if size is None and "nothing tells the size" in str(error):
+        if size is None and "the size it was trained at is not recorded" in str(error):
             return inspect(path, name, LARGE_IMAGE, stem) | {"architecture_told_by": told}
         if told == "as asked":
             raise

@@ -79,7 +79,7 @@ def as_trained(checkpoint: Path, name: str, stem: str, images: JudgedImages) -> 
         ours = is_known(name) and name not in HOST_NAMES
         if ours and checkpoint.is_file():  # of no file the reader says so
             raise UserError(
-                f"--crop_size is missing: neither {checkpoint} nor an args.json beside it tells "
+                f"--crop_size is missing: neither {checkpoint} nor an args.json beside it records "
                 "it: give --crop_size N, the side in px of the images that the student was "
                 "trained on"
             )

@@ -188,7 +188,7 @@ def _of_host(
     if network.stem != "auto":
         raise refuse("stem", network.stem, f"auto with {name}, which has one stem only")
     if build is None:
-        raise refuse("encoder", name, "a name of solo-rekd list, or solo-learn, which builds it")
+        raise refuse("encoder", name, "a name of solo-rekd list; other networks need solo-learn")
     backbone = build(name, dataset, size)
     load_student(checkpoint, name, backbone)
     return backbone

@@ -13,9 +13,9 @@ A_CLASS = 3  # labels
 SHARE = 0.01  # of the labels of a class, of which one is drawn at least
 DRAWS = 20
 SEED = 0
-# how many labels of a class are drawn, by the number that it has, and what that is called
+# how many labels of a class are drawn, by its number of images, and the name of that amount
 AMOUNTS: dict[str, tuple[Callable[[int], int], str]] = {
-    "few_label": (lambda images: min(A_CLASS, images), f"{A_CLASS} a class"),
+    "few_label": (lambda images: min(A_CLASS, images), f"{A_CLASS} per class"),
     "few_label_1pct": (
         lambda images: max(1, round(SHARE * images)),
         f"{100 * SHARE:g} % of each class, at least one",
@@ -56,7 +56,7 @@ def few_labels(
             "draws": draws,
             "protocol": (
                 f"few labels: {told}; nearest class mean of cached features, centred and of unit "
-                f"length; mean of {draws} draws of the labels, which all runs share"
+                f"length; mean of {draws} draws of the labels, the same in all runs"
             ),
         }
     return found

@@ -79,7 +79,7 @@ def _collapsed(trained: Sequence[Line]) -> Finding | None:
         COLLAPSED,
         f"The student has collapsed: it gives all photos nearly the same features (effective rank "
         f"{rank:.1f}, deviation {deviation:.3f}). Try a learning rate 3 to 10 times lower, a "
-        "larger batch, or another method; see that the photos differ.",
+        "larger batch, or another method; check that the photos differ.",
     )
 
 
@@ -90,7 +90,7 @@ def _diverged(trained: Sequence[Line], before: Line) -> Finding | None:
         return Finding(
             DIVERGED,
             f"The training has diverged: {lost[0].replace('_', ' ')} is not a finite number. Try a "
-            "learning rate 3 to 10 times lower, a longer warm-up, or precision 32 in the place of "
+            "learning rate 3 to 10 times lower, a longer warm-up, or precision 32 instead of "
             "16.",
         )
     first, last = trained[0], trained[-1]
@@ -112,20 +112,20 @@ def _learnt_nothing(last: Line, before: Line) -> Finding | None:
     agreement, error = last["agreement"], last.get("agreement_error", 0.0)
     chance = last.get("agreement_chance", 0.0)
     advice = (
-        "Try a learning rate 3 times higher and 3 times lower, and more epochs; see that the "
-        "teacher was trained on such photos."
+        "Try a learning rate 3 times higher and 3 times lower, and more epochs; check that the "
+        "teacher was trained on similar photos."
     )
     if agreement - chance <= ERRORS * error:
         return Finding(
             NOTHING,
-            f"The student has learnt nothing of its teacher: they share {agreement:.1%} of the "
-            f"nearest photos, and chance gives {chance:.1%}. {advice}",
+            f"The student has learnt nothing from its teacher: they share {agreement:.1%} of the "
+            f"nearest photos, and {chance:.1%} would be chance. {advice}",
         )
     if "agreement" in before and not _gained(last, before):
         return Finding(
             NOTHING,
-            f"The student has learnt nothing of its teacher: they share {agreement:.1%} of the "
-            f"nearest photos, and did {before['agreement']:.1%} before the training. {advice}",
+            f"The student has learnt nothing from its teacher: they share {agreement:.1%} of the "
+            f"nearest photos, and shared {before['agreement']:.1%} before the training. {advice}",
         )
     return None
 

@@ -53,12 +53,12 @@ def linear_probe(
     ranked = classifier.classes_[np.argsort(-probabilities, axis=1, kind="stable")]
     hits = ranked == val[1][:, None]
     converged = classifier.n_iter_.max() < max_iterations
-    note = "" if converged else f", not converged in {max_iterations} iterations"
+    note = "" if converged else f", not converged after {max_iterations} iterations"
     return {
         "top1": 100 * float(hits[:, :1].any(axis=1).mean()),
         "top5": 100 * float(hits[:, :5].any(axis=1).mean()),
         "protocol": (
             "linear classifier on cached features: standardised, multinomial logistic regression "
-            f"(lbfgs, C {c:g}), one crop an image, without augmentation{note}"
+            f"(lbfgs, C {c:g}), one crop per image, without augmentation{note}"
         ),
     }

@@ -228,7 +228,7 @@ class Progress:
             if name not in LOGS:
                 raise refuse("logs", name, LOGS)
         if self.logs and self.history is None:
-            raise refuse("logs", self.logs, "none without a history, of which they are forms")
+            raise refuse("logs", self.logs, "none without a history")
         if TENSORBOARD in self.logs:
             refuse_missing((TENSORBOARD,), TENSORBOARD)
 

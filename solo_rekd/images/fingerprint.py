@@ -79,8 +79,8 @@ def fingerprint(dataset: Any) -> str:
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
     raise UserError(
-        "images can be told from others in image folders, HDF5 files, CIFAR and STL-10: give the "
-        "data as one"
+        "images can be identified only in image folders, HDF5 files, CIFAR and STL-10: give the "
+        "data as one of these"
     )
 
 

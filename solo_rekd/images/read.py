@@ -31,7 +31,7 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
         # old and new versions of Pillow open a 16-bit file as I or as one of several I;16
         if image.mode.startswith("I") or image.mode == "F":
             raise UserError(
-                f"{path} has {image.mode} pixels: convert the images to 8 bits a colour, for only "
+                f"{path} has {image.mode} pixels: convert the images to 8 bits per colour; only "
                 "you know which of their values are black and white"
             )
         if 0 in image.size:

@@ -61,7 +61,7 @@ def find_bags(
     """
     number = len(images.dataset)  # type: ignore[arg-type]
     if size >= number:
-        raise refuse(key, size, f"at most {number - 1}, for there are {number} images")
+        raise refuse(key, size, f"at most {number - 1}, one less than the number of images")
 
     def compute(put: Put) -> None:
         bags, places = compute_bags(teacher, images, size, device), torch.arange(number)

@@ -109,7 +109,7 @@ class ReKD(DistillationObjective):
         if idle >= self.run.max_epochs:
             _log.warning(
                 "the relation will not count in this run of rekd: it has %d epochs, and queues and "
-                "teacher are ready after %d (queue_size, teacher_warmup_epochs: less, or auto)",
+                "teacher are ready after %d (lower queue_size or teacher_warmup_epochs, or auto)",
                 self.run.max_epochs,
                 idle,
             )
@@ -284,7 +284,7 @@ class ReKD(DistillationObjective):
         for queue in self.queues:
             queue["ids"].copy_(self.bank.assign(images))
         _log.info(
-            "the bank of %d prototypes is started: relations count from here on",
+            "the bank of %d prototypes is started: relations count from now on",
             len(self.bank.prototypes),
         )
 

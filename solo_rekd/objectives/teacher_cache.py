@@ -175,11 +175,11 @@ def read(path: Path, key: Mapping[str, str], wanted: Wanted) -> dict[str, Tensor
     except FileNotFoundError:
         return None
     except (OSError, SafetensorError) as error:
-        _log.warning("%s in %s cannot be read and are found again: %s", wanted.name, path, error)
+        _log.warning("%s in %s cannot be read and are computed again: %s", wanted.name, path, error)
         return None
     found = {name: Table(tuple(each.shape), each.dtype) for name, each in tensors.items()}
     if not (whole and found == dict(wanted.tables) and wanted.fits(tensors)):
-        _log.warning("%s does not hold the %s: they are found again", path, wanted.name)
+        _log.warning("%s does not hold the %s: they are computed again", path, wanted.name)
         return None
     number = len(next(iter(tensors.values())))
     _log.info("%s among %d images from %s", wanted.name, number, path)
@@ -277,8 +277,8 @@ class Rows:
         if free is not None and needed > free:
             self.close()
             allowed = (
-                f"a folder with {needed / 1e9:.1f} GB of room, for {self.path.parent} has none "
-                f"({reason}), nor has the memory"
+                f"a folder with {needed / 1e9:.1f} GB of room: neither {self.path.parent} "
+                f"({reason}) nor the memory has that"
             )
             raise refuse("teacher_cache", str(self.path.parent), allowed) from error
         _log.warning(

@@ -47,7 +47,7 @@ def given_backbone(module: nn.Module | None, name: str, size: int) -> tuple[Give
             finite vector of each image.
     """
     if module is None:
-        raise UserError(f"teacher={MODULE!r} needs a module, which only Python can give")
+        raise UserError(f"teacher={MODULE!r} needs a module, which can only be given from Python")
     if name != MODULE:
         raise refuse("teacher", name, f"{MODULE} where a module is given")
     was_training = module.training
@@ -63,7 +63,7 @@ def given_backbone(module: nn.Module | None, name: str, size: int) -> tuple[Give
         module.train(was_training)
     shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
     if not isinstance(shape, tuple) or shape[:1] != (2,) or shape[2:] not in ((), (1, 1)):
-        raise UserError(f"teacher={MODULE!r} gives {shape} of two images: expected (2, features)")
+        raise UserError(f"teacher={MODULE!r} gives {shape} for two images: expected (2, features)")
     if not features.isfinite().all():
         raise UserError(f"teacher={MODULE!r} gives features that are not finite")
     return GivenBackbone(module, int(shape[1])), _digest(module)

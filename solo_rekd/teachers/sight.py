@@ -76,7 +76,7 @@ def settle_sight(
         if known.mean is not None:
             _log.warning(
                 "teacher %s was trained with mean %s (%s), but gets the student's images as they "
-                "are: nothing tells with which mean and std those are normalised",
+                "are: the mean and std that normalise those are not known",
                 config.teacher,
                 known.mean,
                 known.source,
@@ -101,7 +101,7 @@ def settle_size(config: DistillationConfig, known: Preprocessing, student: Sight
     if config.teacher_size != NATIVE:
         return int(config.teacher_size)
     if known.size is None:
-        limit = f"auto or a number of px: nothing tells it of {config.teacher_checkpoint}"
+        limit = f"auto or a number of px: {config.teacher_checkpoint} does not record it"
         raise refuse("teacher_size", NATIVE, limit)
     return known.size
 
@@ -127,7 +127,7 @@ def describe_sight(config: DistillationConfig, teacher: Sight, known: Preprocess
     asked = AUTO not in (config.teacher_mean, config.teacher_std)
     if known.doubtful and not asked and teacher.mean is not None:
         _log.warning(
-            "teacher_checkpoint=%r has no classifier, so it may not be %s: if it is of a paper "
+            "teacher_checkpoint=%r has no classifier, so it may not be %s: if it is from a paper "
             "such as DINO, give teacher_mean=%s teacher_std=%s, ImageNet's",
             config.teacher_checkpoint,
             known.source,

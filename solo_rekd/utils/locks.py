@@ -30,5 +30,5 @@ def locked(out: Path, work: str) -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(f"another {work} is at work in {out}") from error
+            raise UserError(f"another {work} is running in {out}") from error
         yield file.fileno()

@@ -302,7 +302,7 @@ def test_a_named_architecture_is_compared(where, shake, tmp_path):
 def test_where_nothing_names_the_padding_a_warning_does(name, tmp_path, caplog):
     net = timm.create_model("tf_efficientnet_b0", num_classes=0)
     load_networks(save(net.state_dict(), tmp_path / "t.pth"), f"timm:{name}", 64)
-    assert "pads otherwise" in caplog.text
+    assert "pads differently" in caplog.text
 
 
 def test_timm_s_config_tells_how_the_model_was_built(two_blocks, shake, views, tmp_path):

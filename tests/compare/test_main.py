@@ -113,7 +113,7 @@ def test_images_that_change_on_the_way_are_noticed(options, data, tmp_path, monk
     monkeypatch.setattr(module.Schedule, "run", lambda schedule: changed.write_bytes(other))
     changed = copy / "train" / "a" / "00.png"
     other = (copy / "train" / "a" / "01.png").read_bytes()
-    with pytest.raises(UserError, match="changed while the runs were at work"):
+    with pytest.raises(UserError, match="changed during the runs"):
         module.run([*options, "--data", str(copy), "--methods", "simclr"])
 
 
@@ -191,7 +191,7 @@ def test_end_to_end(options, tmp_path):
     (out / TEACHER_FOLDER / "result.json").unlink()
     code, lines, err = compare(*options, "--methods", "disco")
     assert (code, lines) == (2, [])
-    assert "runs/disco/seed-0 learned from another teacher than" in err
+    assert "runs/disco/seed-0 learned from a different teacher than" in err
     assert err.count("\n") == 1
 
 

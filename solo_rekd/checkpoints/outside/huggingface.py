@@ -128,10 +128,12 @@ def load_folder(path: Path) -> tuple[HuggingFaceBackbone, dict[str, Any]]:
     """
     refuse_missing(PACKAGES, "hf")
     if not is_folder(path):
-        raise UserError(f"{path} is no folder of transformers, with a config.json in it")
+        raise UserError(f"{path} is not a folder of transformers: it has no config.json")
     config = read_beside(path, CONFIG)
     if "model_type" not in config:
-        raise UserError(f"{path} is no folder of transformers: its config.json has no model_type")
+        raise UserError(
+            f"{path} is not a folder of transformers: its config.json has no model_type"
+        )
     from transformers import AutoModel
     from transformers.utils import logging
 
@@ -157,7 +159,7 @@ def load_folder(path: Path) -> tuple[HuggingFaceBackbone, dict[str, Any]]:
             logging.enable_progress_bar()
     _refuse_partial(path, report)
     if "pixel_values" not in inspect.signature(model.forward).parameters:
-        raise UserError(f"{path} is a {config['model_type']}, which takes no images")
+        raise UserError(f"{path} is a {config['model_type']}, which does not take images")
     return HuggingFaceBackbone(model), config
 
 

@@ -113,7 +113,7 @@ def _session(path: Path) -> Any:
     import onnxruntime
 
     if not path.is_file():  # a folder, or a pipe, which may never end
-        raise UserError(f"{path} is no file")
+        raise UserError(f"{path} is not a file")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what is wrong is said once, below
     options.intra_op_num_threads = torch.get_num_threads()

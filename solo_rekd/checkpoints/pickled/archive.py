@@ -84,7 +84,7 @@ class _Archive:
         if member.flag_bits & ENCRYPTED or member.compress_type != zipfile.ZIP_STORED:
             raise Unreadable(
                 "is a compressed or encrypted zip, which torch.save does not write: unpack it and "
-                "zip it again without compression (zip -0), or save the weights anew"
+                "zip it again without compression (zip -0), or save the weights again"
             )
         self._file.seek(max(0, member.header_offset))
         header = self._file.read(LOCAL_HEADER.size)

@@ -46,8 +46,8 @@ def read_legacy(file: IO[bytes]) -> tuple[Any, dict[str, None]]:
 
 
 _FOREIGN = (
-    "is not a checkpoint but a pickle that torch.save did not write: it would need code to be "
-    "read, so it is not: where you trust it, save its arrays as .safetensors"
+    "is not a checkpoint but a pickle that torch.save did not write: reading it would run code, so "
+    "it is refused: if you trust it, save its arrays as .safetensors"
 )
 
 

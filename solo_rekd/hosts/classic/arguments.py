@@ -87,7 +87,7 @@ def fill_in_training(args: Namespace, argv: Sequence[str]) -> str:
     known = "crop_size" in {*trained, *given} or not Path(path).is_file()
     if not known and backbones.is_ours(args.encoder):
         raise UserError(
-            f"--crop_size is missing: neither {path} nor an args.json beside it tells it: "
+            f"--crop_size is missing: neither {path} nor an args.json beside it records it: "
             "give --crop_size N, the side in px of the images that the student was trained on"
         )
     return trained.get("stem", "auto") if trained.get("encoder") == args.encoder else "auto"
@@ -120,7 +120,7 @@ def prepare_dali(args: Namespace) -> None:
     if args.train_dir is None:
         raise refuse("train_dir", args.train_dir, "a folder of data_dir with --dali")
     if args.dali_device == "gpu" and not torch.cuda.is_available():
-        _log.warning("--dali_device gpu: no GPU here, so DALI loads on the CPU")
+        _log.warning("--dali_device gpu: there is no GPU, so DALI loads on the CPU")
         args.dali_device = "cpu"
 
 
@@ -226,7 +226,9 @@ def complete_linear(args: Namespace) -> Namespace:
     prepare_dali(args)
     resize_to = vars(args).get("resize_to")
     if resize_to is not None and (args.dali or args.dataset in FIXED_SIDES):
-        raise refuse("resize_to", resize_to, "none, but with --dataset custom and without --dali")
+        raise refuse(
+            "resize_to", resize_to, "none, except with --dataset custom and without --dali"
+        )
     if backbones.is_ours(args.encoder):
         honour_crop_size(args)
     backbones.name_for_host(args)

@@ -42,7 +42,7 @@ def refuse_incomplete(cfg: DictConfig) -> None:
     """Raises a UserError where a group of settings, or one that every run needs, is missing."""
     for key in (*GROUPS, *(name for name in OPTIONAL_GROUPS if name in cfg)):
         if not isinstance(cfg.get(key), DictConfig):
-            raise refuse(key, cfg.get(key), "a group of settings, as the recipes have it")
+            raise refuse(key, cfg.get(key), "a group of settings, as in the recipes")
     for key in SETTINGS:
         if omegaconf_select(cfg, key) is None:
             raise UserError(f"{key} is missing: give {key}=VALUE")
@@ -55,12 +55,12 @@ def refuse_augmentations(cfg: DictConfig) -> None:
     """Raises a UserError where the views of a pretraining are not described."""
     views = cfg.get("augmentations")
     if not isinstance(views, ListConfig) or not views:
-        raise refuse("augmentations", views, "a list of views, as the recipes have it")
+        raise refuse("augmentations", views, "a list of views, as in the recipes")
     for index, view in enumerate(views):
         for key in ("crop_size", "num_crops"):
             value = view.get(key) if isinstance(view, DictConfig) else None
             if not isinstance(value, int) or value < 1:
-                raise refuse(f"augmentations.{index}.{key}", value, "a whole number from 1")
+                raise refuse(f"augmentations.{index}.{key}", value, "a whole number of 1 or more")
 
 
 def is_our_run(cfg: Any) -> bool:
@@ -132,7 +132,7 @@ def refuse_format(data: DictConfig) -> None:
         return
     if data.dataset not in IN_H5:
         allowed = (
-            f"image_folder or dali, for the host reads h5 with data.dataset={' or '.join(IN_H5)}"
+            f"image_folder or dali: the host reads h5 only with data.dataset={' or '.join(IN_H5)}"
         )
         raise refuse("data.format", kind, allowed)
     if importlib.util.find_spec("h5py") is None:

@@ -173,7 +173,7 @@ class Distilled(_Host):
         super().on_fit_start()
         if self.trainer.is_global_zero and self.replaces is not None:
             _log.warning(
-                "this is solo-rekd's %s, not solo-learn's own (SOLO_REKD_AUTOLOAD=0 for that)",
+                "this is solo-rekd's %s, not solo-learn's own (set SOLO_REKD_AUTOLOAD=0 for that)",
                 self.name,
             )
 
@@ -235,8 +235,8 @@ class Distilled(_Host):
         for name, held in checkpoint["state_dict"].items():
             if name in own and held.shape != own[name].shape:
                 raise UserError(
-                    f"{name} of the checkpoint to resume is {tuple(held.shape)}, of this run "
-                    f"{tuple(own[name].shape)}: give the settings that it was trained with"
+                    f"{name} has shape {tuple(held.shape)} in the checkpoint to resume, and "
+                    f"{tuple(own[name].shape)} in this run: give the settings it was trained with"
                 )
 
 
@@ -290,12 +290,12 @@ def refuse_other_teacher(theirs: Mapping[str, Any], objective: DistillationObjec
         given = teacher.identity.get(key)
         if stored != given and key in SEEN:
             raise UserError(
-                f"teacher_{key}={given!r} is not that of the run to resume, which had "
-                f"teacher_{key}={stored!r}: give that"
+                f"teacher_{key}={given!r} differs from the run to resume, which had "
+                f"teacher_{key}={stored!r}: give that value"
             )
         if stored != given:
             raise UserError(
-                f"teacher {key}={given!r} is not the teacher of the checkpoint to resume, "
+                f"teacher {key}={given!r} differs from that of the checkpoint to resume, "
                 f"which had {key}={stored!r}"
             )
 
@@ -316,7 +316,7 @@ def refuse_other_method(
     theirs = record_of(checkpoint).get("method")
     if theirs != method and (theirs or method in OBJECTIVES):
         owner = theirs or "a method of the host"
-        raise UserError(f"the checkpoint to {purpose} is of {owner}, this run is of {method}")
+        raise UserError(f"the checkpoint to {purpose} is from {owner}, but this run is {method}")
 
 
 def refuse_empty_epoch(model: Any) -> None:
@@ -330,7 +330,7 @@ def refuse_empty_epoch(model: Any) -> None:
     if trainer.num_training_batches > 0:
         return
     if trainer.limit_train_batches != 1:
-        limit = "1 or more batches, or a larger share of them"
+        limit = "1 or more batches, or a larger share"
         raise refuse("limit_train_batches", trainer.limit_train_batches, limit)
     loader = host_loader(model)
     images = len(loader.dataset) if hasattr(loader, "dataset") else None
@@ -364,7 +364,7 @@ def _lost(model: Any) -> str | None:
     # float16 skips the steps that would spoil a weight
     scaler = getattr(model.trainer.precision_plugin, "scaler", None)
     if scaler is not None and scaler.get_scale() < MIN_LOSS_SCALE:
-        return f"hardly a step has finite gradients: the loss scale is {scaler.get_scale():.0e}"
+        return f"hardly any step has finite gradients: the loss scale is {scaler.get_scale():.0e}"
     return None
 
 

@@ -45,11 +45,11 @@ def _read(error: BaseException) -> UserError | None:
     if isinstance(error, FileNotFoundError) and str(error).startswith(NO_FILES):
         return UserError(str(error))
     if isinstance(error, ValueError) and str(error).startswith(ONE_VALUE):
-        allowed = "at least 2 on every device: BatchNorm needs more than one value of a channel"
+        allowed = "at least 2 on every device: BatchNorm needs more than one value per channel"
         return refuse("batch_size", 1, allowed)
     kind = type(error).__name__
     if kind in UNCOMPILED:
-        return UserError(f"torch cannot compile the networks here, leave compile out: {error}")
+        return UserError(f"torch cannot compile the networks here: leave compile out ({error})")
     if kind == MISCONFIGURED or (kind in MAY_REFUSE and _from_trainer(error)):
         return UserError(f"Lightning's trainer refuses a setting: {error}")
     return None

@@ -106,10 +106,10 @@ def find_resumable(
         try:
             checkpoint = read_complete(path)
         except UserError as error:
-            _log.warning("auto-resume passes over a file: %s", error)
+            _log.warning("auto-resume skips a file: %s", error)
             continue
         if found := differences(settings_of(checkpoint, path), settings, rule):
-            _log.info("auto-resume passes over %s: %s", path, _say(found))
+            _log.info("auto-resume skips %s: %s", path, _say(found))
         else:
             return path
     return None
@@ -147,8 +147,8 @@ def refuse_another_run(earlier: Mapping[str, Any], now: Mapping[str, Any], rule:
         found.pop("max_epochs", None)
     if found:
         raise UserError(
-            f"the checkpoint to resume is of a run with other settings: {_say(found)}: give "
-            "those of the checkpoint, or begin anew without it"
+            f"the checkpoint to resume is from a run with other settings: {_say(found)}: give "
+            "the settings of the checkpoint, or start again without it"
         )
 
 
@@ -161,7 +161,7 @@ def _say(found: Mapping[str, tuple[Any, Any]]) -> str:
 
 def _say_one(name: str, old: Any, new: Any) -> str:
     if name == IMAGES:
-        return "the training images are others"
+        return "the training images are different"
     if name == START:
         before, now = (f"the file {digest[:12]}" if digest else "none" for digest in (old, new))
         return f"student_checkpoint is {now} (by SHA-256), was {before}"

@@ -72,7 +72,9 @@ def find_or_decode(
         reason = getattr(error, "strerror", None) or error
         if given is not None:
             raise UserError(f"decoded_images={given!r} cannot be written: {reason}") from error
-        _log.warning("images are decoded anew in every epoch, for none can be kept: %s", reason)
+        _log.warning(
+            "images are decoded again in every epoch, because none can be kept: %s", reason
+        )
         return None
 
 
@@ -137,7 +139,7 @@ def _find_or_decode(
 
 
 def _say_no_room(estimate: int, bound: int) -> None:
-    line = "decoded images would take %.1f GB of %.1f in all: every epoch decodes them anew"
+    line = "decoded images would take %.1f of at most %.1f GB: every epoch decodes them again"
     _log.info(line, estimate / 1e9, bound / 1e9)
 
 

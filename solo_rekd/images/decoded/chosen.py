@@ -56,7 +56,7 @@ def refuse_choice(where: str, transforms: str) -> None:
         raise refuse("transforms", transforms, TRANSFORMS)
     if where == OFF and transforms == V2:
         raise UserError(
-            "transforms='v2' is for decoded images: give decoded_images, auto or a folder"
+            "transforms='v2' needs decoded images: give decoded_images=auto, or a folder"
         )
 
 

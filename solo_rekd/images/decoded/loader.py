@@ -43,7 +43,7 @@ class DecodedImages:
             # copied where it is written to: torch takes no array that is read-only
             self.pixels = np.asarray(np.memmap(self.folder / PIXELS, dtype=np.uint8, mode="c"))
         except (OSError, ValueError) as error:
-            _log.warning("%s cannot be read, so that images are decoded: %s", self.folder, error)
+            _log.warning("%s cannot be read, so images are decoded again: %s", self.folder, error)
             self.index = np.empty((0, COLUMNS), np.uint64)
 
     def __call__(self, path: str) -> Image.Image | torch.Tensor:

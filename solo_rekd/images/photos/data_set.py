@@ -89,7 +89,7 @@ class UnlabelledPhotos(Dataset):
             self._report(place, error)
             return image
         raise UserError(
-            f"{error}; of {len(others)} other photos that were tried in its place none can be read"
+            f"{error}; none of {len(others)} other photos tried in its place can be read"
         ) from error
 
     def _report(self, place: int, error: UserError) -> None:

@@ -64,10 +64,10 @@ class PhotoIndex(Sequence[str]):
             self.names = Names(self.folder / _file_of(self.fingerprint), facts["photos"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{folder} is no index of photos that can be read: build it anew ({error})"
+                f"{folder} is not a readable index of photos: build it again ({error})"
             ) from error
         if fingerprint not in (None, self.fingerprint):
-            raise UserError(f"{folder} holds another index of photos than when this run began")
+            raise UserError(f"{folder} holds a different index of photos than when this run began")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -107,7 +107,7 @@ class PhotoIndex(Sequence[str]):
             UserError: `number` is beyond that.
         """
         if not 1 <= number < len(self):
-            limit = f"a number from 1 to {len(self) - 1}, for one photo at least is trained on"
+            limit = f"a number from 1 to {len(self) - 1}: at least one photo is left for training"
             raise refuse("held out", number, limit)
         places = np.random.default_rng(seed).permutation(len(self))
         chosen = {HELD_OUT: np.sort(places[:number]), TRAINING: np.sort(places[number:])}

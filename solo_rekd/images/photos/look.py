@@ -56,7 +56,7 @@ def look_at(path: str, headers: bool) -> Look:
         return Look(0, 0, Problem(MISSING if gone else UNREADABLE, reason))
     problem = None
     if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for its other end
-        problem = Problem(UNREADABLE, "no regular file")
+        problem = Problem(UNREADABLE, "not a regular file")
     elif headers:
         problem = Problem(EMPTY, "an empty file") if status.st_size == 0 else _read_header(path)
     return Look(status.st_dev, status.st_ino, problem)

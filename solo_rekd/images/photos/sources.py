@@ -89,7 +89,7 @@ def read_list(path: str) -> list[str]:
         lines = [line.strip() for line in file]
     named = [line for line in lines if line and not line.startswith(COMMENT)]
     if not named:
-        raise UserError(f"{path} names no photo: give one path in each line")
+        raise UserError(f"{path} names no photo: give one path per line")
     return [os.path.join(folder, line) for line in named]
 
 

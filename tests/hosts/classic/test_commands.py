@@ -300,7 +300,7 @@ def test_a_checkpoint_that_cannot_be_resumed_is_refused(
     (tmp_path / "half.ckpt").write_bytes(whole[: len(whole) // 2])
     for path, message in (
         (tmp_path / "half.ckpt", "half.ckpt is truncated or damaged$"),
-        (online["checkpoint"], "^the checkpoint to resume is of rekd, this run is of simclr$"),
+        (online["checkpoint"], "^the checkpoint to resume is from rekd, but this run is simclr$"),
     ):
         with pytest.raises(UserError, match=message):
             host.pretrain(flags("pretrain", method="simclr", resume_from_checkpoint=path))
@@ -369,7 +369,7 @@ def test_a_float16_training_that_diverges_leaves_no_checkpoint(
     method = host.METHODS["rekd"]
     step = method.training_step
     monkeypatch.setattr(method, "training_step", lambda *args: step(*args) * torch.inf)
-    with pytest.raises(UserError, match=r"diverged in epoch 1 \(hardly a step has finite grad"):
+    with pytest.raises(UserError, match=r"diverged in epoch 1 \(hardly any step has finite grad"):
         host.pretrain(
             flags("pretrain", method="rekd", save_checkpoint=True, checkpoint_dir=tmp_path)
         )

@@ -42,7 +42,7 @@ def make_batch(labels: torch.Tensor) -> list[Any]:
 
 def test_the_host_is_told_by_what_it_is_made_of() -> None:
     assert hosts.detect() == "current"
-    with pytest.raises(UserError, match="has scripts in place of these functions"):
+    with pytest.raises(UserError, match="has scripts instead"):
         hosts.commands()
 
 

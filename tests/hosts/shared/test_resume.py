@@ -88,7 +88,7 @@ def test_a_run_that_is_another_is_passed_over_with_the_reason(
     with caplog.at_level(logging.INFO, "solo_rekd"):
         assert find(tmp_path) == same
     assert str(other) in caplog.text
-    assert "images are others" in caplog.text
+    assert "images are different" in caplog.text
     assert "lr=0.1 was 0.2" in caplog.text
 
 

@@ -132,7 +132,7 @@ DAMAGES = (no_facts, other_format, no_json, a_list, short_names, hardly_any_name
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_damaged_index_is_refused(damage: Callable[[Path], None], index: PhotoIndex) -> None:
     damage(index.folder)
-    with pytest.raises(UserError, match="is no index of photos that can be read: build it anew"):
+    with pytest.raises(UserError, match="is not a readable index of photos: build it again"):
         PhotoIndex(index.folder)
 
 
