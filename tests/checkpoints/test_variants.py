@@ -111,7 +111,7 @@ def test_an_evaluation_builds_the_variant_too(two_blocks, shake, views, tmp_path
 def test_a_network_that_somebody_else_built_otherwise_is_refused(two_blocks, shake, tmp_path):
     _, path = moco_v3_file(shake, tmp_path / "t.pth")
     six, twelve = vit(shake, num_heads=6), vit(shake, num_heads=12)
-    with pytest.raises(UserError, match=r"num_heads=12, and vit_small .* has num_heads=6"):
+    with pytest.raises(UserError, match=r"num_heads=12, but vit_small .* with num_heads=6"):
         load_student(path, "vit_small", six)
     load_student(path, "vit_small", twelve)
 
