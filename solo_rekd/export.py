@@ -107,7 +107,7 @@ def write_network(network: nn.Module, crop_size: int, facts: dict[str, str], pat
     except torch.onnx.OnnxExporterError as error:
         cause = str(error).strip().partition("\n")[0]
         raise UserError(
-            f"{facts['encoder']} cannot be ONNX: {cause}; TARGET.safetensors can hold it"
+            f"{facts['encoder']} cannot be exported to ONNX: {cause}; .safetensors works"
         ) from error
     assert program is not None  # it is only None if a file name is given
     program.model.metadata_props.update(facts)

@@ -22,10 +22,10 @@ def read_legacy(file: IO[bytes]) -> tuple[Any, dict[str, None]]:
         file: the file, at its first byte.
 
     Returns:
-        What it holds, and the foreign names in it.
+        Its content, and the foreign names in it.
 
     Raises:
-        Unreadable: it is damaged, or no checkpoint.
+        Unreadable: it is damaged, or not a checkpoint.
     """
     source = Source(file)
     try:
@@ -60,7 +60,7 @@ class _Storages:
         self._data: dict[str, tuple[torch.UntypedStorage, int]] = {}  # with bytes an element
 
     def find(self, persistent_id: Any) -> Any:
-        """What a persistent id stands for.
+        """Returns the storage or module of a persistent id.
 
         It is ("storage", type, key, device, number of elements, view) or ("module", class, ...).
         """

@@ -35,9 +35,9 @@ class Found(NamedTuple):
 def list_sources(sources: Sequence[str | Path]) -> Found:
     """Lists the photos of a user's sources.
 
-    In a folder, a file is a photo if its name has such an ending, see `images/files.py`. A file that
-    is named itself, as a source or in a list, is accepted whatever its ending, and whether or not
-    it exists: it is checked later.
+    In a folder, the ending of a file's name makes it a photo, see `images/files.py`. A file that is
+    named itself, as a source or in a list, is accepted whatever its ending, and whether or not it
+    exists: it is checked later.
 
     Args:
         sources: folders with photos at any depth; indexes of photos; photos; and text files whose
