@@ -1,4 +1,4 @@
-"""Checks of both hosts' settings before a run, of what would stop it later with a traceback."""
+"""Checks both hosts' settings before a run for what would end it later with a traceback."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from torch import nn
 from solo_rekd.utils.errors import UserError, refuse, refuse_missing
 
 GPU = ("gpu", "cuda")  # Lightning's names
-# what DALI decides itself, by the setting that would have it otherwise
+# what DALI decides itself, by the setting that conflicts with it
 DALIS = {
     "neighbours": "which chooses the images of a batch itself",
     "drawn_views": "which draws the views itself",
@@ -19,11 +19,11 @@ DALIS = {
 
 
 def refuse_dali(loads_by_dali: bool, settings: Mapping[str, Any]) -> None:
-    """Raises a UserError where DALI is to load what a setting has decided.
+    """Raises a UserError for a setting that conflicts with DALI.
 
     Args:
-        loads_by_dali: whether the run loads its images by DALI.
-        settings: of the method; those that DALI has no part in are left alone.
+        loads_by_dali: whether the run loads its images with DALI.
+        settings: settings of the method; those that do not concern DALI are ignored.
     """
     for key, reason in DALIS.items():
         if loads_by_dali and settings.get(key, 0):
@@ -38,7 +38,7 @@ def refuse_missing_gpu(key: str, accelerator: object) -> None:
 
 
 def refuse_no_training(key: str, batches: object) -> None:
-    """Raises a UserError for a limit of no batch, with which Lightning ends as after a training."""
+    """Raises a UserError for a limit of zero batches, with which Lightning trains nothing."""
     if batches == 0:
         raise refuse(key, batches, "1 or more batches, or a share above 0")
 
