@@ -188,9 +188,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     add = group("evaluation")
-    add("--linear_epochs", **whole, default=100, help="epochs of the host's. Default: %(default)s")
     add(
-        "--linear_lr", **real, default=0.1, help="learning rate of the host's. Default: %(default)s"
+        "--linear_epochs",
+        **whole,
+        default=100,
+        help="length of the host's linear evaluation. Default: %(default)s",
+    )
+    add(
+        "--linear_lr",
+        **real,
+        default=0.1,
+        help="learning rate of the host's linear evaluation. Default: %(default)s",
     )
     add("--knn_k", **whole, default=KNN_K, help="number of neighbours. Default: %(default)s")
     votes: dict[str, Any] = {"type": at_least(float, KNN_LIMITS["temperature"][0]), "metavar": "X"}
@@ -198,7 +206,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--knn_temperature",
         **votes,
         default=KNN_TEMPERATURE,
-        help="of the votes. Default: %(default)s",
+        help="temperature of the votes. Default: %(default)s",
     )
 
     add = group("work")

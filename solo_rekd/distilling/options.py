@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--teacher_size", **whole, help="side of the teacher's views [px]")
     add("--batch_size", **whole, help="photos per step")
     add("--lr", **real, help="learning rate for a batch of 256")
-    add("--queue_size", **whole, help="[keys]")
+    add("--queue_size", **whole, help="length of the queue [keys]")
     add("--device", choices=DEVICES, help="device to train on")
     add("--precision", choices=PRECISIONS, help="training precision, in bits")
     add("--memory_format", choices=MEMORY_FORMATS, help="memory format of images and weights")
