@@ -64,7 +64,10 @@ def test_other_networks_are_measured_anew(change, plan, tmp_path, monkeypatch):
         ),
         ("--student resnet19", "student='resnet19' is not allowed"),
         ("--teacher resnet19", "teacher='resnet19' is not allowed"),
-        ("--batch_size 64", "batch_size=64 is not allowed: expected at most 48, the training im"),
+        (
+            "--batch_size 64",
+            "batch_size=64 is not allowed: expected at most 48, the number of training im",
+        ),
         ("--val_dir two/val", "train and two/val hold different classes"),
         ("--out {data}/train/out", "out='{data}/train/out' is not allowed: expected a folder outs"),
         ("--lr inf", "argument --lr: inf is not finite"),

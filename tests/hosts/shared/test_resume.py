@@ -114,7 +114,7 @@ def test_resuming_with_settings_that_would_go_unheeded_is_refused() -> None:
     with pytest.raises(UserError, match=r"lr=0\.5 was 0\.1") as caught:
         refuse_another_run(RUN, RUN | {"lr": 0.5}, RULE)
     assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match="training images are others"):
+    with pytest.raises(UserError, match="training images are different"):
         refuse_another_run(RUN, RUN | {KEY: {"images": "bb"}}, RULE)
 
 
