@@ -54,7 +54,7 @@ def test_a_copy_is_of_the_same_index_or_none(index: PhotoIndex, good: Path) -> N
     assert len(copied) < 1000
     (good / "0.jpg").unlink()
     build_index([good], index.folder)
-    with pytest.raises(UserError, match="another index"):
+    with pytest.raises(UserError, match="a different index"):
         pickle.loads(copied)
     assert len([*index]) == 6  # what is open stays as it was
 
