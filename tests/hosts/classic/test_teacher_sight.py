@@ -102,7 +102,7 @@ def test_a_run_of_an_earlier_version_resumes_with_the_student_s_views(
     ("name", "value", "allowed"),
     [
         ("teacher_size", "huge", "auto, native"),
-        ("teacher_size", "0", "from 1"),
+        ("teacher_size", "0", "of 1 or more"),
         ("teacher_mean", "127 127 127", "three numbers from 0 to 1"),
         ("teacher_std", "0.5 0.5", "three numbers"),
     ],
