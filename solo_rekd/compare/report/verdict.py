@@ -149,7 +149,7 @@ def reservations(best: Arm, rival: Arm, paths: tuple[str, str]) -> list[str]:
     """Writes what the intervals are, how the seeds agree, and how another accuracy compares."""
     path, beside = paths
     gap, also = (paired(best, rival, each) for each in paths)
-    notes = [f"By {called(beside)}, it is {standing(also)} {rival.name}."] if also else []
+    notes = [f"By {called(beside)} it is {standing(also)} {rival.name}."] if also else []
     if gap is None or gap.seeds == 1:
         return [*notes, "With a single seed there is no interval: the gap can be chance."]
     first, second = best.by_seed(path), rival.by_seed(path)
