@@ -1,12 +1,12 @@
 """Distilled self-supervision for small networks, as a plug-in for solo-learn.
 
-Nothing is imported here: the start-up hook imports this package in every Python process. The names
-of the Python API are imported when they are first used (docs/python.md).
+Nothing is imported here, because the start-up hook imports this package in every Python process.
+The names of the Python API are imported on first use (docs/python.md).
 """
 
 __version__ = "0.1.0"
 
-# what `solo_rekd.NAME` is, and the module that has it; None: the module itself
+# names of the Python API, and the module that holds each; None: the name is a module
 _EXPORTS = {
     "Objective": "api",
     "Teacher": "api",
@@ -27,16 +27,16 @@ __all__ = [
     "make_objective",
 ]
 
-TYPE_CHECKING = False  # type checkers take it for True, as typing's, which is an import
+TYPE_CHECKING = False  # type checkers take it for True, as they do typing's
 if TYPE_CHECKING:
     from solo_rekd import losses
     from solo_rekd.api import Objective, Teacher, load_teacher, make_objective
     from solo_rekd.distilling import distil
     from solo_rekd.utils.errors import UserError
-else:  # type checkers would take any name for one of it
+else:  # with this function, type checkers would accept any name
 
     def __getattr__(name: str) -> object:
-        """Imports a name of the Python API."""
+        """Imports a name of the Python API on first use."""
         if name not in _EXPORTS:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
@@ -50,5 +50,5 @@ else:  # type checkers would take any name for one of it
 
 
 def __dir__() -> list[str]:
-    """The names of the Python API too, before they are used."""
+    """Lists the names of the Python API too, before they are used."""
     return sorted({*globals(), *__all__})

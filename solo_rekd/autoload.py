@@ -1,7 +1,7 @@
-"""The start-up hook: gets the plug-in into the host before the host reads its arguments.
+"""The start-up hook: activates the plug-in before the host reads its arguments.
 
-`solo_rekd.pth` puts a finder into every Python process of the environment. That finder calls
-`install` when the host is imported, so that any other process imports nothing of the plug-in.
+`solo_rekd.pth` adds a finder to every Python process of the environment. That finder calls
+`install` when the host is imported, so that other processes import nothing of the plug-in.
 """
 
 import os
@@ -12,13 +12,13 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-# By the end of these the host's methods are all imported, and no argument is parsed yet: the first
-# is the classic host's, the second the current one's.
+# After these modules are imported, all of the host's methods are, and no argument is parsed yet:
+# the first is the classic host's, the second the current host's.
 HOST_MODULES = ("solo.args.setup", "solo.args.pretrain")
 
 
 class _ActivatingLoader:
-    """The host module's own loader, which registers the plug-in after it has run the module."""
+    """Wraps the host module's loader, and activates the plug-in after the module has run."""
 
     def __init__(self, loader: Any, watcher: "HostWatcher") -> None:
         self._loader = loader
@@ -39,7 +39,7 @@ class _ActivatingLoader:
 
 
 class HostWatcher:
-    """A finder that knows one module, of `HOST_MODULES`, and leaves once that has run."""
+    """A finder for the modules in `HOST_MODULES`, which removes itself once one has run."""
 
     def find_spec(
         self,
@@ -50,9 +50,9 @@ class HostWatcher:
         """Finds the host module as the other finders do, and has its loader activate the plug-in.
 
         Args:
-            name: full name of the module to be imported.
-            path: where its package lies.
-            target: the module to be reloaded, if any.
+            name: full name of the module to import.
+            path: path of its package.
+            target: module to reload, if any.
 
         Returns:
             The spec with its loader wrapped; None for any other module, and where there is no host.
@@ -62,7 +62,7 @@ class HostWatcher:
         for finder in sys.meta_path:
             spec = None if finder is self else finder.find_spec(name, path, target)
             if spec is not None:
-                # The proxy is a loader in all but its declared type.
+                # The wrapper is a loader in all but its declared type.
                 spec.loader = _ActivatingLoader(spec.loader, self)  # type: ignore[assignment]
                 return spec
         return None
@@ -74,8 +74,8 @@ _failed = False
 def activate() -> bool:
     """Activates the plug-in in the host that is being imported.
 
-    A failure is one line on stderr, once, and the host runs without the plug-in: the run may
-    have nothing to do with it. With `SOLO_REKD_TRACEBACK=1` its traceback comes first.
+    A failure is reported once, in one line on stderr, and the host runs without the plug-in, which
+    the run may not need. With `SOLO_REKD_TRACEBACK=1` its traceback is printed first.
 
     Returns:
         Whether the plug-in is active.

@@ -1,10 +1,10 @@
-"""The small students and the big teachers that the host lacks, each ending in pooled features.
+"""Small students and large teachers that the host lacks, each ending in pooled features.
 
-The classifier of a network is dropped, but for the hidden layer of MobileNet-V3's: SEED (arXiv
-2101.04731) and DisCo (arXiv 2104.09124) take its 1280 outputs for features.
+Classifiers are dropped, except for the hidden layer of MobileNet-V3's: SEED (arXiv 2101.04731) and
+DisCo (arXiv 2104.09124) use its 1280 outputs as features.
 
-Its small-image stem keeps more of a 32 to 64 px input: all but AlexNet then reduce the input by 8
-in place of 32, as the host's ResNets do on CIFAR.
+The small stem keeps more of a 32 to 64 px input: all but AlexNet then reduce the input by 8
+instead of 32, as the host's ResNets do on CIFAR.
 """
 
 import difflib
@@ -49,13 +49,13 @@ class _ResNet50x2(ResNet):
 def _alexnet() -> nn.Module:
     """torchvision's five AlexNet convolutions with BatchNorm, pooled to 256 features.
 
-    FC6 and FC7 are left out: RotNet (arXiv 1803.07728) and DeepCluster (arXiv 1807.05520) judge
-    AlexNet by linear classifiers on its convolutions, and the two layers would be 96% of the
-    student. BatchNorm after each convolution is those papers' too. Averaging conv5 over its whole
-    map is ours, for one vector an image. CompRess (arXiv 2010.14713) differs: no BatchNorm, and
-    its classifier reads FC7.
+    FC6 and FC7 are left out: RotNet (arXiv 1803.07728) and DeepCluster (arXiv 1807.05520) evaluate
+    AlexNet with linear classifiers on its convolutions, and the two layers would be 96% of the
+    student. Those papers also have BatchNorm after each convolution. Averaging conv5 over its
+    whole map, for one vector per image, is ours. CompRess (arXiv 2010.14713) differs: it has no
+    BatchNorm, and its classifier reads FC7.
     """
-    with torch.device("meta"):  # does not initialise 59 M parameters that are dropped
+    with torch.device("meta"):  # avoids initialising 59 M parameters that are dropped
         net = models.alexnet()
     layers: list[nn.Module] = []
     for layer in net.features:
@@ -74,22 +74,22 @@ def _alexnet() -> nn.Module:
 
 
 def _efficientnet_b0() -> nn.Module:
-    """torchvision's, without stochastic depth, as DisCo's code has it (arXiv 2104.09124).
+    """torchvision's EfficientNet-B0 without stochastic depth, as in DisCo (arXiv 2104.09124).
 
-    torchvision's drops a block of an image with a probability of up to 0.19 in train mode, in the
-    momentum keys too. It is a regulariser of supervised training.
+    In train mode, torchvision's drops blocks with a probability of up to 0.19, also for the
+    momentum keys. It is a regulariser for supervised training.
     """
     return models.efficientnet_b0(stochastic_depth_prob=0.0)
 
 
 def _small_resnet(net: Any) -> None:
-    """The host's CIFAR stem: its checkpoints fit, padding of 2 included."""
+    """Sets the host's CIFAR stem, including its padding of 2, so that its checkpoints fit."""
     net.conv1 = nn.Conv2d(3, net.conv1.out_channels, 3, stride=1, padding=2, bias=False)
     net.maxpool = nn.Identity()
 
 
 def _reshape_resnet(net: Any, stem: str) -> None:
-    """Gives a ResNet of torchvision or timm a first convolution and pooling of `RESNET_STEMS`."""
+    """Sets the first convolution and pooling of a ResNet from torchvision or timm."""
     kernel, stride, padding, pools = RESNET_STEMS[stem]
     net.conv1 = nn.Conv2d(3, net.conv1.out_channels, kernel, stride, padding, bias=False)
     if not pools:
@@ -97,7 +97,7 @@ def _reshape_resnet(net: Any, stem: str) -> None:
 
 
 def _small_alexnet(net: Any) -> None:
-    """Maps of 16, 7, 3 and 1 px for a 32 px input; the 11x11 convolution leaves none."""
+    """Sets a stem with maps of 16, 7, 3 and 1 px for 32 px; the 11x11 convolution leaves none."""
     net.features[0] = nn.Conv2d(3, 64, kernel_size=3, stride=2, padding=1, bias=False)
 
 
@@ -107,7 +107,7 @@ def _small_shufflenet(net: Any) -> None:
 
 
 def _small_mobile(net: Any) -> None:
-    """Undoes the first two strides, the stem's and the first block's; the weights keep shape."""
+    """Removes the strides of the stem and the first block; the weights keep their shapes."""
     strided = [m for m in net.modules() if isinstance(m, nn.Conv2d) and m.stride == (2, 2)]
     for conv in strided[:2]:
         conv.stride = (1, 1)
@@ -128,7 +128,7 @@ _TEACHERS: dict[str, _Recipe] = {
     "resnet152": (models.resnet152, _small_resnet),
     "resnet50x2": (_ResNet50x2, _small_resnet),
 }
-_HOST: dict[str, _Recipe] = {  # the host has these; a teacher is built here all the same
+_HOST: dict[str, _Recipe] = {  # the host has these too, but teachers are built here
     "resnet18": (models.resnet18, _small_resnet),
     "resnet50": (models.resnet50, _small_resnet),
 }
@@ -139,17 +139,18 @@ HOST_NAMES: tuple[str, ...] = tuple(_HOST)
 
 
 def is_known(name: str) -> bool:
-    """Whether `build_backbone` has a recipe for `name`; timm itself judges a `timm:NAME`."""
+    """Whether `build_backbone` has a recipe for `name`; timm itself checks a `timm:NAME`."""
     return name in _RECIPES or name.startswith(TIMM)
 
 
 def refuse_unknown(key: str, name: str, others: Iterable[str] = ()) -> None:
-    """Raises a UserError where there is no backbone `name`, and says what is near.
+    """Raises a UserError for an unknown backbone, with similar names.
 
     Args:
-        key: what the user calls the name.
-        name: as in `build_backbone`. A host has some of timm's models without `timm:`.
-        others: names that are known besides.
+        key: name of the setting.
+        name: name of the backbone, as in `build_backbone`. A host has some of timm's models without
+            `timm:`.
+        others: further known names.
     """
     known = dict.fromkeys((*_RECIPES, *others))
     if name in known:
@@ -176,10 +177,10 @@ def build_backbone(
     Args:
         name: one of `STUDENTS`, `TEACHERS`, `HOST_NAMES`, or `timm:NAME`.
         img_size: side of the square inputs, in px.
-        stem: `small`, `imagenet`, or `auto`: small for inputs of `SMALL_IMAGE` px or less; of a
-            ResNet also one of `RESNET_STEMS`. Any other timm model has its own stem only.
-        key: what the messages call the name.
-        options: what timm's constructor is given besides.
+        stem: `small`, `imagenet`, or `auto`: small for inputs of `SMALL_IMAGE` px or less; for a
+            ResNet also one of `RESNET_STEMS`. Any other timm model only has its own stem.
+        key: name of the setting, for messages.
+        options: further arguments of timm's constructor.
 
     Returns:
         A module in train mode that maps images (B, 3, img_size, img_size) to pooled features
@@ -215,14 +216,14 @@ def build_backbone(
 
 
 def settle_stem(name: str, img_size: int, stem: str) -> str:
-    """What `build_backbone` makes of a `stem` of `auto`; that of a timm model stays it."""
+    """Returns the stem that `build_backbone` chooses for `auto`; timm models keep `auto`."""
     if stem != "auto" or name.startswith(TIMM):
         return stem
     return "small" if img_size <= SMALL_IMAGE else "imagenet"
 
 
 def make_stem_small(name: str, net: nn.Module) -> None:
-    """Gives a network of ours, or a ResNet of a host, its stem for small images, in place."""
+    """Gives one of our networks, or a host's ResNet, its stem for small images, in place."""
     _RECIPES[name][1](net)
 
 
@@ -247,14 +248,14 @@ def _build_timm(name: str, img_size: int, stem: str, options: Mapping[str, Any])
     if stem == "small":
         raise refuse("stem", stem, f"auto or imagenet with {name}")
     model = name.removeprefix(TIMM)
-    config = timm.get_pretrained_cfg(model)  # other models take any size, and no such argument
+    config = timm.get_pretrained_cfg(model)  # other models accept any size, but not this argument
     size: dict[str, Any] = {"img_size": img_size} if config and config.fixed_input_size else {}
     return timm.create_model(model, pretrained=False, num_classes=0, **size, **options)
 
 
 @torch.no_grad()
 def _features(net: nn.Module, img_size: int) -> int:
-    """The width of the output, measured: timm's attribute is at times another layer's."""
+    """Measures the width of the output: timm's attribute is sometimes another layer's."""
     features = net.eval()(torch.zeros(1, 3, img_size, img_size))
     net.train()
     return int(features.shape[1])

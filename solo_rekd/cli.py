@@ -18,10 +18,10 @@ class Command(NamedTuple):
     """A command.
 
     Attributes:
-        module: has `add_arguments(parser)` and `main(args)`, and imports no torch itself.
-        help: what it does, in a line.
-        takes_all: whether flags that it does not know are a host's; `add_given` adds them.
-        takes_rest: whether words after a bare `--` mean something to it.
+        module: module with `add_arguments(parser)` and `main(args)`; it does not import torch.
+        help: what the command does, in one line.
+        takes_all: whether it passes unknown flags to a host; `add_given` adds them.
+        takes_rest: whether it accepts words after a bare `--`.
     """
 
     module: str
@@ -33,29 +33,37 @@ class Command(NamedTuple):
 COMMANDS = {
     "demo": Command("demo", "compare three methods on a small embedded data set, in minutes"),
     "distil": Command(
-        "distilling.options", "from a folder of photos to a deployed small network", takes_rest=True
+        "distilling.options",
+        "distil a teacher into a small network on a folder of photos",
+        takes_rest=True,
     ),
     "compare": Command(
-        "compare.options", "compare methods on your images, under one budget", takes_rest=True
+        "compare.options", "compare methods on your images under the same budget", takes_rest=True
     ),
     "pretrain": Command("commands.pretrain", "pretrain a network", takes_all=True),
     "linear": Command(
-        "commands.linear", "evaluate by a linear classifier on augmented images", takes_all=True
+        "commands.linear", "evaluate with a linear classifier on augmented images", takes_all=True
     ),
-    "knn": Command("commands.knn", "evaluate by nearest neighbours"),
-    "inspect": Command("commands.inspect", "what is in a file of weights, and how to use it"),
-    "embed": Command("commands.embed", "features of photos by a student or any checkpoint"),
-    "export": Command("commands.export", "the student alone, to deploy: .safetensors or .onnx"),
-    "doctor": Command("commands.doctor", "what is installed here, what is wrong, and the fix"),
-    "run": Command("commands.run", "run a script of the host with the plug-in", takes_rest=True),
-    "list": Command("commands.list", "methods, students, teachers and teacher checkpoints"),
+    "knn": Command("commands.knn", "evaluate with nearest neighbours"),
+    "inspect": Command("commands.inspect", "show what a weights file contains and how to use it"),
+    "embed": Command(
+        "commands.embed", "write the features of photos, from a student or any checkpoint"
+    ),
+    "export": Command(
+        "commands.export", "export the student for deployment: .safetensors or .onnx"
+    ),
+    "doctor": Command("commands.doctor", "check this installation and show how to fix problems"),
+    "run": Command(
+        "commands.run", "run one of solo-learn's scripts with the plug-in", takes_rest=True
+    ),
+    "list": Command("commands.list", "list methods, students, teachers and teacher checkpoints"),
 }
 
 
 def cut(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Separates the words that are not ours: a script's own, or those after the first bare `--`.
+    """Splits off the words that are not ours: a script's own, or those after the first bare `--`.
 
-    argparse would read them, and takes `--` for different things in different versions of Python.
+    argparse would parse them, and treats `--` differently in different versions of Python.
     """
     if argv[:1] == ["run"]:
         return [*argv[:2]], [*argv[2:]]
@@ -67,12 +75,12 @@ def parse(argv: list[str]) -> tuple[ModuleType, argparse.Namespace]:
     """Reads a command line.
 
     Returns:
-        The command's module, and its arguments; `rest` are the words after a bare `--` or a
-        script, `words` those of the command line after the command's name.
+        The command's module and its arguments. Among these, `rest` holds the words after a bare
+        `--` or a script, and `words` all words after the command's name.
 
     Raises:
-        UserError: there is no such command, or it does not take its arguments.
-        SystemExit: with 0, after help or the version were shown.
+        UserError: there is no such command, or its arguments are wrong.
+        SystemExit: with code 0, after printing help or the version.
     """
     own, rest = cut(argv or ["--help"])
     parser = OneLineParser(prog="solo-rekd", allow_abbrev=False)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NATIVE = "native"  # a `teacher_size`
 STEMS = (AUTO, "small", "imagenet")  # kinds of first layers, see `build_backbone`
-# of a ResNet that others changed for small images: kernel, stride, padding, whether it pools
+# stems of ResNets that others adapted to small images: kernel, stride, padding, whether it pools
 RESNET_STEMS = {
     "3x3": (3, 1, 1, False),
     "3x3-pool": (3, 1, 1, True),
@@ -30,12 +30,12 @@ RESNET_STEMS = {
     "7x7-nopool": (7, 2, 3, False),
 }
 TEACHER_STEMS = (*STEMS, *RESNET_STEMS)
-# teachers that no name of a backbone stands for: see `checkpoints.outside`, `teachers.from_module`
+# teachers that are not named backbones: see `checkpoints.outside`, `teachers.given`
 HUGGING_FACE, ONNX, MODULE = "huggingface", "onnx", "module"
-# how a teacher sees images, where nothing else is asked for
+# how a teacher sees images by default
 SIGHT = {"teacher_mean": AUTO, "teacher_std": AUTO, "teacher_size": AUTO}
 IMAGE = "image"  # a `teacher_view`
-# what a run had whose record is older than these settings
+# the values that apply to runs recorded before these settings existed
 EARLIER = {
     "teacher_view": "views",
     "teacher_image_views": 0,
@@ -56,15 +56,15 @@ MLP, LINEAR = "mlp", "linear"  # a `projector`
 
 STUDENT_CHECKPOINT = (  # a setting of every pretraining, whatever its method
     "weights that the student and its momentum twin start from, in any format of `solo-rekd list`; "
-    "a ResNet's first layers are as the file has them"
+    "a ResNet gets the stem that the file has"
 )
 
 # settings of every run, whatever its method
 CHANNELS_LAST, CONTIGUOUS = "channels_last", "contiguous"
 MEMORY_FORMATS = (AUTO, CHANNELS_LAST, CONTIGUOUS)
-MEMORY_FORMAT = "how images and weights lie in memory; auto: as is faster for each network"
-COMPILE = "let torch.compile translate student and teacher, which takes minutes at the start"
-PRECISIONS = (AUTO, "float32", "bfloat16", "float16")  # of a frozen teacher
+MEMORY_FORMAT = "memory format of images and weights; auto: the faster one for each network"
+COMPILE = "compile student and teacher with torch.compile, which takes minutes at the start"
+PRECISIONS = (AUTO, "float32", "bfloat16", "float16")  # for a frozen teacher
 
 OURS = "ours"
 REKD = "arXiv 2112.04174"
@@ -89,7 +89,7 @@ def _option(
     bounds: tuple[float, float] | None = None,
     nargs: str | None = None,
 ) -> Any:
-    """A dataclass field whose metadata holds what a flag needs."""
+    """Makes a dataclass field whose metadata holds what its flag needs."""
     metadata = {
         "help": help,
         "source": source,
@@ -103,7 +103,7 @@ def _option(
 
 
 def parse_own_weight(text: str) -> str | float:
-    """Reads `own_weight`: a number, or a word, which the configuration judges."""
+    """Reads `own_weight`: a number, or a word that the configuration checks."""
     try:
         return float(text)
     except ValueError:
@@ -111,7 +111,7 @@ def parse_own_weight(text: str) -> str | float:
 
 
 def whole_or_auto(text: str) -> str | int:
-    """Reads a whole number, or the word that stands for the one that follows from the run."""
+    """Reads a whole number, or `auto` for one that follows from the run."""
     return AUTO if text == AUTO else int(text)
 
 
@@ -119,7 +119,7 @@ whole_or_auto.__name__ = "whole number or auto"  # which argparse names
 
 
 def number_or_auto(text: str) -> str | float:
-    """Reads a number, or the word that stands for the one that follows from other settings."""
+    """Reads a number, or `auto` for one that follows from other settings."""
     return AUTO if text == AUTO else float(text)
 
 
@@ -128,7 +128,7 @@ AUTO_KINDS = {whole_or_auto: "a whole number, or auto", number_or_auto: "a numbe
 
 
 def parse_colours(text: str) -> str | tuple[float, ...]:
-    """Reads a number per colour, or one for all three; the configuration judges any other text."""
+    """Reads a number per colour, or one for all three; the configuration checks any other text."""
     words = re.sub(r"[\[\](),/'\"]", " ", text).split()
     try:
         numbers = tuple(map(float, words))
@@ -138,7 +138,7 @@ def parse_colours(text: str) -> str | tuple[float, ...]:
 
 
 def parse_side(text: str) -> str | int:
-    """Reads `teacher_size`: a whole number, or a word, which the configuration judges."""
+    """Reads `teacher_size`: a whole number, or a word that the configuration checks."""
     try:
         return int(text)
     except ValueError:
@@ -147,23 +147,23 @@ def parse_side(text: str) -> str | int:
 
 @dataclass(frozen=True)
 class DistillationConfig:
-    """What every objective with a teacher and a queue shares.
+    """The settings that every objective with a teacher and a queue shares.
 
-    A setting whose default is `auto` is a number in a run: see `settled`.
+    A run replaces each `auto` by a number: see `settled`.
     """
 
-    KEYS_PER_IMAGE: ClassVar[int] = 1  # entries that an image adds to the queue in an epoch
+    KEYS_PER_IMAGE: ClassVar[int] = 1  # entries per image that an epoch adds to the queue
 
     proj_hidden_dim: int = _option(
-        2048, "hidden width of the projectors of two layers", source=DISCO, bounds=(1, inf)
+        2048, "hidden width of two-layer projectors", source=DISCO, bounds=(1, inf)
     )
     proj_output_dim: int = _option(
         128, "dimensions of the embeddings", source=MOCO_V2, bounds=(1, inf)
     )
     projector: str = _option(
         MLP,
-        "the student's head: mlp, two layers with a ReLU between; linear, one layer. A new "
-        "projector of a teacher has two",
+        "the student's projector: mlp, two layers with a ReLU between them; linear, one layer. A "
+        "teacher's new projector always has two",
         source=MOCO_V2,
         choices=(MLP, LINEAR),
     )
@@ -172,28 +172,28 @@ class DistillationConfig:
     )
     queue_size: int = _option(
         AUTO,
-        "length of each view's queue; auto: by the number of images, from 16 for up to 50 to "
-        "65536 from a million, but filled within a tenth of the training (docs/queue.md)",
+        "length of each view's queue; auto: from 16 for up to 50 images to 65536 for a million or "
+        "more, and at most what a tenth of the training fills (docs/queue.md)",
         unit="keys",
         parse=whole_or_auto,
         bounds=(1, inf),
     )
     mixup: float = _option(
         0.0,
-        "alpha of the Beta(alpha, alpha) of which each batch draws the share of an image in a mix "
-        "of two, which student and frozen teacher see alike; 1: uniform; 0: no mixing",
+        "alpha of the Beta(alpha, alpha) from which each batch draws the share of an image in a "
+        "mix of two; student and frozen teacher see the same mix; 1: uniform; 0: no mixing",
         source=MIXUP,
         bounds=(0, 1000),
     )
     teacher: str = _option(
         "resnet50",
-        "backbone of the teacher (`solo-rekd list`), or what another library builds: huggingface, "
-        "onnx, or a module from Python",
+        "backbone of the teacher (`solo-rekd list`); or huggingface or onnx, for a network that "
+        "another library builds; or module, for one passed in from Python",
         source=REKD,
     )
     teacher_mode: str = _option(
         "online",
-        "online: jointly trained by its own InfoNCE; frozen: read from --teacher_checkpoint",
+        "online: jointly trained with its own InfoNCE; frozen: read from --teacher_checkpoint",
         source=REKD,
         choices=("online", "frozen"),
     )
@@ -202,61 +202,64 @@ class DistillationConfig:
     )
     teacher_stem: str = _option(
         "auto",
-        "first layers of the teacher: auto is as its checkpoint was trained, or for a teacher from "
-        "scratch small for inputs of 64 px or less; of a ResNet also its first convolution with "
-        "what no key shows of it",
+        "first layers of the teacher; auto: those its checkpoint was trained with, or for a "
+        "teacher from scratch, small for inputs of 64 px or less; the other values give a ResNet's "
+        "first convolution, its stride and its pooling",
         choices=TEACHER_STEMS,
     )
     teacher_view: str = _option(
         "views",
-        "what the teacher sees: views, those of the student; image, for a frozen one: the image, "
-        "once before the training, kept in teacher_cache",
+        "what the teacher sees: views, the student's views; image, for a frozen teacher only: the "
+        "image itself, once before the training, kept in teacher_cache",
         choices=("views", IMAGE),
     )
     teacher_image_views: int = _option(
         0,
-        "with teacher_view=image, the augmented views whose mean stands for the image; below 2: "
-        "the image itself, without augmentation",
+        "with teacher_view=image, the number of augmented views whose mean represents the image; "
+        "below 2: the image itself, without augmentation",
         unit="views",
         bounds=(0, inf),
     )
     drawn_views: int = _option(
         0,
-        "augmented views of each image that are drawn once and kept in teacher_cache with what a "
-        "frozen teacher says of them; each epoch takes the next two. An even number, 16 for up to "
-        "8 epochs of fresh views; 0: views are drawn at each step",
+        "augmented views of each image that are drawn once and kept in teacher_cache with a frozen "
+        "teacher's outputs for them; each epoch uses the next two. An even number; 16 gives 8 "
+        "epochs of fresh views; 0: views are drawn at each step",
         unit="views",
         bounds=(0, inf),
     )
     teacher_cache: str | None = _option(
         None,
-        "folder that keeps what a frozen teacher says of the training images, bags and drawn "
+        "folder that keeps a frozen teacher's outputs for the training images, bags and drawn "
         "views, for the next run with this teacher and data; None: solo-rekd/teachers in "
         "$XDG_CACHE_HOME or ~/.cache",
         parse=str,
     )
     teacher_mean: str | tuple[float, ...] = _option(
         AUTO,
-        "means in [0, 1], of the three colours or one for all, that the teacher's images are "
-        "normalised by; auto: those that its checkpoint was trained with, else the student's",
+        "channel means in [0, 1], three or one for all, that normalise the teacher's images; auto: "
+        "those its checkpoint was trained with, else the student's",
         parse=parse_colours,
         nargs="+",
     )
     teacher_std: str | tuple[float, ...] = _option(
-        AUTO, "their standard deviations, likewise", parse=parse_colours, nargs="+"
+        AUTO,
+        "channel standard deviations that normalise the teacher's images, given as teacher_mean is",
+        parse=parse_colours,
+        nargs="+",
     )
     teacher_size: str | int = _option(
         AUTO,
-        "side to which the teacher's views are resized; auto: that of the student's views; "
-        "native: that which the checkpoint was trained at",
+        "side to which the teacher's views are resized; auto: the side of the student's views; "
+        "native: the side that the checkpoint was trained at",
         unit="px",
         parse=parse_side,
         bounds=(1, inf),
     )
     teacher_precision: str = _option(
         AUTO,
-        "of a frozen teacher's weights and arithmetic; its outputs are float32; auto: that of the "
-        "run, as Lightning's --precision has it",
+        "precision of a frozen teacher's weights and arithmetic; its outputs are float32; auto: "
+        "the run's precision, Lightning's --precision",
         choices=PRECISIONS,
     )
     teacher_temperature: float = _option(
@@ -269,14 +272,14 @@ class DistillationConfig:
     )
     teacher_frozen: float = _option(
         0.0,
-        "share of the tensors of an online teacher's backbone, its first layers, that stay as they "
-        "are",
+        "share of the tensors of an online teacher's backbone that stay frozen, from the first "
+        "layer on",
         bounds=(0, 1),
     )
     teacher_probe: str = _option(
         "on",
-        "an online classifier on the teacher's features, which no other network learns from: "
-        "teacher_acc1 in the log; off: none, at no cost",
+        "on: an online classifier on the teacher's features logs teacher_acc1, and no other "
+        "network learns from it; off: no classifier, at no cost",
         choices=("on", "off"),
     )
 
@@ -310,12 +313,12 @@ class DistillationConfig:
         if self.mixup and self.reads_labels:
             raise refuse("mixup", self.mixup, f"0 with {self.reads_labels}: labels are not mixed")
         if self.teacher_precision != AUTO and self.teacher_mode != "frozen":
-            limit = "auto with teacher_mode=online, whose precision is that of the run"
+            limit = "auto with teacher_mode=online, which has the run's precision"
             raise refuse("teacher_precision", self.teacher_precision, limit)
         for name, usual in (("teacher_lr", 1), ("teacher_frozen", 0)):
             if getattr(self, name) != usual and self.teacher_mode != "online":
                 limit = (
-                    f"{usual} with teacher_mode={self.teacher_mode}, whose teacher learns nothing"
+                    f"{usual} with teacher_mode={self.teacher_mode}: that teacher is not trained"
                 )
                 raise refuse(name, getattr(self, name), limit)
         for name in ("teacher_mean", "teacher_std"):
@@ -326,7 +329,7 @@ class DistillationConfig:
             raise refuse("teacher_size", NATIVE, "auto or a number without teacher_checkpoint=PATH")
 
     def _refuse_drawn(self) -> None:
-        """Refuses `drawn_views` that are no pairs, or of which the teacher would say another."""
+        """Refuses an odd number of `drawn_views`, and settings that make kept outputs wrong."""
         limit = ""
         if self.drawn_views % 2:
             limit = "0, or an even number: each epoch takes two"
@@ -340,7 +343,7 @@ class DistillationConfig:
             raise refuse("drawn_views", self.drawn_views, limit)
 
     def _refuse_outside(self) -> None:
-        """Refuses what a teacher that another library builds cannot be."""
+        """Refuses settings that do not work with a teacher that another library builds."""
         given = self.teacher_checkpoint is not None
         if self.teacher == MODULE and given:
             raise refuse(
@@ -359,25 +362,25 @@ class DistillationConfig:
 
     @property
     def starts_pretrained(self) -> bool:
-        """Whether the teacher's weights are those of a training before this one."""
+        """Whether the teacher starts from pretrained weights."""
         return self.teacher_mode == "frozen" or self.teacher_checkpoint is not None
 
     @property
     def reads_momentum(self) -> bool:
-        """Whether the loss has keys of the student's momentum twin: without, there is none."""
+        """Whether the loss needs the student's momentum twin; if not, none is built."""
         return True
 
     @property
     def reads_labels(self) -> str:
-        """The setting by which the loss reads labels, as NAME=VALUE; empty: it reads none."""
+        """The setting that makes the loss read labels, as NAME=VALUE; empty: it reads none."""
         return ""
 
     def settled(self, epochs: int, queue: int | None = None) -> "Self":
         """Returns the same settings with a number for every `auto`.
 
         Args:
-            epochs: of the training.
-            queue: what `auto` means for `queue_size`; None: the training images are not counted.
+            epochs: length of the training.
+            queue: the value of an `auto` queue_size; None: the number of images is not known.
 
         Raises:
             UserError: the queue's length is neither given nor known.
@@ -388,11 +391,11 @@ class DistillationConfig:
         return dataclasses.replace(self, queue_size=size)
 
     def refuse_width(self, width: int, unless: str = "") -> None:
-        """Sees to it that student and teacher can be compared: their embeddings have one width.
+        """Raises a UserError where the embeddings of student and teacher differ in width.
 
         Args:
-            width: of the teacher's embeddings.
-            unless: what would do instead, for the message.
+            width: width of the teacher's embeddings.
+            unless: the alternative, for the message.
 
         Raises:
             UserError: the widths differ.
@@ -419,36 +422,39 @@ class RekdConfig(DistillationConfig):
     )
     dictionary: str = _option(
         AUTO,
-        "whose embeddings the relation contrast compares with; with both, the teacher's have no "
-        "relation; auto: the teacher's of a pretrained one, both of one from scratch",
+        "whose embeddings the relation contrast compares with; both: the mean of that on the "
+        "student's and InfoNCE on the teacher's; auto: teacher for a pretrained teacher, both for "
+        "one from scratch",
         choices=(AUTO, "student", "teacher", "both"),
     )
     teacher_view: str = _option(
         "same",
-        "which view's embedding by the teacher is the query's own key in the teacher's dictionary: "
-        "that of the view which the student sees too, or of the other; image: see teacher_view of "
-        "the other methods",
+        "view whose teacher embedding is the query's own key in the teacher's dictionary: same, "
+        "the view that the student sees; other, the other view; image: see teacher_view of the "
+        "other methods",
         choices=("same", "other", IMAGE),
     )
     own_weight: str | float = _option(
         0.5,
-        "target weight of the image's own key; uniform: 1/(1 + positives), as supervised contrast",
+        "target weight of the image's own key; uniform: 1/(1 + positives), as in supervised "
+        "contrastive learning",
         parse=parse_own_weight,
         bounds=(0, 1),
     )
     relation: str = _option(
         AUTO,
-        "what makes two images relatives: the prototype of the teacher; similarity to the teacher, "
-        "of all images to all, with relation_view=image; labels and random, a fixed group of "
-        "num_prototypes by chance, are controls, the first no self-supervision; auto: similarity "
-        "where it is allowed and no prototypes are asked for",
+        "what makes two images relatives: prototypes, the same prototype of the teacher; "
+        "similarity, the teacher's similarity of each image to all, with relation_view=image; "
+        "labels (not self-supervised) and random (num_prototypes fixed random groups) are "
+        "controls; auto: similarity where it is allowed and no prototypes are asked for",
         choices=(AUTO, "prototypes", "similarity", "labels", "random"),
     )
     relation_view: str = _option(
         AUTO,
-        "what the relation is mined from: views, the sum of a step's two, by a bank that follows "
-        "them; image: the whole images of the training set, before the training or, with an online "
-        "teacher, again every relation_refresh epochs; auto: image with a pretrained teacher",
+        "what the relation is mined from: views, the sum of each step's two views, by a bank that "
+        "is updated at each step; image, the whole training images, before the training or, with "
+        "an online teacher, again every relation_refresh epochs; auto: image with a pretrained "
+        "teacher, else views",
         choices=(AUTO, "views", IMAGE),
     )
     relation_temperature: float = _option(
@@ -456,33 +462,33 @@ class RekdConfig(DistillationConfig):
     )
     relation_refresh: int = _option(
         1,
-        "epochs after which an online teacher's relation_view=image is mined anew",
+        "epochs after which relation_view=image is mined again with an online teacher",
         unit="epochs",
         bounds=(1, inf),
     )
     relation_schedule: str = _option(
         "constant",
-        "of the target weight of the relatives over the training: constant, or falling to 0 by a "
-        "half cosine",
+        "target weight of the relatives over the training: constant, or falling to 0 along half a "
+        "cosine",
         choices=("constant", "falling"),
     )
     assignment_temperature: float = _option(
         0.0,
-        "softmax temperature of a query's assignment to the prototypes; 0: the nearest alone",
+        "softmax temperature of a query's assignment to the prototypes; 0: only the nearest",
         bounds=(0, inf),
     )
     num_prototypes: int = _option(
         AUTO,
-        "size of the prototype bank; auto: 100, but at most a quarter of the queue; with "
-        "relation_view=image one for 30 images",
+        "size of the prototype bank; auto: 100, but at most a quarter of the queue, or with "
+        "relation_view=image one per 30 images",
         unit="prototypes",
         parse=whole_or_auto,
         bounds=(1, inf),
     )
     prototype_levels: int = _option(
         1,
-        "with relation_view=image, banks at once, each with three times the prototypes of the one "
-        "before; the relatives of an image are those in all of them",
+        "with relation_view=image, number of banks, each with three times the prototypes of the "
+        "one before; an image's relatives are averaged over the banks",
         unit="banks",
         bounds=(1, 5),
     )
@@ -491,9 +497,9 @@ class RekdConfig(DistillationConfig):
     )
     teacher_warmup_epochs: int = _option(
         AUTO,
-        "a teacher from scratch trains alone so long before its relations count, the student by "
-        "InfoNCE; one from a checkpoint is taken to be pretrained; auto: a tenth of the training, "
-        "at most 10",
+        "epochs before the relations of a teacher from scratch count; until then the student "
+        "learns by InfoNCE; a teacher from a checkpoint counts as pretrained; auto: a tenth of "
+        "the training, at most 10",
         unit="epochs",
         parse=whole_or_auto,
         bounds=(0, inf),
@@ -513,7 +519,7 @@ class RekdConfig(DistillationConfig):
 
     @property
     def meant(self) -> dict[str, Any]:
-        """What `auto` means where it follows from other settings; the others as they are."""
+        """The settings whose `auto` follows from other settings, with their values."""
         dictionary, view, temperature = self.dictionary, self.relation_view, self.temperature
         if dictionary == AUTO:
             dictionary = "teacher" if self.starts_pretrained else "both"
@@ -539,7 +545,7 @@ class RekdConfig(DistillationConfig):
         return self.meant["relation_view"] == IMAGE
 
     def _refuse_relation(self) -> None:
-        """Refuses settings of the relation that have no meaning together."""
+        """Refuses settings of the relation that contradict each other."""
         if self.of_images:
             if self.own_weight == "uniform":
                 raise refuse("own_weight", "uniform", "a number with relation_view=image")
@@ -557,9 +563,9 @@ class RekdConfig(DistillationConfig):
             raise refuse("dictionary", dictionary, limit)
 
     def settled(self, epochs: int, queue: int | None = None) -> "Self":
-        """See `DistillationConfig`; the bank follows the queue, and the warm-up the training.
+        """Also settles the bank by the queue's length, and the warm-up by the training's.
 
-        A bank of the whole images follows their number, which the training alone knows.
+        A bank of whole images depends on their number, which is known only in training.
         """
         config = dataclasses.replace(super().settled(epochs, queue), **self.meant)
         meant: dict[str, Any] = {"teacher_warmup_epochs": lengths.warmup_epochs(epochs)}
@@ -570,7 +576,7 @@ class RekdConfig(DistillationConfig):
 
     @property
     def reads_momentum(self) -> bool:
-        """See `DistillationConfig`; of settled settings."""
+        """Whether the loss needs the student's momentum twin; the settings have to be settled."""
         warm = self.starts_pretrained or self.teacher_warmup_epochs == 0
         return not (self.dictionary == "teacher" and self.relation_weight == 1 and warm)
 
@@ -580,7 +586,7 @@ class RekdConfig(DistillationConfig):
         return "relation=labels" if self.relation == "labels" else ""
 
     def refuse_width(self, width: int, unless: str = ", or dictionary=student") -> None:
-        """See `DistillationConfig`; the student's dictionary alone holds none of the teacher's."""
+        """Accepts any width with the student's dictionary, which holds no teacher embeddings."""
         if self.dictionary != "student":
             super().refuse_width(width, unless)
 
@@ -591,8 +597,8 @@ class DiscoConfig(DistillationConfig):
 
     consistency_weight: float = _option(
         32.0,
-        "weight of the squared distance to the teacher's embedding, a mean over the images; the "
-        "paper's code sums over the 32 of a GPU",
+        "weight of the squared distance to the teacher's embedding, averaged over the images; the "
+        "paper's code sums over the 32 images of a GPU",
         source=f"the code of {DISCO}",
         bounds=(0, inf),
     )
@@ -610,14 +616,14 @@ class SeedConfig(DistillationConfig):
     )
     queue_first: str = _option(
         "off",
-        "on: the batch's teacher embeddings enter the queue before the loss, which finds an "
-        "image's own among them; off: after it, and an image's own is an entry beside the queue",
+        "on: the batch's teacher embeddings enter the queue before the loss, so that it holds each "
+        "image's own; off: they enter after it, and an image's own is an entry beside the queue",
         choices=("on", "off"),
     )
 
     @property
     def reads_momentum(self) -> bool:
-        """See `DistillationConfig`; both dictionaries are the teacher's."""
+        """No: both dictionaries are the teacher's."""
         return False
 
 
@@ -633,20 +639,20 @@ class CompressConfig(DistillationConfig):
     queue_size: int = _option(
         AUTO,
         "length of the memory, which both views share, and of an online teacher's queues; auto: "
-        "by the number of images, twice that of the other methods (docs/queue.md)",
+        "twice that of the other methods (docs/queue.md)",
         unit="keys",
         parse=whole_or_auto,
         bounds=(1, inf),
     )
     projector: str = _option(
         MLP,
-        "of an online teacher alone: the student has no head, but for the linear layer of 1q",
+        "projector of an online teacher; the student has none, except for the linear layer of 1q",
         choices=(MLP,),
     )
     variant: str = _option(
         "2q",
-        "2q: student and teacher have a memory each; 1q: the student is compared with the "
-        "teacher's, after a linear layer of its own",
+        "2q: student and teacher have one memory each; 1q: the student, after a linear layer, is "
+        "compared with the teacher's memory",
         source=COMPRESS,
         choices=("1q", "2q"),
     )
@@ -659,11 +665,11 @@ class CompressConfig(DistillationConfig):
 
     @property
     def reads_momentum(self) -> bool:
-        """See `DistillationConfig`; with 1q the one memory is the teacher's."""
+        """Yes with 2q; with 1q the only memory is the teacher's."""
         return self.variant == "2q"
 
     def refuse_width(self, width: int, unless: str = "") -> None:
-        """Refuses none: each network is compared in the space of its own features."""
+        """Accepts any width: each network is compared in the space of its own features."""
 
 
 @dataclass(frozen=True)
@@ -671,15 +677,15 @@ class CrcdConfig(DistillationConfig):
     """Complementary Relation Contrastive Distillation, arXiv 2103.16367."""
 
     relation_weight: float = _option(
-        1.0, "weight of the relation contrast, both ways", source=CRCD, bounds=(0, inf)
+        1.0, "weight of the relation contrast, in both directions", source=CRCD, bounds=(0, inf)
     )
     relation_temperature: float = _option(
         0.05, "temperature of the relation contrast", source=CRCD, bounds=(1e-4, inf)
     )
     relation_negatives: int = _option(
         4096,
-        "newest entries of the queue, at most, that the relation contrast compares with; its time "
-        "is in proportion to this and to the square of the batch size",
+        "the relation contrast compares with at most this many of the queue's newest entries; its "
+        "time is proportional to this and to the square of the batch size",
         unit="keys",
         bounds=(1, inf),
     )
@@ -692,12 +698,12 @@ class CrcdConfig(DistillationConfig):
     gradient_task: str = _option(
         "contrastive",
         "whose gradients are compared: each network's InfoNCE, or the cross-entropy of a linear "
-        "classifier, by which the labels reach the student",
+        "classifier, through which labels reach the student",
         choices=("contrastive", "labels"),
     )
     finetune_share: float = _option(
         0.04,
-        "share of the training, its last whole epochs, that is by InfoNCE alone",
+        "share of the training, its last whole epochs, that uses InfoNCE alone",
         source=CRCD,
         bounds=(0, 1),
     )
@@ -719,7 +725,7 @@ class BingoConfig(DistillationConfig):
     )
     bag_size: int = _option(
         5,
-        "training images most alike to an image, as the teacher sees them",
+        "training images in a bag: those most similar to an image by the teacher's features",
         source=f"the code of {BINGO}",
         unit="images",
         bounds=(1, inf),
@@ -735,7 +741,7 @@ class BingoConfig(DistillationConfig):
 
     @property
     def reads_momentum(self) -> bool:
-        """See `DistillationConfig`; the queue is the teacher's."""
+        """No: the queue is the teacher's."""
         return False
 
 
@@ -745,11 +751,11 @@ class SimregConfig(DistillationConfig):
 
     @property
     def reads_momentum(self) -> bool:
-        """See `DistillationConfig`; the target is the teacher's."""
+        """No: the target is the teacher's."""
         return False
 
     def refuse_width(self, width: int, unless: str = "") -> None:
-        """Refuses none: the student's head has the width of the teacher's features."""
+        """Accepts any width: the student's head has the width of the teacher's features."""
 
 
 @dataclass(frozen=True)
@@ -758,8 +764,8 @@ class CossConfig(DistillationConfig):
 
     teacher_mode: str = _option(
         "frozen",
-        "frozen: read from --teacher_checkpoint; online: jointly trained by its own InfoNCE, with "
-        "neighbours=0 alone, for neighbours are found once",
+        "frozen: read from --teacher_checkpoint; online: jointly trained with its own InfoNCE, "
+        "only with neighbours=0, because neighbours are found once",
         source=COSS,
         choices=("online", "frozen"),
     )
@@ -772,21 +778,22 @@ class CossConfig(DistillationConfig):
     loss_weight: float = _option(
         1.0,
         "weight of the whole loss; the paper's code, which divides the student's unit vectors by "
-        "0.1 and the teacher's by 0.07, has 143",
+        "0.1 and the teacher's by 0.07, amounts to 143",
         source="arXiv 2409.13939",
         bounds=(0, inf),
     )
     neighbours: int = _option(
         15,
-        "images in a batch that are drawn from the nearest neighbours of an anchor, of a smaller "
-        "batch fewer; 0: batches by chance",
+        "images that each batch draws from the nearest neighbours of an anchor, fewer in a smaller "
+        "batch; 0: random batches",
         source=COSS,
         unit="images",
         bounds=(0, inf),
     )
     neighbour_pool: int = _option(
         31,
-        "nearest neighbours of an image, as the teacher sees them, from which they are drawn",
+        "nearest neighbours of an image, by the teacher's features, from which `neighbours` are "
+        "drawn",
         source=COSS,
         unit="images",
         bounds=(1, inf),
@@ -794,7 +801,9 @@ class CossConfig(DistillationConfig):
 
     def __post_init__(self) -> None:
         if self.neighbours and self.teacher_mode == "online":
-            reason = "frozen, or online with neighbours=0: they are found once, by the teacher"
+            reason = (
+                "frozen, or online with neighbours=0: neighbours are found once, by the teacher"
+            )
             raise refuse("teacher_mode", self.teacher_mode, reason)
         super().__post_init__()
         if self.neighbours > self.neighbour_pool:
@@ -803,14 +812,14 @@ class CossConfig(DistillationConfig):
 
     @property
     def reads_momentum(self) -> bool:
-        """See `DistillationConfig`; the target is the teacher's."""
+        """No: the target is the teacher's."""
         return False
 
     def refuse_width(self, width: int, unless: str = "") -> None:
-        """Refuses none: the student's head has the width of the teacher's features."""
+        """Accepts any width: the student's head has the width of the teacher's features."""
 
 
-# of every objective in `solo_rekd.objectives`, by its name, to be read without torch
+# the settings of every objective in `solo_rekd.objectives`, by name, readable without torch
 CONFIGS: dict[str, type[DistillationConfig]] = {
     "rekd": RekdConfig,
     "disco": DiscoConfig,
@@ -844,9 +853,9 @@ def preset(method: str, name: str | None, key: str = "preset") -> dict[str, str 
     """The settings of a preset; none where no preset is asked for.
 
     Args:
-        method: of the run, ours or a host's.
-        name: of the preset.
-        key: that the user gave it by, for the message.
+        method: name of the method, ours or a host's.
+        name: name of the preset.
+        key: name of the setting, for the message.
 
     Raises:
         UserError: the method has no preset of that name.
@@ -860,11 +869,11 @@ def preset(method: str, name: str | None, key: str = "preset") -> dict[str, str 
 
 
 def add_speed_flags(add: Callable[..., argparse.Action], *, compiles: bool = True) -> None:
-    """Adds the flags that decide how fast a run is and, beyond rounding, nothing else of it.
+    """Adds the flags that change a run's speed and, beyond rounding, nothing else.
 
     Args:
         add: the method `add_argument` of a parser or of a group.
-        compiles: whether there is `--compile` too.
+        compiles: whether to add `--compile` too.
     """
     add(
         "--memory_format",
@@ -879,7 +888,7 @@ def add_speed_flags(add: Callable[..., argparse.Action], *, compiles: bool = Tru
 def add_flags(
     parser: argparse.ArgumentParser, config: type[DistillationConfig], title: str
 ) -> None:
-    """Adds one flag a setting to `parser`, in groups, each with unit, default and its source."""
+    """Adds one flag per setting to `parser`, in groups, each with its unit, default and source."""
     doc = (config.__doc__ or "").strip()
     shared = {option.name for option in dataclasses.fields(DistillationConfig)}
     own_group = parser.add_argument_group(title, doc)
@@ -889,7 +898,7 @@ def add_flags(
         unit = f" [{meta['unit']}]" if meta["unit"] else ""
         (shared_group if option.name in shared else own_group).add_argument(
             f"--{option.name}",
-            # the words of a setting that takes several are read together, by `from_settings`
+            # where a setting takes several words, `from_settings` reads them together
             type=str if meta["nargs"] else meta["parse"],
             nargs=meta["nargs"],
             default=option.default,
@@ -922,9 +931,9 @@ def refuse_unknown(
     """Raises a UserError for an entry of `settings` that is not a field of `config`.
 
     Args:
-        config: of the method.
-        settings: as they were given.
-        of: stands before a setting's name where the user writes it.
+        config: class of the method's settings.
+        settings: settings as given.
+        of: prefix of a setting's name as the user writes it.
     """
     names = [option.name for option in dataclasses.fields(config)]
     for name, value in settings.items():
@@ -933,7 +942,7 @@ def refuse_unknown(
 
 
 def _refuse_colours(name: str, value: str | tuple[float, ...]) -> None:
-    """Raises a UserError for anything but `auto` or three numbers, of deviations none of them 0."""
+    """Raises a UserError for anything but `auto` or three numbers; a deviation may not be 0."""
     lowest = 1e-4 if name == "teacher_std" else 0
     known = not isinstance(value, str) and len(value) == 3
     if value != AUTO and not (known and all(lowest <= number <= 1 for number in value)):  # type: ignore[operator]

@@ -1,9 +1,9 @@
-"""The demo: what distillation is for, on real handwritten digits, from pixels to one report.
+"""Runs the demo: a comparison that shows what distillation is for, on handwritten digits.
 
-The images are the 1,797 digits that scikit-learn ships. A large network learns them by the host's
-MoCo v2+; a small one learns from it by ReKD, and without it by MoCo v2+ and SimCLR, for equally
-many epochs. They are judged by 3 labels a class: with all labels a network without any training
-knows 9 of 10 digits, and little is left to learn.
+The images are the 1,797 digits that scikit-learn ships. A large network is pretrained on them with
+the host's MoCo v2+; a small one learns from it with ReKD, and without it with MoCo v2+ and SimCLR,
+for the same number of epochs. They are evaluated with 3 labels per class: with all labels, even an
+untrained network recognises 9 of 10 digits, which leaves little to learn.
 """
 
 import argparse
@@ -16,14 +16,14 @@ from solo_rekd.utils.errors import UserError, at_least
 from solo_rekd.utils.files import UNFINISHED
 
 IMAGE_SIZE = 32
-# each method's best learning rate on a part of the training images, see docs/demo.md
+# each method's best learning rate on part of the training images, see docs/demo.md
 METHODS = "rekd+lr=0.3,simclr+lr=0.3,mocov2plus+lr=0.01,untrained"
 COMPARISON = (
     f"--methods {METHODS} --student mobilenet_v3_small --teacher resnet18 --lr 0.03 "
     "--stem imagenet --teacher_stem imagenet --mean 0.5 0.5 0.5 --std 0.5 0.5 0.5 "
     "--batch_size 32 --linear_epochs 2 --linear_lr 0.3 --num_workers 0 --judge_by few_label"
 )
-# digits have no mirror images and no colours, and little of one can be cut away
+# mirrored digits are not digits, there are no colours, and little of a digit can be cropped away
 HOST_FLAGS = "--horizontal_flip_prob 0 --min_scale 0.4 --saturation 0 --hue 0 --gray_scale_prob 0"
 
 
@@ -31,7 +31,7 @@ def write_digits(folder: Path) -> None:
     """Writes scikit-learn's digits as an image folder: train/<digit>/ and val/<digit>/, 32 px.
 
     Args:
-        folder: where to; left alone if it is already there.
+        folder: folder to write; left as it is if it exists.
     """
     if folder.is_dir():
         return
@@ -44,7 +44,7 @@ def write_digits(folder: Path) -> None:
     indexes = range(len(labels))
     splits = train_test_split(indexes, test_size=0.2, stratify=labels, random_state=0)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # of its own: another demo may be at work on the same folder
+    # a temporary folder of its own: another demo may be writing the same digits
     with tempfile.TemporaryDirectory(
         prefix=f"{folder.name}.", suffix=UNFINISHED, dir=folder.parent
     ) as unfinished:
@@ -58,7 +58,7 @@ def write_digits(folder: Path) -> None:
         try:
             (Path(unfinished) / "digits").rename(folder)
         except OSError:
-            if not folder.is_dir():  # which the other has written meanwhile
+            if not folder.is_dir():  # another demo may have written it meanwhile
                 raise
 
 
@@ -66,10 +66,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags."""
     parser.description = __doc__
     add = parser.add_argument
-    add("--out", type=Path, default=Path("runs/demo"), help="data and results")
+    add(
+        "--out",
+        type=Path,
+        default=Path("runs/demo"),
+        help="folder of data and results. Default: %(default)s",
+    )
     whole: dict[str, Any] = {"type": at_least(int, 1), "metavar": "N"}
-    add("--epochs", **whole, default=5, help="of every student. Default: %(default)s")
-    add("--teacher_epochs", **whole, default=10, help="of the teacher. Default: %(default)s")
+    add("--epochs", **whole, default=5, help="epochs of every student. Default: %(default)s")
+    add("--teacher_epochs", **whole, default=10, help="epochs of the teacher. Default: %(default)s")
     add("--seeds", **whole, default=3, help="runs of each method. Default: %(default)s")
     add("--host", metavar="HOST", help=HOST_HELP)
 

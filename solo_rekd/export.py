@@ -1,4 +1,4 @@
-"""The student of a checkpoint alone, to deploy, as weights or as a network of its own."""
+"""Exports the student of a checkpoint for deployment, as weights or as a complete network."""
 
 import json
 import warnings
@@ -21,23 +21,23 @@ ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def export(checkpoint: Path, target: Path, trained: Mapping[str, Any]) -> dict[str, str]:
-    """Writes the student of a checkpoint, whole or not at all.
+    """Writes the student of a checkpoint; the file is complete or absent.
 
     Args:
-        checkpoint: of a host, or of any format that a teacher is read from.
-        target: the file to write, of one of `SUFFIXES`.
-        trained: how the student was trained: encoder and crop_size in px, and, where known, stem
-            and mean and std in [0, 1] a colour.
+        checkpoint: checkpoint of a host, or of any format that a teacher is read from.
+        target: file to write, with one of `SUFFIXES`.
+        trained: how the student was trained: encoder, crop_size in px, and if known stem, and mean
+            and std of each channel in [0, 1].
 
     Returns:
-        What the file's metadata says.
+        The metadata of the file.
 
     Raises:
         UserError: a setting is missing or not allowed, the checkpoint does not hold that encoder,
             a package for ONNX is missing, or the file cannot be written.
     """
     if target.suffix not in SUFFIXES:
-        raise refuse("target", str(target), f"a file that ends in {' or '.join(SUFFIXES)}")
+        raise refuse("target", str(target), f"a file name ending in {' or '.join(SUFFIXES)}")
     if not target.absolute().parent.is_dir():
         raise refuse("target", str(target), "a file in a folder that exists")
     if target.suffix == ".onnx":
@@ -46,12 +46,12 @@ def export(checkpoint: Path, target: Path, trained: Mapping[str, Any]) -> dict[s
         raise refuse("checkpoint", str(checkpoint), "a file that exists")
     if target.exists() and target.samefile(checkpoint):
         raise refuse(
-            "target", str(target), "another file than the checkpoint, which it would replace"
+            "target", str(target), "a file other than the checkpoint, which it would replace"
         )
     for name in ("encoder", "crop_size"):
         if name not in trained:
             raise UserError(
-                f"--{name} is missing: neither {checkpoint} nor an args.json beside it tells it"
+                f"--{name} is missing: neither {checkpoint} nor an args.json beside it records it"
             )
     for name in ("mean", "std"):
         for value in trained.get(name, ()):
@@ -84,16 +84,16 @@ def write_weights(network: nn.Module, crop_size: int, facts: dict[str, str], pat
 
 
 def write_network(network: nn.Module, crop_size: int, facts: dict[str, str], path: Path) -> None:
-    """Writes the network as ONNX, and sees that ONNX Runtime makes of images what torch makes.
+    """Writes the network as ONNX, and checks that ONNX Runtime's outputs equal torch's.
 
     Raises:
-        UserError: torch cannot express the network.
+        UserError: torch cannot export the network.
         AssertionError: ONNX Runtime's features differ.
     """
     images = torch.randn(2, 3, crop_size, crop_size)
     try:
         with warnings.catch_warnings():
-            # torch calls what torch has deprecated
+            # torch itself calls functions that it has deprecated
             warnings.filterwarnings("ignore", ".*deprecated", FutureWarning)
             program = torch.onnx.export(
                 network,
@@ -107,16 +107,16 @@ def write_network(network: nn.Module, crop_size: int, facts: dict[str, str], pat
     except torch.onnx.OnnxExporterError as error:
         cause = str(error).strip().partition("\n")[0]
         raise UserError(
-            f"{facts['encoder']} cannot be ONNX: {cause}; TARGET.safetensors can hold it"
+            f"{facts['encoder']} cannot be exported to ONNX: {cause}; .safetensors works"
         ) from error
-    assert program is not None  # it is, without a file's name
+    assert program is not None  # it is only None if a file name is given
     program.model.metadata_props.update(facts)
     program.save(path, external_data=False)
     check_network(network, path, torch.randn(3, 3, crop_size, crop_size))
 
 
 def check_network(network: nn.Module, path: Path, images: torch.Tensor) -> None:
-    """Raises an AssertionError where ONNX Runtime's features of `images` are not torch's."""
+    """Raises an AssertionError where ONNX Runtime's features of `images` differ from torch's."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

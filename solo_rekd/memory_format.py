@@ -1,6 +1,6 @@
-"""In which memory format a network is faster: by a rule, so that a run twice gives the same bits.
+"""Chooses the faster memory format for a network, by a fixed rule so that runs are reproducible.
 
-The rule is drawn from the table in docs/speed.md, which `scripts/benchmark_layout.py` measures.
+The rule follows the table in docs/speed.md, which `scripts/benchmark_layout.py` measures.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class Choice(NamedTuple):
 
     Attributes:
         name: `channels_last` or `contiguous`.
-        reason: in a few words.
+        reason: the reason, in a few words.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Choice(NamedTuple):
 
 
 def convolves(network: nn.Module) -> bool:
-    """Whether a network has 2D convolutions beside those that cut an image into patches.
+    """Whether a network has 2D convolutions other than those that cut an image into patches.
 
     Example:
         >>> convolves(nn.Conv2d(3, 8, kernel_size=3)), convolves(nn.Conv2d(3, 8, 16, stride=16))
@@ -45,9 +45,9 @@ def choose(
 
     Args:
         network: images (B, C, H, W) to features.
-        asked: the setting `memory_format`.
+        asked: value of the setting `memory_format`.
         gpu: whether it runs on a GPU.
-        half: whether it computes in 16 bits, where NVIDIA advises channels-last on a GPU.
+        half: whether it computes in 16 bits, for which NVIDIA recommends channels-last on a GPU.
     """
     if asked != AUTO:
         return Choice(asked, "as asked for")
@@ -55,21 +55,21 @@ def choose(
         return Choice(CHANNELS_LAST, "16 bits on a GPU")
     if convolves(network):
         return Choice(CHANNELS_LAST, "it has convolutions")
-    return Choice(CONTIGUOUS, "it has no convolution but that of patches")
+    return Choice(CONTIGUOUS, "its only convolution makes patches")
 
 
 def lay_out(network: nn.Module, name: str) -> None:
-    """Puts a network's weights into a memory format, in place; its activations follow them.
+    """Converts a network's weights to a memory format, in place; its activations follow.
 
     Args:
-        network: whose values, names and types stay.
+        network: network to convert; its values, names and types do not change.
         name: `channels_last` or `contiguous`.
     """
     network.to(memory_format=FORMATS[name])
 
 
 def is_channels_last(network: nn.Module) -> bool:
-    """Whether any weight of a network lies channels-last and not also contiguous."""
+    """Whether any weight of a network is channels-last and not also contiguous."""
     return any(
         parameter.dim() == 4
         and not parameter.is_contiguous()

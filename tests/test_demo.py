@@ -75,7 +75,7 @@ def test_the_demo_ends_with_one_table_of_three_methods(tmp_path, capsys):
     assert str(tmp_path / "report.html") in lines
     page = (tmp_path / "report.html").read_text()
     assert "Handwritten digits" in page and "mocov2plus" in page
-    assert "top-1 with 3 labels a class" in page
+    assert "top-1 with 3 labels per class" in page
 
 
 def test_every_method_has_a_learning_rate_of_its_own_sweep():

@@ -155,12 +155,16 @@ def test_command_reads_the_run_and_obeys_its_flags(
 @pytest.mark.parametrize(
     ("target", "trained", "message"),
     [
-        ("student.pt", {}, "target='{0}/student.pt' is not allowed: expected a file that ends in"),
+        (
+            "student.pt",
+            {},
+            "target='{0}/student.pt' is not allowed: expected a file name ending in",
+        ),
         ("no/student.onnx", {}, "target='{0}/no/student.onnx' is not allowed: expected a file in"),
         (
             "student.onnx",
             {},
-            "--encoder is missing: neither {0}/run.ckpt nor an args.json beside it tells it",
+            "--encoder is missing: neither {0}/run.ckpt nor an args.json beside it records it",
         ),
         ("student.onnx", {"encoder": "alexnet"}, "--crop_size is missing"),
         ("student.onnx", {"encoder": "alexnett"}, "--crop_size is missing"),
@@ -200,7 +204,7 @@ def test_the_checkpoint_itself_is_no_target(link: str | None, tmp_path: Path) ->
         target = tmp_path / "link.safetensors"
         getattr(target, link)(checkpoint)
     for one, other in ((checkpoint, target), (target, checkpoint)):
-        with pytest.raises(UserError, match=r"^target=.* expected another file than the check"):
+        with pytest.raises(UserError, match=r"^target=.* expected a file other than the check"):
             export(one, other, {"encoder": "resnet18", "crop_size": 32})
     assert checkpoint.read_bytes() == before
 

@@ -1,6 +1,6 @@
-"""The Python API: a teacher and an objective for a training loop of one's own.
+"""The Python API: a teacher and an objective for your own training loop.
 
-`import solo_rekd` finds these names without an import of this package before they are used.
+`solo_rekd` exports these names and imports this package on first use.
 """
 
 from solo_rekd.api.make import make_objective

@@ -1,4 +1,4 @@
-"""The training images of a loop of one's own, as the objectives look at them before a training."""
+"""The training images of a user's loop, as objectives read them before training."""
 
 import hashlib
 from typing import Any
@@ -16,21 +16,21 @@ UNKNOWN = -1  # a label
 
 
 class TrainingImages(Dataset):
-    """A user's data set as (place, image, label), the same at every look.
+    """A user's data set as (index, image, label), the same every time it is read.
 
     Args:
-        images: of images without augmentation, or of (image, label, ...), each image of shape
-            (3, H, H) and normalised as the student's views.
+        images: data set of images without augmentation, or of (image, label, ...); each image of
+            shape (3, H, H) and normalised as the student's views.
         size: H, in px.
         workers: processes that load them.
 
     Raises:
-        UserError: its first image is another thing.
+        UserError: the first item is not such an image.
 
     Attributes:
-        dataset: as given, where its files or arrays tell it from others; else this one itself,
-            whose pixels do.
-        transform: none, beside that of `dataset`.
+        dataset: the given data set, if its files or arrays identify it; else this object, which is
+            identified by its pixels.
+        transform: None; only `dataset` has one.
     """
 
     transform = None
@@ -54,12 +54,14 @@ class TrainingImages(Dataset):
         return place, image, label
 
     def loader(self, batch_size: int) -> DataLoader:
-        """Batches of (places, images, labels) in their order."""
-        generator = torch.Generator()  # of its own: the training's draws are left alone
+        """Returns batches of (indexes, images, labels) in order."""
+        generator = (
+            torch.Generator()
+        )  # its own, so that the training's random numbers are untouched
         return DataLoader(self, batch_size, num_workers=self.workers, generator=generator)
 
     def fingerprint(self) -> str:
-        """SHA-256 of all pixels and labels in hexadecimal; it loads every image."""
+        """Returns the SHA-256 of all pixels and labels in hexadecimal; loads every image."""
         digest = hashlib.sha256()
         for _, images, labels in bar(self.loader(256), "fingerprint of the images", "batch"):
             for values in (images, labels):
@@ -80,7 +82,7 @@ def _is_number(label: Any) -> bool:
 
 
 def _is_known(images: Any) -> bool:
-    """Whether files or arrays tell all about a data set: a subclass may do as it likes."""
+    """Whether files or arrays fully identify a data set; those of a subclass may not."""
     if type(images) is ImageFolder:
         return images.loader is default_loader
     return type(images) in (CIFAR10, CIFAR100)

@@ -1,4 +1,4 @@
-"""From a method's name and its settings to an objective for a loop of one's own."""
+"""Makes an objective for a user's training loop from a method's name and settings."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from solo_rekd.lengths import Training
 from solo_rekd.objectives import OBJECTIVES, DistillationObjective, HostRun
 from solo_rekd.utils.errors import UserError, nearest_first, refuse, refuse_beyond
 
-# settings that a host's loader carries out
+# settings that a host's loader implements
 LOADERS = {"drawn_views": 0, "teacher_image_views": 1}
 
 
@@ -47,38 +47,38 @@ def make_objective(
     final_momentum: float = MOMENTUM["final_tau_momentum"],
     **settings: Any,
 ) -> Objective:
-    """Makes an objective, by which a student learns from a teacher in a loop of one's own.
+    """Makes an objective with which a student learns from a teacher in your own training loop.
 
     Args:
-        method: a method's name (`solo-rekd list`), or METHOD:PRESET.
-        teacher: what `load_teacher` gave, or a module: frozen unless `teacher_mode="online"` is
-            given too; or the name of a backbone, as the methods' setting `teacher`.
+        method: name of a method (`solo-rekd list`), or METHOD:PRESET.
+        teacher: what `load_teacher` returned, or a module: frozen unless `teacher_mode="online"` is
+            given too; or the name of a backbone, as in the methods' setting `teacher`.
         features_dim: width f of the student's pooled features.
         img_size: side of the views, in px.
         max_epochs: length of the training.
-        mean: of each colour, in [0, 1], by which the views are normalised; None: not known, and
+        mean: channel means, in [0, 1], that the views are normalised with; None: not known, and
             the teacher sees the views as they are.
-        std: standard deviation of each colour, in [0, 1], likewise.
-        num_classes: classes of the labels; None: labels are not read.
-        num_images: images of the training set; None: those of `training_images`.
-        batch_size: images of a step, of all processes; with `num_images` it lets `queue_size` be
-            `auto`.
-        training_images: data set of the training images without augmentation, for the settings
-            that look at them once before the training: tensors (3, H, H) normalised as the views,
-            or tuples that begin with one and may have the label second.
+        std: channel standard deviations, in [0, 1]; None: not known.
+        num_classes: number of classes; None: labels are not read.
+        num_images: number of training images; None: that of `training_images`.
+        batch_size: images per step, over all processes; with `num_images` it allows
+            `queue_size=auto`.
+        training_images: data set of the training images without augmentation, for settings that
+            read them once before the training: tensors (3, H, H) normalised as the views, or
+            tuples that begin with one, optionally followed by the label.
         num_workers: processes that load them.
         base_momentum: momentum of the twins at the first step, in [0, 1].
         final_momentum: momentum that they reach by the end, in [0, 1].
-        **settings: of the method, by the names of its flags (`solo-rekd pretrain --method METHOD
-            --help`). `teacher_probe` is off unless it is given; `proj_output_dim` is the width of
-            a frozen teacher's embedding.
+        **settings: settings of the method, by the names of its flags (`solo-rekd pretrain --method
+            METHOD --help`). `teacher_probe` is off by default here, and `proj_output_dim` is the
+            width of a frozen teacher's embedding.
 
     Returns:
         The objective, a module; see `Objective`.
 
     Raises:
         UserError: a ValueError in one line: a setting is unknown or not allowed, the teacher is
-            refused, or the settings need what is not given.
+            refused, or an argument that the settings need is missing.
     """
     name, _, chosen = method.partition(":")
     if name not in OBJECTIVES:
@@ -101,7 +101,7 @@ def make_objective(
     config = from_settings(kind.config_class, given)
     for key, most in LOADERS.items():
         if getattr(config, key) > most:
-            limit = f"at most {most} in a loop of your own, whose loader is not solo-rekd's"
+            limit = f"at most {most} in your own training loop, whose loader is not solo-rekd's"
             raise refuse(key, getattr(config, key), limit)
     asks = needs_classes(config)
     if asks and num_classes is None:
@@ -111,7 +111,7 @@ def make_objective(
         num_images = len(images)
     config = _settled(config, kind, num_images, batch_size, max_epochs)
     if (mean is None) != (std is None):
-        raise UserError("mean and std belong together: give both, or neither")
+        raise UserError("give both mean and std, or neither")
     views = [None if each is None else tuple(map(float, each)) for each in (mean, std)]
     sizes = (features_dim, num_classes or NO_CLASSES, img_size, max_epochs)
     run = HostRun(*sizes, views[0], views[1], module)
@@ -122,14 +122,14 @@ def make_objective(
 def _with_teacher(
     teacher: Teacher | nn.Module | str, settings: dict[str, Any], img_size: int
 ) -> tuple[dict[str, Any], nn.Module | None]:
-    """The settings with those of the teacher; and the teacher, where it is a module."""
+    """Returns the settings with the teacher's, and the teacher if it is a module."""
     if isinstance(teacher, str):
         return {"teacher": teacher} | settings, None
     if isinstance(teacher, nn.Module):
         teacher = load_teacher(teacher)
     for key in ("teacher", "teacher_checkpoint"):
         if key in settings:
-            raise refuse(key, settings[key], "nothing: the teacher is loaded already")
+            raise refuse(key, settings[key], "no value: the teacher is already loaded")
     given = teacher.settings | {"teacher_mode": "frozen"} | settings
     if given["teacher_mode"] == "frozen" or teacher.has_projector:
         size = given["teacher_size"]
@@ -158,7 +158,7 @@ def _settled(
     batch: int | None,
     epochs: int,
 ) -> DistillationConfig:
-    """The settings with a number for the length of the queue."""
+    """Returns the settings with a number for the length of the queue."""
     if config.queue_size != AUTO:
         return config
     if images is not None and batch is not None:

@@ -1,4 +1,4 @@
-"""What an objective has to be given at a step beside images and features, and by which setting."""
+"""The further arguments that an objective's step needs, and the settings that need them."""
 
 from typing import Any
 
@@ -9,11 +9,14 @@ from solo_rekd.teachers import OnlineTeacher
 
 
 def needs_images(method: type[DistillationObjective], config: DistillationConfig) -> str:
-    """The setting by which an objective looks at the training images, as NAME=VALUE; empty: none.
+    """Returns the setting that makes an objective read the training images, as NAME=VALUE.
 
     Args:
-        method: the objective's class.
+        method: class of the objective.
         config: its settings.
+
+    Returns:
+        The setting; empty: there is none.
     """
     if issubclass(method, BINGO):
         return _said(config, "bag_size")
@@ -27,7 +30,7 @@ def needs_images(method: type[DistillationObjective], config: DistillationConfig
 
 
 def needs_classes(config: DistillationConfig) -> str:
-    """The setting by which labels are read, as NAME=VALUE; empty: none."""
+    """Returns the setting that makes an objective read labels, as NAME=VALUE; empty: none."""
     probe = _said(config, "teacher_probe") if config.teacher_probe == "on" else ""
     return config.reads_labels or probe
 
@@ -38,14 +41,14 @@ def needs_queue(method: type[DistillationObjective], config: DistillationConfig)
 
 
 def needs_of(name: str, objective: DistillationObjective) -> dict[str, str]:
-    """What each step has to be given, and the setting that asks for it.
+    """Returns the arguments that each step needs, and the settings that need them.
 
     Args:
-        name: of the method.
-        objective: whose settings have a number for each `auto`.
+        name: name of the method.
+        objective: objective with settled settings.
 
     Returns:
-        NAME=VALUE of a setting by the name of the argument of `Objective.forward`.
+        The setting as NAME=VALUE, by the name of the argument of `Objective.forward`.
     """
     config = objective.config
     found = {
@@ -72,7 +75,7 @@ def _momentum(name: str, config: DistillationConfig) -> str:
 def _indexes(objective: DistillationObjective) -> str:
     config = objective.config
     by_images = needs_images(type(objective), config)
-    if by_images and not by_images.startswith("neighbours="):  # which are in the batch already
+    if by_images and not by_images.startswith("neighbours="):  # neighbours are in the batch already
         return by_images
     if config.teacher_view == IMAGE:
         return _said(config, "teacher_view")

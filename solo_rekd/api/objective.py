@@ -1,4 +1,4 @@
-"""An objective in a training loop of one's own."""
+"""An objective for a user's own training loop."""
 
 import copy
 import functools
@@ -21,41 +21,41 @@ from solo_rekd.utils.errors import UserError, refuse
 from solo_rekd.utils.processes import world_size
 
 VIEWS = 2
-NO_CLASSES = 1  # of a run whose labels are not read
+NO_CLASSES = 1  # number of classes where labels are not read
 
 
 class Objective(nn.Module):
-    """What a student is trained for: a head of its own, a teacher, and a loss.
+    """The training objective of a student: its projector, a teacher, and a loss.
 
-    A step of a loop:
+    A step of a training loop:
 
         features = [student(view) for view in views]
         loss, logs = objective(images=views, features=features)
         optimizer.zero_grad(); loss.backward(); optimizer.step()
         objective.update_momentum(step / steps)
 
-    The optimiser gets the student's parameters and `param_groups(lr)`. `state_dict()` holds all
-    that a resumed training needs of the objective: head, queues, prototypes, momentum twins, and a
-    teacher that learns; a frozen teacher is in its file.
+    Give the optimiser the student's parameters and `param_groups(lr)`. `state_dict()` holds
+    everything of the objective that a resumed training needs: projector, queues, prototypes,
+    momentum twins, and an online teacher; a frozen teacher stays in its file.
 
     **Several processes** (`torch.distributed`): every process makes the same objective and has the
-    same number of images in each step, for the queues gather the batches of all. Put student and
-    objective into one module, whose `forward` returns the loss, and wrap that module once:
-    `DistributedDataParallel(model, broadcast_buffers=False)`; the queues are the same everywhere
-    already. Call `update_momentum` on the objective itself, in every process. The first step must
-    come at the same place in all of them: before it, an objective may look at the training images,
-    and the first process does so for all.
+    same number of images in each step, because the queues gather the batches of all. Put student
+    and objective into one module whose `forward` returns the loss, and wrap that module once:
+    `DistributedDataParallel(model, broadcast_buffers=False)`; the queues are already the same in
+    every process. Call `update_momentum` on the objective itself, in every process. All processes
+    must reach the first step together: before it, an objective may read the training images, which
+    the first process does for all.
 
     Args:
-        name: of the method.
-        distillation: what the hosts train by.
-        momentum: of the twins at the first step and at the last, in [0, 1].
-        images: the training images; None: the method does not look at them.
-        num_images: how many there are; None: not known.
+        name: name of the method.
+        distillation: the objective that the hosts train with.
+        momentum: momentum of the twins at the first and at the last step, in [0, 1].
+        images: training images; None: the method does not read them.
+        num_images: number of training images; None: not known.
 
     Attributes:
-        needs: what `forward` has to be given beside images and features, each with the setting
-            that asks for it, as NAME=VALUE.
+        needs: arguments that `forward` needs besides images and features, each with the setting
+            that needs it, as NAME=VALUE.
         config: the settings, with a number for each `auto`.
     """
 
@@ -72,7 +72,7 @@ class Objective(nn.Module):
         self.needs = needs_of(name, distillation)
         self.config = distillation.config
         self.student_twin: nn.Module | None = None
-        self._student: tuple[nn.Module, ...] = ()  # no submodule: its owner trains and saves it
+        self._student: tuple[nn.Module, ...] = ()  # not a submodule: its owner trains and saves it
         self._momentum, self._images, self._num_images = momentum, images, num_images
         self._begun = self._has_sampler = False
         self._epoch: int | None = None
@@ -80,9 +80,9 @@ class Objective(nn.Module):
         self.train()
 
     def momentum_twin(self, student: nn.Module) -> nn.Module | None:
-        """Makes the momentum twin of the student, which `update_momentum` moves from then on.
+        """Makes the student's momentum twin, which `update_momentum` updates from then on.
 
-        Call it before the optimiser is made and after the student has its first weights:
+        Call it before the optimiser is made and after the student has its initial weights:
 
             twin = objective.momentum_twin(student)
             ...
@@ -93,7 +93,7 @@ class Objective(nn.Module):
             student: images (B, 3, H, W) to features (B, f).
 
         Returns:
-            The twin, a part of this module; None where the settings read none.
+            The twin, a part of this module; None where the settings do not need one.
         """
         if "momentum_features" not in self.needs:
             return None
@@ -115,24 +115,24 @@ class Objective(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Computes the loss of a step, and fills the queues.
 
-        What is None by default is asked for only where a setting needs it, see `needs`.
+        Arguments that are None by default are only required where a setting needs them, see
+        `needs`.
 
         Args:
             images: two views, each of shape (B, 3, H, H), normalised; H is `img_size`.
             features: the student's pooled features of each view, shape (B, f), with gradients.
-            momentum_features: those of its momentum twin, without gradient.
-            labels: shape (B,), -1 where there is none; read where `num_classes` was given.
-            indexes: places of the images in `training_images`, shape (B,), best on the CPU.
-            epoch: epochs completed so far, from 0.
+            momentum_features: its momentum twin's features, without gradient.
+            labels: shape (B,), -1 for images without one; read if `num_classes` was given.
+            indexes: indexes of the images in `training_images`, shape (B,), best on the CPU.
+            epoch: epochs completed so far.
             mixed: how the images were mixed, from `mix`.
 
         Returns:
-            The loss, a scalar; and what to log, each loss part and metric by name, without
-            gradient.
+            The loss, a scalar; and the loss parts and metrics to log by name, without gradient.
 
         Raises:
-            UserError: a ValueError in one line: what a setting needs is missing, or of another
-                shape.
+            UserError: a ValueError in one line: an argument that a setting needs is missing, or has
+                the wrong shape.
         """
         given = {
             "momentum_features": momentum_features,
@@ -168,13 +168,13 @@ class Objective(nn.Module):
         return loss, {key: value.detach() for key, value in logs.items()}
 
     def begin_training(self, batch_size: int) -> None:
-        """Looks at the training images, where the settings ask for it; the first step does so too.
+        """Reads the training images if the settings need them; otherwise the first step does.
 
-        The teacher runs on the device where it is, so move the objective there first. What it says
-        is kept in `teacher_cache` for the next training.
+        The teacher runs on its current device, so move the objective there first. Its outputs are
+        kept in `teacher_cache` for the next training.
 
         Args:
-            batch_size: images of a step, of this process.
+            batch_size: images per step of this process.
         """
         self._begun = True
         if self._num_images is None:
@@ -186,17 +186,17 @@ class Objective(nn.Module):
         self.distillation.before_training(self._training_images, training)
 
     def sampler(self, sampler: Sampler[int], batch_size: int) -> Sampler[int]:
-        """Makes batches of images and their nearest neighbours, as `coss` has them.
+        """Makes a sampler for batches of images and their nearest neighbours, as `coss` uses them.
 
-        For `DataLoader(..., sampler=objective.sampler(sampler, B), batch_size=B)`.
+        Use it as `DataLoader(..., sampler=objective.sampler(sampler, B), batch_size=B)`.
 
         Args:
-            sampler: of the loop, which chooses the images whose neighbours are drawn; with several
-                processes, each process's part.
-            batch_size: B, images of a step, of this process.
+            sampler: the loop's sampler, which chooses the images whose neighbours are drawn; with
+                several processes, each process's part.
+            batch_size: B, images per step of this process.
 
         Returns:
-            A sampler of as many images; the one given where the settings ask for no neighbours.
+            A sampler of the same length; the given one where the settings use no neighbours.
         """
         self._has_sampler = True
         if not self._begun:
@@ -205,16 +205,16 @@ class Objective(nn.Module):
         return sampler if neighbours is None else NeighbourSampler(sampler, batch_size, neighbours)
 
     def mix(self, images: Sequence[Tensor]) -> tuple[list[Tensor], Mixed | None]:
-        """Mixes the views as the setting `mixup` has it; both networks have to see the result.
+        """Mixes the views by the setting `mixup`; both networks have to see the result.
 
-        The draw moves torch's random numbers of the CPU.
+        It draws from torch's random numbers on the CPU.
 
         Args:
             images: views, each of shape (B, 3, H, H).
 
         Returns:
-            The views to train on, and the argument `mixed` of `forward`; without `mixup` the views
-            as they are, and None.
+            The views to train on, and the argument `mixed` of `forward`; without `mixup` the given
+            views and None.
         """
         if not self.config.mixup:
             return [*images], None
@@ -223,17 +223,17 @@ class Objective(nn.Module):
         return [mixed.rows(view) for view in images], mixed
 
     def update_momentum(self, share: float) -> None:
-        """Moves every momentum twin towards its network, once after each step of the optimiser.
+        """Updates every momentum twin; call it once after each step of the optimiser.
 
-        The momentum rises from its first value to its last by half a cosine, as in both
-        solo-learns. Where there is no twin, nothing is done.
+        The momentum rises from its first value to its last along half a cosine, as in both
+        versions of solo-learn. Without a twin, nothing is done.
 
         Args:
-            share: of all steps that were done before this one, in [0, 1]: step / steps, with step
+            share: share of all steps done before this one, in [0, 1]: step / steps, with step
                 counted from 0.
 
         Raises:
-            UserError: it is beyond that.
+            UserError: the share is not in [0, 1].
         """
         if not 0 <= share <= 1:
             raise refuse("share", share, "a number from 0 to 1: step / steps")
@@ -244,23 +244,23 @@ class Objective(nn.Module):
 
     @property
     def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
-        """Every pair of a network and its momentum twin."""
+        """Returns every pair of a network and its momentum twin."""
         twin = self.student_twin
         students = [] if twin is None else [(self._student[0], twin)]
         return students + self.distillation.momentum_pairs
 
     def param_groups(self, lr: float, classifier_lr: float | None = None) -> list[dict[str, Any]]:
-        """Groups for a torch optimiser: the head, a teacher that learns, and classifiers.
+        """Returns parameter groups for the optimiser: projector, online teacher, and classifiers.
 
         Args:
-            lr: learning rate of the student, of which `teacher_lr` is a multiple.
-            classifier_lr: of classifiers on the teacher's features; None: `lr`.
+            lr: learning rate of the student; `teacher_lr` is a multiple of it.
+            classifier_lr: learning rate of classifiers on the teacher's features; None: `lr`.
         """
         rate = lr if classifier_lr is None else classifier_lr
         return self.distillation.learnable_params(rate, lr)
 
     def train(self, mode: bool = True) -> "Objective":
-        """Sets the mode, in which the momentum twins draw nothing at random."""
+        """Sets the mode; momentum twins never use dropout or stochastic depth."""
         super().train(mode)
         for _, twin in self.momentum_pairs:
             switch_off_noise(twin)
@@ -278,7 +278,7 @@ class Objective(nn.Module):
         features: Sequence[Tensor],
         momentum_features: Sequence[Tensor] | None,
     ) -> int:
-        """Raises a UserError for views that do not fit together; returns their images."""
+        """Raises a UserError for views that do not match; returns their number of images."""
         run, number = self.distillation.run, len(images[0]) if len(images) else 0
         wanted = {
             "images": (images, (number, 3, run.img_size, run.img_size)),
@@ -297,6 +297,6 @@ class Objective(nn.Module):
 def _load(
     images: TrainingImages | None, batch_size: int, views: int = 0, seed: int = 0
 ) -> DataLoader:
-    """The training images in their order; `views` of them `make_objective` has refused."""
+    """Loads the training images in order; `make_objective` has refused `views`."""
     assert images is not None and not views
     return images.loader(batch_size)

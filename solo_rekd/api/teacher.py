@@ -1,4 +1,4 @@
-"""A teacher from a file or a module, with what it is to see."""
+"""A teacher from a file or a module, with its preprocessing."""
 
 import copy
 from collections.abc import Sequence
@@ -23,15 +23,15 @@ Colours = tuple[float, ...]
 
 
 class Teacher:
-    """A pretrained teacher: for `make_objective`, or by itself.
+    """A pretrained teacher, for `make_objective` or to be called with images.
 
     Attributes:
-        settings: what `make_objective` takes from it, by the names of the methods' settings.
-        module: the network that was given; None: it is read from a file.
-        mean: of each colour, in [0, 1], by which its images are normalised; None: nothing tells.
-        std: of each colour, in [0, 1], likewise.
-        size: side of its images, in px: as asked, else as it was trained; None: nothing tells.
-        facts: how its file was read, as JSON can hold it; None: it has none.
+        settings: settings that `make_objective` takes from it, by name.
+        module: the given network; None: it is read from a file.
+        mean: channel means that its images are normalised with, in [0, 1]; None: not known.
+        std: channel standard deviations that they are normalised with, in [0, 1]; None: not known.
+        size: side of its images, in px: as asked, else as it was trained; None: not known.
+        facts: how its file was read, as JSON can hold it; None: there is no file.
     """
 
     def __init__(
@@ -50,30 +50,30 @@ class Teacher:
         self._networks: dict[int, FrozenTeacher] = {}
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Says what it sees in images, without gradient and in eval mode.
+        """Computes features and embeddings of images, without gradient and in eval mode.
 
         Args:
             images: shape (B, 3, H, H), normalised by `mean` and `std`.
 
         Returns:
-            Pooled features (B, F), and their L2-normalised embedding (B, d): the features
-            themselves where it has no projector.
+            Pooled features (B, F), and the L2-normalised embeddings (B, d), which are those of the
+            features where there is no projector.
         """
         network = self.at(images.shape[-1])
         return network.to(images.device)(images.to(network.dtype))
 
     def at(self, size: int) -> FrozenTeacher:
-        """The network for images of `size` px.
+        """Returns the network for images of `size` px.
 
         Raises:
-            UserError: it does not take images of that size.
+            UserError: it does not accept images of that size.
         """
         if size not in self._networks:
             self._networks[size] = self._build(size)
         return self._networks[size]
 
     def embedding_dim(self, size: int) -> int:
-        """Width of its embedding; a module is asked by images of `size` px."""
+        """Returns the width of its embedding; for a module, measured on images of `size` px."""
         if self._loaded is None:
             return given_backbone(self.module, MODULE, size)[0].num_features
         head = self._loaded.projector
@@ -86,7 +86,7 @@ class Teacher:
 
     def _build(self, size: int) -> FrozenTeacher:
         if self._loaded is None:
-            # a copy: a frozen teacher takes the gradients from its network
+            # a copy, because a frozen teacher disables the gradients of its network
             backbone, digest = given_backbone(copy.deepcopy(self.module), MODULE, size)
             return FrozenTeacher(backbone, None, make_identity("frozen", MODULE, sha256=digest))
         loaded = self._loaded
@@ -109,22 +109,22 @@ def load_teacher(
     """Loads a pretrained teacher.
 
     Args:
-        network: the backbone's name (`solo-rekd list`), `huggingface` or `onnx` for what these
-            wrote; or a module, images (B, 3, H, W) to features (B, F), which an objective with a
-            frozen teacher takes as it is, in eval mode and without gradients from then on.
-        checkpoint: file of the weights, in any format of `solo-rekd list`; nothing in it is ever
+        network: name of the backbone (`solo-rekd list`), or `huggingface` or `onnx`; or a module,
+            images (B, 3, H, W) to features (B, F), which an objective with a frozen teacher uses
+            itself, in eval mode and without gradients from then on.
+        checkpoint: weights file, in any format of `solo-rekd list`; nothing in it is ever
             executed. None with a module.
-        mean: of each colour, in [0, 1], by which the teacher's images are normalised; None: as its
-            file tells, else as the student's.
-        std: standard deviation of each colour, in [0, 1], likewise.
-        size: side of its images in an objective, in px; `native`: as it was trained; None: that of
-            the student's.
-        stem: its first layers; `auto`: as its weights were trained.
-        precision: `float32`, `bfloat16` or `float16`, of its arithmetic while it is frozen;
+        mean: channel means that normalise the teacher's images, in [0, 1]; None: as its file
+            records, else as the student's.
+        std: channel standard deviations that normalise them, in [0, 1]; None: as for `mean`.
+        size: side of its images in an objective, in px; `native`: the size it was trained at;
+            None: the student's.
+        stem: its first layers; `auto`: those its weights were trained with.
+        precision: `float32`, `bfloat16` or `float16`, for its arithmetic while it is frozen;
             `auto`: that of its weights.
 
     Returns:
-        The teacher, for `make_objective(teacher=...)`, or to be called with images.
+        The teacher, for `make_objective(teacher=...)` or to be called with images.
 
     Raises:
         UserError: a ValueError in one line: the file cannot be read, does not hold the whole
@@ -141,7 +141,7 @@ def load_teacher(
     }
     if isinstance(network, nn.Module):
         if checkpoint is not None:
-            raise UserError(f"checkpoint={fspath(checkpoint)!r} has no use beside a module: load "
+            raise UserError(f"checkpoint={fspath(checkpoint)!r} is not used with a module: load "
                             "the weights into the module")  # fmt: skip
     elif checkpoint is None:
         raise UserError(
@@ -164,5 +164,5 @@ def _read(path: Path, name: str, size: Any, stem: str) -> Loaded:
     except UserError:
         if size is not None:
             raise
-        # the size may be all that nothing tells
+        # perhaps only the size is not known
         return read_networks(path, name, LARGE_IMAGE, stem)

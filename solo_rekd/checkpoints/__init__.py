@@ -1,4 +1,4 @@
-"""Networks from any checkpoint of the formats in `FORMATS`, whole or not at all."""
+"""Reads networks from checkpoints of the formats in `FORMATS`, completely or not at all."""
 
 from solo_rekd.checkpoints.formats import FORMATS
 from solo_rekd.checkpoints.projector import (

@@ -1,4 +1,4 @@
-"""Files of JSON beside a checkpoint, which come from the same source and are trusted no more."""
+"""JSON files beside a checkpoint, which are as untrusted as the checkpoint itself."""
 
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,14 @@ LARGEST = 2**20  # bytes; such a file has a few thousand
 
 
 def read_beside(path: Path, name: str) -> dict[str, Any]:
-    """Reads a file of JSON beside a checkpoint, or in its folder.
+    """Reads a JSON file beside a checkpoint, or in its folder.
 
     Args:
-        path: of the checkpoint, a file or a folder.
-        name: of the file beside it.
+        path: path of the checkpoint, a file or a folder.
+        name: name of the file beside it.
 
     Returns:
-        The object that it holds; empty where there is none, or none that is one.
+        The object in the file; empty if the file is missing or holds no object.
     """
     file = (path if path.is_dir() else path.parent) / name
     try:

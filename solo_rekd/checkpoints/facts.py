@@ -1,4 +1,4 @@
-"""What is known of a network that was read from a file, for a log, a report and a person."""
+"""What is known of a network that was read from a file, for logs and reports."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,23 +22,23 @@ class Facts:
     """How a file was read.
 
     Attributes:
-        path: of the file.
-        sha256: of the file, in hexadecimal.
+        path: path of the file.
+        sha256: SHA-256 of the file, in hexadecimal.
         format: name of the format it is in.
         naming: the library whose parameter names were translated; None: none were.
         inert: functions and classes that the file refers to, none of which was called.
         architecture: the backbone that took the weights.
         num_features: width of its pooled features.
         matched: number of tensors that the backbone took.
-        left_out: keys of tensors that it has no place for.
+        left_out: keys of tensors that it does not have.
         resized: keys of position embeddings that were resized to another grid.
         stem: the first layers, a name of `build_backbone`.
         pooling: what the features are, in words.
         head: the projector in words, such as `Linear 64 to 16`; empty: there is none.
-        activation: of the projector: `relu`, `gelu` or `none`.
-        activation_known: whether the format tells it.
-        preprocessing: what the network was trained to see, as far as anything tells.
-        doubts: what nothing tells and was taken as usual, a sentence each.
+        activation: activation of the projector: `relu`, `gelu` or `none`.
+        activation_known: whether the format records it.
+        preprocessing: preprocessing that the network was trained with, as far as known.
+        doubts: assumptions about what is not recorded, one sentence each.
     """
 
     path: str
@@ -60,7 +60,7 @@ class Facts:
     doubts: tuple[str, ...] = ()
 
     def line(self) -> str:
-        """All of it in one line of a log."""
+        """Writes the facts in one line, for a log."""
         guessed = "" if self.activation_known else " (a guess)"
         head = "no projector"
         if self.head:
@@ -74,18 +74,18 @@ class Facts:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, as JSON can hold it."""
+        """Returns the facts as JSON can hold them."""
         return plain(asdict(self))
 
 
 def describe_pooling(backbone: nn.Module) -> str:
-    """What the pooled features of a backbone are, as far as it says so itself."""
+    """Describes how a backbone pools its features, as far as it records that."""
     pooling = getattr(backbone, "global_pool", None)
     return _POOLING.get(pooling, pooling) if isinstance(pooling, str) else "mean of the last map"
 
 
 def describe_head(projector: nn.Sequential | None, activation: str | None) -> tuple[str, str, bool]:
-    """A projector in words, its activation, and whether that is known."""
+    """Describes a projector: in words, its activation, and whether that is known."""
     if projector is None:
         return "", "none", True
     kind = "Linear" if len(projector) == 1 else "MLP"

@@ -17,8 +17,8 @@ _log = logging.getLogger("solo_rekd")
 _SHOWN = 5  # keys named in a refusal
 _COUNTER = "num_batches_tracked"  # early PyTorch did not save it, and inference does not read it
 _WITHOUT_HIDDEN = (
-    "; it is a MobileNet-V3 without the hidden layer before its features, as solo-rekd trained "
-    "them at first: train it again"
+    "; it is a MobileNet-V3 without the hidden layer before its features, as early versions of "
+    "solo-rekd trained it: train it again"
 )
 _RESNETS: dict[tuple[int, ...], str] = {  # whether blocks are bottlenecks, and their numbers
     (False, 2, 2, 2, 2): "resnet18",
@@ -31,7 +31,7 @@ _RESNETS: dict[tuple[int, ...], str] = {  # whether blocks are bottlenecks, and 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What became of a checkpoint's tensors.
+    """How a checkpoint's tensors fit a backbone.
 
     Attributes:
         matched: number of tensors that the backbone took.
@@ -51,21 +51,21 @@ def load_backbone(
     translate: bool = True,
     positions: str | None = None,
 ) -> Fitted:
-    """Copies `tensors` into `backbone`, after seeing that all are there and have its shapes.
+    """Copies `tensors` into `backbone`, after checking that all exist and have its shapes.
 
     Args:
-        backbone: the network, unchanged where the tensors are refused.
+        backbone: the network; unchanged if the tensors are refused.
         tensors: its tensors by its own names; others are reported and left out.
-        name: the architecture, for the refusal.
+        name: name of the architecture, for messages.
         translate: whether timm may rename tensors and resize position embeddings.
         positions: how position embeddings are resized, see `resize_positions`; None: as timm does.
 
     Returns:
-        What became of the tensors.
+        How the tensors fit.
 
     Raises:
-        UserError: a tensor is missing, of another shape or type, or not finite; or one that the
-            backbone lacks shows that the file is of another network. It names the first and
+        UserError: a tensor is missing, has another shape or type, or is not finite; or a further
+            tensor shows that the file is from a different network. It names the first ones and
             counts them.
     """
     given = tensors
@@ -85,18 +85,19 @@ def load_backbone(
     unknown = of_unknown_use(left_out)
     if unknown:
         shown = ", ".join(unknown[:_SHOWN]) + (", ..." if len(unknown) > _SHOWN else "")
-        _log.warning("%s has no place for %d tensors: %s", name, len(unknown), one_line(shown))
+        _log.warning("%s does not use %d tensors: %s", name, len(unknown), one_line(shown))
     backbone.load_state_dict({key: tensors.get(key, own[key]) for key in own})
     resized = tuple(key for key in given if key in used and given[key].shape != used[key].shape)
     return Fitted(len(used), tuple(left_out), resized)
 
 
 def _refuse_foreign(keys: list[str], tensors: Mapping[str, Tensor], name: str) -> None:
-    """Raises a UserError where there are keys of the features of another network."""
+    """Raises a UserError for keys that compute the features of another network."""
     if keys:
         raise UserError(
-            f"is of another network than {name}: {len(keys)} tensors computed its features and "
-            f"have no place in it, the first {', '.join(keys[:_SHOWN])}{_hint(tensors, name)}"
+            f"is from a different network than {name}: {len(keys)} tensors that compute its "
+            f"features do not exist in {name}, the first {', '.join(keys[:_SHOWN])}"
+            f"{_hint(tensors, name)}"
         )
 
 
@@ -126,7 +127,7 @@ def _hint(tensors: Mapping[str, Tensor], name: str) -> str:
 
 
 def _problems(backbone: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
-    """What the backbone needs and `tensors` lacks: one entry a key."""
+    """Lists what the backbone needs and `tensors` lacks, one entry per key."""
     found = []
     for key, own in backbone.state_dict().items():
         if key not in tensors:
@@ -142,7 +143,7 @@ def _problems(backbone: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether a tensor holds neither infinity nor NaN; torch cannot ask one of 8 bits."""
+    """Whether a tensor holds neither infinity nor NaN; torch cannot check 8-bit tensors."""
     if tensor.is_floating_point() and tensor.itemsize == 1:
         tensor = tensor.float()
     return bool(tensor.isfinite().all())
@@ -165,7 +166,7 @@ def _refusal(
     missing = sum(problem.endswith("missing") for problem in problems)
     return (
         f"does not fit {name}: of its {len(backbone.state_dict())} tensors {missing} are "
-        f"missing and {len(problems) - missing} are of another kind: "
+        f"missing and {len(problems) - missing} do not match: "
         + "; ".join(problems[:_SHOWN])
         + ("; ..." if len(problems) > _SHOWN else "")
         + (_hint(tensors, name) or f"; it has {', '.join([*tensors][:_SHOWN])}")
@@ -174,14 +175,14 @@ def _refusal(
 
 
 def _lacks_hidden(problems: list[str], name: str) -> bool:
-    """Whether nothing but the hidden layer of MobileNet-V3 is missing."""
+    """Whether only the hidden layer of MobileNet-V3 is missing."""
     return name.startswith("mobilenet_v3") and all(
         problem.startswith("classifier.0.") for problem in problems
     )
 
 
 def looks_like(tensors: Mapping[str, Tensor]) -> str | None:
-    """The ResNet that has these tensors, by its blocks and widths; None for anything else."""
+    """Returns the ResNet with these tensors, by blocks and widths; None for anything else."""
     counts = (
         len({key.split(".")[1] for key in tensors if key.startswith(f"layer{layer}.")})
         for layer in (1, 2, 3, 4)
@@ -194,14 +195,14 @@ def looks_like(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def _timm_names(backbone: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Lets timm translate a paper's own names, as DINOv2's, and resize position embeddings."""
+    """Lets timm translate a paper's own names, such as DINOv2's, and resize position embeddings."""
     module = sys.modules[type(backbone).__module__]
     translate = getattr(module, "checkpoint_filter_fn", None)
     if translate is None:
         return tensors
     try:
         translated: dict[str, Tensor] = translate(dict(tensors), backbone)
-    except Exception:  # timm's filters take the right keys for granted
+    except Exception:  # timm's filters assume the right keys
         return tensors
     resized = [key for key in tensors if key in translated and _resized(tensors, translated, key)]
     if any("pos" not in key for key in resized):

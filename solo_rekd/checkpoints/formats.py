@@ -1,13 +1,13 @@
 """The formats of checkpoints, as a table.
 
-Keys are those without wrappers (`wrappers.py`) and before the translation of names (`naming.py`).
+Keys are taken without wrappers (`wrappers.py`) and before names are translated (`naming.py`).
 """
 
 from dataclasses import dataclass
 
 from solo_rekd.checkpoints import naming
 
-FLAT = ""  # the file itself is the state dict: every format may be re-saved so
+FLAT = ""  # the file itself is the state dict: every format may be re-saved that way
 CLASSIC_HOST = "solo-learn to 1.0.2"
 CURRENT_HOST = "solo-learn current"
 MOCO_V3 = "MoCo v3"
@@ -36,16 +36,16 @@ class Layout:
     Attributes:
         containers: keys of the file that may hold the state dict, the preferred first; a dot goes
             one mapping deeper.
-        prefix: what precedes the backbone's keys.
-        heads: what precedes the projector's keys, the first that occurs being used.
-        needs: of each group at least one must begin a key, besides `prefix`.
-        lacks: no key may begin with one of these.
-        argument: what the arguments that the file holds must name; empty: nothing.
-        ignored: what precedes the keys to drop, the prefix included.
-        activation: between the projector's layers, `relu` or `gelu`; None: nothing tells.
-        stem: what a ResNet's first convolution of 3x3 means, as in `build_backbone`; None: nothing
-            tells.
-        sure: whether the keys leave no doubt of `stem`.
+        prefix: prefix of the backbone's keys.
+        heads: prefixes of the projector's keys; the first that occurs is used.
+        needs: groups of prefixes; a key must begin with at least one of each group, besides
+            `prefix`.
+        lacks: prefixes that no key may begin with.
+        argument: argument that must be among those in the file; empty: none.
+        ignored: prefixes of keys to drop, including `prefix`.
+        activation: activation between the projector's layers, `relu` or `gelu`; None: not known.
+        stem: meaning of a ResNet's 3x3 first convolution, as in `build_backbone`; None: not known.
+        sure: whether the keys leave no doubt about `stem`.
     """
 
     containers: tuple[str, ...]
@@ -70,7 +70,7 @@ class Format:
 
 
 def plain(containers: tuple[str, ...], prefix: str, heads: tuple[str, ...] = ()) -> Layout:
-    """A bare network, whose classifier is no embedding and is dropped."""
+    """Makes the layout of a bare network, whose classifier is not an embedding and is dropped."""
     return Layout(
         containers,
         prefix,
@@ -97,9 +97,9 @@ _SOLO_MARKS = (*_SOLO_HEADS, "objective.", "momentum_", "decoder.", "head.")
 
 
 def _solo(prefix: str) -> tuple[Layout, ...]:
-    """A pretraining of the host, DINO's or another's, and a linear evaluation.
+    """Makes the layouts of the host's pretraining, by DINO or another method, and evaluation.
 
-    The keys of an evaluation are those of many a Lightning module, so its stem is a guess.
+    Many Lightning modules have the keys of an evaluation, so its stem is a guess.
     """
     run, mark = ("state_dict", FLAT), ("classifier.",)
     return (

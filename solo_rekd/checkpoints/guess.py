@@ -1,4 +1,4 @@
-"""The architecture of a checkpoint, guessed by names and shapes, for a person to confirm."""
+"""Guesses the architecture of a checkpoint by names and shapes, for the user to confirm."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -17,7 +17,7 @@ from solo_rekd.checkpoints.run_settings import read_student
 from solo_rekd.images.data_sets import LARGE_IMAGE
 
 _WIDTHS = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge", 1536: "giant"}
-# what people ship and distil, besides ResNets and plain ViTs, which are told by their tensors
+# common networks, besides ResNets and plain ViTs, which are recognised by their tensors
 POPULAR = tuple(
     "mobilenetv3_large_100 mobilenetv3_small_100 mobilenetv2_100 efficientnet_b0 efficientnet_b1 "
     "efficientnet_lite0 convnext_tiny convnext_small convnext_base swin_tiny_patch4_window7_224 "
@@ -30,15 +30,15 @@ POPULAR = tuple(
 def guess_architecture(
     path: Path, raw: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> tuple[str, str] | None:
-    """Guesses which backbone a checkpoint is of.
+    """Guesses the backbone of a checkpoint.
 
     Args:
-        path: the file, beside which others may describe it.
-        raw: what it holds.
-        tensors: of its backbone, by torchvision's or timm's names.
+        path: the file, which files beside it may describe.
+        raw: content of the file.
+        tensors: tensors of its backbone, by torchvision's or timm's names.
 
     Returns:
-        A name of `build_backbone`, and what says so; None where nothing does.
+        A name of `build_backbone`, and the evidence for it; None where there is none.
     """
     trained = read_student(path, raw).get("encoder")
     if trained and is_known(trained):
@@ -87,7 +87,7 @@ def _vit(tensors: Mapping[str, Tensor]) -> str | None:
 
 @cache
 def _shapes(name: str) -> dict[str, tuple[int, ...]]:
-    """The shapes of a backbone's tensors, without its memory; empty where it cannot be built so."""
+    """Returns the shapes of a backbone's tensors; empty where it cannot be built."""
     for device in ("meta", "cpu"):  # older versions of timm read numbers as they build
         try:
             with torch.device(device):

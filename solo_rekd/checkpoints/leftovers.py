@@ -1,4 +1,4 @@
-"""What a checkpoint has and a backbone lacks: harmless, or a sign of another network."""
+"""Tensors that a checkpoint has and a backbone lacks: harmless, or from another network."""
 
 from collections.abc import Iterable, Mapping
 
@@ -24,17 +24,16 @@ _AFTER = (
 def of_another_network(
     unused: Iterable[str], own: Iterable[str], tensors: Mapping[str, Tensor]
 ) -> list[str]:
-    """Picks the keys that computed the features of the network that the file was written from.
+    """Picks the keys that compute features in the network that the file was written from.
 
     Args:
         unused: keys of the file that the backbone lacks.
         own: keys of the backbone.
-        tensors: of the file, by key.
+        tensors: tensors of the file, by key.
 
     Returns:
-        Those inside a module that the backbone has too, such as `layer1.0.se.fc1.weight` or
-        `blocks.12.norm1.bias`, and the tokens that a transformer would read. A bias of zeros
-        changes nothing.
+        Keys inside a module that the backbone has too, such as `layer1.0.se.fc1.weight` or
+        `blocks.12.norm1.bias`, and the tokens of a transformer. A bias of zeros is harmless.
     """
     modules = {key.partition(".")[0] for key in own if "." in key}
     return [
@@ -46,7 +45,7 @@ def of_another_network(
 
 
 def of_unknown_use(unused: Iterable[str]) -> list[str]:
-    """Picks the keys that are neither computed again nor of a head, a decoder or a loss."""
+    """Picks the keys that are neither recomputed nor part of a head, a decoder or a loss."""
     return [
         key
         for key in unused

@@ -1,4 +1,4 @@
-"""A backbone and its projector from a checkpoint: all of it, or a refusal."""
+"""Loads a backbone and its projector from a checkpoint, completely or not at all."""
 
 import logging
 from collections.abc import Iterator
@@ -31,20 +31,19 @@ def load_networks(
     """Builds the backbone `name` and the checkpoint's projector, with the checkpoint's weights.
 
     Args:
-        path: a checkpoint in one of `FORMATS`, or what one of `READERS` reads.
-        name: a name of `build_backbone`, or `huggingface` or `onnx`, which say themselves what
-            they are.
-        img_size: side of the square inputs, in px; None: that which the file was trained at.
-        stem: as in `build_backbone`, `auto` being that with which the weights were trained,
+        path: a checkpoint in one of `FORMATS`, or a path for one of `READERS`.
+        name: a name of `build_backbone`, or `huggingface` or `onnx`, which describe themselves.
+        img_size: side of the square inputs, in px; None: the size that the file was trained at.
+        stem: as in `build_backbone`, but `auto` is the stem that the weights were trained with,
             whatever the input (`trained_stem`); a ResNet's is read from its first convolution.
-        role: what the messages call the network.
+        role: name of the network in messages.
 
     Returns:
         The networks, and what is known of them.
 
     Raises:
-        UserError: the file cannot be read, does not hold every tensor of that backbone, shows that
-            it is of another one, or does not tell its size where that is asked for.
+        UserError: the file cannot be read, does not hold every tensor of that backbone, is from
+            another one, or does not record its size where that is asked for.
     """
     loaded = read_networks(Path(path), name, img_size, stem, role)
     log_facts(loaded.facts, role)
@@ -52,7 +51,7 @@ def load_networks(
 
 
 def log_facts(facts: Facts, role: str = "teacher", more: str = "") -> None:
-    """Says in one line how a file was read, with `more` at its end, and warns of every doubt."""
+    """Logs in one line how a file was read, ending in `more`, and warns about every doubt."""
     _log.info("%s %s from %s%s", role, facts.architecture, facts.line(), more)
     for doubt in facts.doubts:
         _log.warning("%s_checkpoint=%r: %s", role, facts.path, doubt)
@@ -61,7 +60,7 @@ def log_facts(facts: Facts, role: str = "teacher", more: str = "") -> None:
 def read_networks(
     path: Path, name: str, img_size: int | None, stem: str = "auto", role: str = "teacher"
 ) -> Loaded:
-    """Does the same and logs nothing of how the file was read, see `load_networks`."""
+    """Does the same as `load_networks` without logging how the file was read."""
     if name in READERS:
         with _about(path, role):
             return READERS[name](path, img_size)
@@ -80,8 +79,8 @@ def read_networks(
             stem = trained_stem(name, split, read_student(file, raw))
             if stem == "auto" and not name.startswith(TIMM):
                 doubts.append(
-                    f"nothing tells its first layers: they go by the size of the images, small up "
-                    f"to {SMALL_IMAGE} px: give {role}_stem"
+                    "its first layers are not recorded: they are chosen by the size of the images, "
+                    f"small up to {SMALL_IMAGE} px; give {role}_stem to set them"
                 )
         preprocessing = preprocessing_of(file, name, split.format, raw)
         img_size = img_size or preprocessing.size or refuse_unknown_size(role)
@@ -97,7 +96,7 @@ def read_networks(
     doubts.append(doubt_of_padding(named, variant.name))
     projector = build_projector(split.head, split.activation)
     if projector is not None and widths(projector)[0] != backbone.num_features:
-        doubts.append(f"the projector is left out: it does not take {variant.name}'s features")
+        doubts.append(f"the projector is left out: it does not accept {variant.name}'s features")
         projector = None
     head, activation, known = describe_head(projector, split.activation)
     facts = Facts(
@@ -123,14 +122,14 @@ def read_networks(
 
 
 def _weights(path: Path) -> Path:
-    """The file of weights in a folder of Hugging Face, where there is one alone; else the path."""
+    """Returns the only weights file in a folder from Hugging Face; otherwise the path."""
     file = path / "model.safetensors"
     return file if path.is_dir() and file.is_file() else path
 
 
 @contextmanager
 def _about(path: Path, role: str) -> Iterator[None]:
-    """Names the file in what is refused of it."""
+    """Adds the file's name to UserErrors."""
     try:
         yield
     except UserError as error:

@@ -14,7 +14,7 @@ class Loaded:
     Attributes:
         backbone: images to pooled features.
         projector: features to embeddings, where the checkpoint has one.
-        img_size: side of the square inputs for which the backbone is built, in px.
+        img_size: side of the square inputs that the backbone is built for, in px.
         facts: how the file was read.
     """
 
@@ -30,5 +30,5 @@ class Loaded:
 
     @property
     def sha256(self) -> str:
-        """Of the file, in hexadecimal."""
+        """SHA-256 of the file, in hexadecimal."""
         return self.facts.sha256

@@ -12,14 +12,14 @@ Named = tuple[str, str]  # an architecture, and where it is named
 
 
 def named_architecture(config: Mapping[str, Any], raw: Mapping[str, Any]) -> Named | None:
-    """Finds the name of timm's that the source gave the network.
+    """Finds timm's name that the source gave the network.
 
     Args:
-        config: what the `config.json` beside the file holds.
-        raw: what the file holds.
+        config: content of the `config.json` beside the file.
+        raw: content of the file.
 
     Returns:
-        The name without its tag of weights, and where it stands; None where nothing names one.
+        The name without its weights tag, and where it was found; None where there is none.
     """
     told = (
         (config.get("architecture"), "config.json beside it"),
@@ -42,13 +42,13 @@ def refuse_another(named: Named | None, name: str) -> None:
     architecture, where = named
     if _family(architecture) != _family(name.removeprefix(TIMM)):
         raise UserError(
-            f"is of {architecture}, as {where} says, which has the tensors of {name} and computes "
-            f"otherwise: give timm:{architecture}"
+            f"is a {architecture} according to {where}, which has the tensors of {name} but "
+            f"computes differently: give timm:{architecture}"
         )
 
 
 def twins_of(name: str) -> list[str]:
-    """Names of timm's networks that have the same tensors as this one and compute otherwise."""
+    """Lists timm's networks that have the same tensors as this one but compute differently."""
     model = name.removeprefix(TIMM)
     padded = model.removeprefix("tf_") if model.startswith("tf_") else f"tf_{model}"
     twins = [padded, model.replace("resnet", "resnetblur")]
@@ -56,13 +56,13 @@ def twins_of(name: str) -> list[str]:
 
 
 def doubt_of_padding(named: Named | None, name: str) -> str:
-    """What is in doubt where nothing names the architecture of a file that two of timm's fit."""
+    """Describes the doubt about a file of unnamed architecture that fits two of timm's."""
     twins = [twin for twin in twins_of(name) if "tf_" in twin or "tf_" in name]
     if not name.startswith(TIMM) or not twins or named is not None:
         return ""
     return (
-        f"nothing names its architecture, and {twins[0]} has the same tensors as {name} and pads "
-        "otherwise: see that --teacher is the one that the weights are of"
+        f"its architecture is not recorded, and {twins[0]} has the same tensors as {name} but pads "
+        "differently: check that --teacher names the right one"
     )
 
 

@@ -1,4 +1,4 @@
-"""The same networks under other libraries' parameter names, brought to torchvision's and timm's."""
+"""Translates other libraries' parameter names to torchvision's and timm's."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -20,10 +20,10 @@ class Naming:
     """How one library names the parts of a network.
 
     Attributes:
-        name: of the library.
-        known_by: pattern of a key that this naming has and no other.
-        rules: patterns and what takes their place, applied to every key one after the other.
-        finish: what remains to be done with the tensors.
+        name: name of the library.
+        known_by: pattern of a key that only this naming has.
+        rules: patterns with their replacements, applied to every key in order.
+        finish: function that finishes the tensors.
     """
 
     name: str
@@ -36,11 +36,11 @@ def translate(tensors: Mapping[str, Tensor]) -> tuple[_Tensors, str | None]:
     """Renames the tensors of a network as torchvision or timm has them.
 
     Args:
-        tensors: of a backbone, by any library's names.
+        tensors: tensors of a backbone, by any library's names.
 
     Returns:
-        The tensors by torchvision's or timm's names, and the name of the library, None where they
-        had these names already.
+        The tensors by torchvision's or timm's names, and the name of the library; None if they
+        already had these names.
     """
     for naming in NAMINGS:
         if any(re.search(naming.known_by, key) for key in tensors):
@@ -77,7 +77,7 @@ def _fuse_attention(tensors: _Tensors) -> _Tensors:
 
 
 def _by_places(tensors: _Tensors) -> _Tensors:
-    """The children of a ResNet in an `nn.Sequential`, by what stands at which place."""
+    """Names the children of a ResNet in an `nn.Sequential` by their positions."""
     blocks = sorted(
         {int(key.split(".")[0]) for key in tensors if re.match(r"\d+\.0\.conv1\.", key)}
     )

@@ -12,13 +12,13 @@ def resize_positions(positions: Tensor, side: int, manner: str) -> Tensor:
 
     Args:
         positions: shape (1, 1 + n * n, d).
-        side: of the new grid, in patches.
+        side: side of the new grid, in patches.
         manner: `scale`: bicubic by the ratio of the sides, as DINO (arXiv 2104.14294), iBOT and
             DINOv2 without registers (arXiv 2304.07193); `size`: bicubic to the new size, as
             Hugging Face. Neither smooths a smaller grid, as timm does.
 
     Returns:
-        Shape (1, 1 + side * side, d); `positions` itself where the grid has that side already.
+        Shape (1, 1 + side * side, d); `positions` itself if the grid already has that side.
     """
     first, grid = positions[:, :1], positions[:, 1:]
     old = round(grid.shape[1] ** 0.5)

@@ -1,4 +1,4 @@
-"""How a file's network was trained to see images: their mean, their deviation and their size."""
+"""The preprocessing that a file's network was trained with: mean, standard deviation and size."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -40,14 +40,14 @@ SUPCONTRAST = {  # by its argument `dataset`
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a network was trained to see; None: nothing tells.
+    """The preprocessing that a network was trained with; None: not known.
 
     Attributes:
-        mean: of each colour, in [0, 1].
-        std: of each colour, in [0, 1].
+        mean: channel means, in [0, 1].
+        std: channel standard deviations, in [0, 1].
         size: side of the images, in px.
-        source: what told mean and std, for people.
-        doubtful: whether the file may well be of another source, which has other mean and std.
+        source: where mean and std come from, in words.
+        doubtful: whether the file may be from another source, with other mean and std.
     """
 
     mean: Colours | None = None
@@ -60,20 +60,21 @@ class Preprocessing:
 def preprocessing_of(
     path: str | Path, name: str, format: str, raw: Mapping[str, Any]
 ) -> Preprocessing:
-    """Finds what a file's network was trained to see, from the surest witness to the weakest.
+    """Finds the preprocessing that a file's network was trained with.
 
-    They are: the run that wrote the file; `preprocessor_config.json` of Hugging Face beside it;
-    timm's `config.json` beside it, or its metadata; its format; timm's entry for the name.
+    The sources are, from the most reliable: the run that wrote the file; Hugging Face's
+    `preprocessor_config.json` beside it; timm's `config.json` beside it, or its metadata; its
+    format; timm's entry for the name.
 
     Args:
-        path: the file, or a folder of Hugging Face.
-        name: of the backbone, as in `build_backbone`.
+        path: the file, or a folder from Hugging Face.
+        name: name of the backbone, as in `build_backbone`.
         format: name of the format that the file is in, of `FORMATS`.
-        raw: what the file holds, as `read_checkpoint` gives it.
+        raw: content of the file, from `read_checkpoint`.
 
     Returns:
-        Mean and deviation of the first witness that tells both, and the size of the first that
-        tells that.
+        Mean and standard deviation from the first source with both, and the size from the first
+        source with that.
     """
     path = Path(path)
     witnesses: list[Callable[[], Preprocessing]] = [
@@ -92,12 +93,12 @@ def preprocessing_of(
 
 
 def refuse_unknown_size(role: str) -> NoReturn:
-    """Raises a UserError where a network is to see its own size and nothing tells that."""
-    raise UserError(f"nothing tells the size it was trained at: give {role}_size=N, in px")
+    """Raises a UserError where the size that a network was trained at is needed but not known."""
+    raise UserError(f"the size it was trained at is not recorded: give {role}_size=N, in px")
 
 
 def read_preprocessing(path: str | Path, name: str) -> Preprocessing:
-    """The same of a file that has not been read yet.
+    """Does the same as `preprocessing_of` for a file that has not been read yet.
 
     Raises:
         UserError: it cannot be read, or is in no known format.
@@ -109,14 +110,14 @@ def read_preprocessing(path: str | Path, name: str) -> Preprocessing:
 def preprocessing_told(
     mean: Any, std: Any, size: Any, source: str, scale: float = 1
 ) -> Preprocessing:
-    """Takes what a file says; what is none of it counts as not said.
+    """Makes a `Preprocessing` from a file's values; invalid values count as missing.
 
     Args:
         mean: three numbers.
         std: three numbers above 0.
-        size: px.
+        size: side in px.
         source: as in `Preprocessing`.
-        scale: what mean and std are to be divided by.
+        scale: number to divide mean and std by.
     """
     means, deviations = _three(mean, scale), _three(std, scale)
     side = int(size) if isinstance(size, int | float) and 0 < size < 1 << 16 else None
@@ -223,7 +224,7 @@ def _of_name(name: str, raw: Mapping[str, Any]) -> Preprocessing:
 
 
 def _tensors(raw: Mapping[str, Any]) -> dict[str, Tensor]:
-    """All tensors of a file by their names, those in its containers by the names in there."""
+    """Returns all tensors of a file by name, including those in its containers."""
     found: dict[str, Tensor] = {}
     for key, value in raw.items():
         held = value if isinstance(value, Mapping) else {key: value}
@@ -241,7 +242,7 @@ def _has_small_stem(raw: Mapping[str, Any]) -> bool:
 
 
 def _side_of_positions(raw: Mapping[str, Any]) -> int | None:
-    """The side in px for which a ViT has position embeddings; None of any other network."""
+    """Returns the side in px of a ViT's position embeddings; None for any other network."""
     tensors = _tensors(raw)
     for key, patches in tensors.items():
         if not key.endswith("patch_embed.proj.weight") or patches.ndim != 4:

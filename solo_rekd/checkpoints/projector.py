@@ -1,4 +1,4 @@
-"""The projector of a teacher, rebuilt from nothing but the names and shapes of its tensors."""
+"""Rebuilds a teacher's projector from only the names and shapes of its tensors."""
 
 import logging
 import re
@@ -11,7 +11,7 @@ _log = logging.getLogger("solo_rekd")
 
 
 class _CannotRebuild(Exception):
-    """The tensors leave open what computed with them."""
+    """The tensors do not determine the projector."""
 
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
@@ -29,24 +29,26 @@ def build_projector(
     Args:
         head: tensors by name: `N.weight` of a sequence, `weight` of a single layer, `fcN.weight`
             and `bnN.weight` of OpenMMLab, or `N.clf.M.weight` of VISSL.
-        activation: `relu`, `gelu`, or None where nothing tells: then a ReLU is taken, and where
-            there is one the log warns of it.
+        activation: `relu`, `gelu`, or None if not known: then ReLU is assumed, and the log warns if
+            the projector has an activation.
 
     Returns:
-        The projector (B, num_features) -> (B, d), or None where there is none or where the
-        tensors do not tell what it was; the log says why.
+        The projector (B, num_features) -> (B, d), or None where there is none or the tensors do not
+        determine it; the log gives the reason.
     """
     if not head:
         return None
     try:
         projector = _rebuild(_by_index(_numbered(head)), ACTIVATIONS[activation or "relu"])
     except _CannotRebuild as reason:
-        _log.warning("the projector is left out, pooled features take its place: %s", reason)
+        _log.warning(
+            "the projector is left out, and the pooled features are the embedding: %s", reason
+        )
         return None
     if activation is None and has_activation(projector):
         _log.warning(
-            "no key tells the activation between the projector's layers: a ReLU is taken; where it "
-            "was another, the features are right and the embedding is not"
+            "the activation between the projector's layers is not recorded: ReLU is assumed; if it "
+            "was another, the features are right but the embedding is not"
         )
     return projector
 
@@ -62,18 +64,18 @@ def two_layer_projector(in_dim: int, hidden_dim: int, out_dim: int) -> nn.Sequen
 
 
 def linear_projector(in_dim: int, out_dim: int) -> nn.Sequential:
-    """Builds a new projector of one linear layer, whose checkpoints tell that it is a projector."""
+    """Builds a new projector of one linear layer, recognisable in checkpoints."""
     return nn.Sequential(nn.Linear(in_dim, out_dim))
 
 
 def widths(projector: nn.Sequential) -> tuple[int, int]:
-    """The numbers of features that a projector takes and of dimensions that it gives."""
+    """Returns the input and output widths of a projector."""
     linear = [layer for layer in projector if isinstance(layer, nn.Linear)]
     return linear[0].in_features, linear[-1].out_features
 
 
 def _numbered(head: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Gives layers that have names of their own their places in one sequence."""
+    """Converts layers with their own names to positions in one sequence."""
     if any(key.startswith("fc") for key in head):  # one layer, or OpenMMLab's fc0, bn0, fc1, bn1
         return _in_sequence(
             head, r"(fc|bn)(\d*)\.(\w+)", lambda kind, at: (int(at or 0), kind == "bn")

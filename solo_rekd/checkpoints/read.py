@@ -1,4 +1,4 @@
-"""Reading a file of weights as what it is: untrusted input, from which nothing is ever run."""
+"""Reads a weights file as untrusted input, without ever running code from it."""
 
 import stat
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from solo_rekd.checkpoints.pickled.legacy import read_legacy
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import sha256
 
-# how other files begin, and what they are
+# the first bytes of other files, and what they are
 OTHERS = {
     b"\x1f\x8b": "a gzip archive: unpack it first",
     b"BZh": "a bzip2 archive: unpack it first",
@@ -24,28 +24,28 @@ OTHERS = {
     b"\x28\xb5\x2f\xfd": "a zstd archive: unpack it first",
     b"\x89HDF": "an HDF5 file: save its arrays as .safetensors",
     b"\x93NUMPY": "an array of numpy: save it as .safetensors",
-    b"GGUF": "a GGUF file: take the weights that it was made of",
+    b"GGUF": "a GGUF file: use the weights that it was made from",
     b"version https://git-lfs": "a pointer of Git LFS: fetch the file itself (git lfs pull)",
     b"<": "a web page: download the file again",
 }
-TAR = "a tar archive: unpack it first; one that torch 0.1 wrote has to be saved anew by that torch"
+TAR = "a tar archive: unpack it first; one that torch 0.1 wrote has to be saved again by that torch"
 TAR_SIGN = slice(257, 262)
-START = 512  # bytes that tell what a file is
-LARGEST_HEADER = 100_000_000  # bytes, of safetensors
+START = 512  # first bytes, which identify a file
+LARGEST_HEADER = 100_000_000  # bytes of a safetensors header
 
 
 @dataclass(frozen=True)
 class Read:
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
-        content: the dictionary, of tensors on the CPU and of plain containers. Objects of other
-            classes are placeholders (`Inert`), which are no tensors and can do nothing.
-        sha256: of the file, in hexadecimal.
-        kind: `zip` or `legacy`, of `torch.save`, or `safetensors`.
-        inert: full names of the functions and classes that the file refers to and that torch's
-            own safe unpickler would refuse; not one of them was called.
-        metadata: the texts in the header of safetensors.
+        content: the dictionary, of tensors on the CPU and plain containers. Objects of other
+            classes become inactive placeholders (`Inert`).
+        sha256: SHA-256 of the file, in hexadecimal.
+        kind: `zip` or `legacy`, from `torch.save`, or `safetensors`.
+        inert: full names of the functions and classes that the file refers to and that torch's own
+            safe unpickler would refuse; none of them was called.
+        metadata: texts in the header of safetensors.
     """
 
     content: dict[str, Any]
@@ -56,12 +56,12 @@ class Read:
 
     @property
     def is_plain(self) -> bool:
-        """Whether a host's script, whose reader is `torch.load`, reads the file too."""
+        """Whether a host's script, which uses `torch.load`, can read the file too."""
         return self.kind != "safetensors" and not self.inert
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], str]:
-    """Reads a file of safetensors or of `torch.save`, whatever its name, onto the CPU.
+    """Reads a file of safetensors or `torch.save`, whatever its name, onto the CPU.
 
     Args:
         path: the file.
@@ -77,38 +77,38 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], str]:
 
 
 def read_complete(path: str | Path) -> dict[str, Any]:
-    """Reads a checkpoint of a run, to resume or judge it, of which every object must be there.
+    """Reads a run's checkpoint to resume or evaluate it, without placeholders.
 
     Args:
         path: the file.
 
     Returns:
-        What it holds, without any placeholder.
+        The content of the file.
 
     Raises:
-        UserError: see `read_file`; or the file refers to a function or class of others.
+        UserError: see `read_file`; or the file refers to foreign functions or classes.
     """
     read = read_file(path)
     if read.inert:
         raise UserError(
             f"checkpoint {path} holds pickled code ({read.inert[0]}), which no run of solo-rekd "
-            "writes: it is neither resumed nor judged as one; export its weights first"
+            "writes: it cannot be resumed or evaluated as a run; export its weights first"
         )
     return read.content
 
 
 def read_file(path: str | Path) -> Read:
-    """Reads a file as `read_checkpoint` does, and says what kind of file it was.
+    """Reads a file as `read_checkpoint` does, and returns what kind of file it was.
 
     Args:
         path: the file.
 
     Returns:
-        What it holds.
+        The content of the file.
 
     Raises:
-        UserError: the file is missing, is no checkpoint, is truncated or damaged, or holds no
-            dictionary of tensors without its own code being run.
+        UserError: the file is missing, not a checkpoint, truncated or damaged, or holds no
+            dictionary of tensors that can be read without running its code.
     """
     path = Path(path)
     try:
@@ -128,7 +128,7 @@ def read_file(path: str | Path) -> Read:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether a file is of safetensors, by its first bytes; False where it cannot be read."""
+    """Whether a file is safetensors, by its first bytes; False if it cannot be read."""
     try:
         _refuse_special(path)
         with path.open("rb") as file:
@@ -145,7 +145,7 @@ def _refuse_special(path: Path) -> None:
     if stat.S_ISDIR(mode):
         if (path / ".metadata").is_file():
             raise Unreadable(
-                "is a folder of a distributed checkpoint: make it one file first, by "
+                "is a folder of a distributed checkpoint: convert it to one file first, by "
                 "torch.distributed.checkpoint.format_utils.dcp_to_torch_save"
             )
         raise Unreadable("is a directory: give the file itself")
@@ -164,7 +164,7 @@ def _kind(file: IO[bytes], path: Path) -> str:
     if start.startswith(b"\x80"):
         return "legacy"
     if path.suffix == ".safetensors":
-        return "safetensors"  # whose library tells what is wrong
+        return "safetensors"  # its library reports what is wrong
     if not start:
         raise Unreadable("is empty")
     if start[TAR_SIGN] == b"ustar":
@@ -189,14 +189,14 @@ def _read_torch(file: IO[bytes], kind: str) -> tuple[dict[str, Any], dict[str, N
     file.seek(0)
     try:
         content, foreign = read_archive(file) if kind == "zip" else read_legacy(file)
-    except ValueError as error:  # of pickletools, about an opcode or its argument
+    except ValueError as error:  # raised by pickletools, about an opcode or its argument
         raise Unreadable(DAMAGED) from error
     if isinstance(content, Foreign) or (not holds_tensor(content) and foreign):
         name = content.name if isinstance(content, Foreign) else next(iter(foreign))
         raise Unreadable(
-            f"holds a pickled object ({name}), not weights: it would need its code to be run, so "
-            "it is not loaded: where you trust it, load it with its own program and save its "
-            "state_dict() as .safetensors"
+            f"holds a pickled object ({name}), not weights: loading it would run its code, so it "
+            "is refused: if you trust it, load it with its own program and save its state_dict() "
+            "as .safetensors"
         )
     if not isinstance(content, dict):
         raise Unreadable(f"holds a {type(content).__name__}, not a dictionary")

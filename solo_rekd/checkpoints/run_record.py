@@ -1,4 +1,4 @@
-"""What a checkpoint tells of the run that wrote it, so that no file beside it has to be there."""
+"""The record of a run in its checkpoints, so that no file beside them is needed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from solo_rekd.checkpoints.beside import read_beside
 from solo_rekd.checkpoints.read import read_checkpoint
 from solo_rekd.utils.errors import UserError
 
-KEY = "solo_rekd"  # of a checkpoint: our record; of a run's settings: what we add to them
+KEY = "solo_rekd"  # key of our record in a checkpoint, and of our additions to a run's settings
 
 
 def make_record(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -19,14 +19,14 @@ def make_record(settings: Mapping[str, Any]) -> dict[str, Any]:
         settings: all settings of the run, by the host's names; see `plain`.
 
     Returns:
-        version of the plug-in, method (None in a linear evaluation) and settings.
+        The version of the plug-in, method (None in a linear evaluation) and settings.
     """
     told = plain(settings)
     return {"version": __version__, "method": told.get("method"), "settings": told}
 
 
 def record_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """The record in a checkpoint's content, empty where it has none that is one."""
+    """Returns the record in a checkpoint's content; empty if it has no valid one."""
     record = checkpoint.get(KEY)
     return record if isinstance(record, dict) else {}
 
@@ -38,8 +38,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         path: the checkpoint.
 
     Returns:
-        The settings by the host's names, from the checkpoint itself or, where an older one has
-        none, from `args.json` beside it; empty where neither has any.
+        The settings by the host's names, from the checkpoint itself or, for an older one, from
+        `args.json` beside it; empty where neither has them.
     """
     try:
         checkpoint, _ = read_checkpoint(path)
@@ -49,13 +49,13 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def settings_of(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The same of a checkpoint that has been read: `checkpoint` is its content, `path` the file."""
+    """Returns the settings of a checkpoint that has been read from `path`; see `read_settings`."""
     settings = record_of(checkpoint).get("settings")
     return settings if isinstance(settings, dict) else read_beside(path, "args.json")
 
 
 def plain(value: Any) -> Any:
-    """Makes of a setting what JSON can hold; a value of another kind becomes its text."""
+    """Converts a setting to what JSON can hold; values of other types become text."""
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

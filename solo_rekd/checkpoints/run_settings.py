@@ -1,4 +1,4 @@
-"""What a checkpoint tells of its student, in the settings of the run that wrote it."""
+"""What the settings in a checkpoint say about its student."""
 
 import importlib.util
 import json
@@ -14,8 +14,8 @@ from solo_rekd.checkpoints.read import is_safetensors
 from solo_rekd.checkpoints.run_record import read_settings, settings_of
 from solo_rekd.images.data_sets import COLOURS, FOLDERS, Colours
 
-CIFAR = ("cifar10", "cifar100")  # for which the main branch builds its ResNets small
-# what the main branch pretrains with; the other host has the numbers of its evaluation
+CIFAR = ("cifar10", "cifar100")  # for these, the main branch builds its ResNets with a small stem
+# the main branch's normalisation in pretraining; the other host uses that of its evaluation
 CURRENT_COLOURS: dict[str, tuple[Colours, Colours]] = {
     "cifar10": (COLOURS["cifar10"][0], (0.2470, 0.2435, 0.2616)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
@@ -27,24 +27,24 @@ def read_student(checkpoint: Path, content: Mapping[str, Any] | None = None) -> 
     """Reads how the student of a checkpoint was trained, without importing a host.
 
     Args:
-        checkpoint: of either host, or a file of `solo-rekd export`.
-        content: what the file holds, where it has been read already.
+        checkpoint: checkpoint of either host, or a file of `solo-rekd export`.
+        content: content of the file, if it has already been read.
 
     Returns:
-        encoder; crop_size in px; stem; mean and std in [0, 1] a colour: as far as the checkpoint
-        or, of an older one, `args.json` beside it tells.
+        encoder, crop_size in px, stem, and mean and std of each channel in [0, 1], as far as the
+        checkpoint or, for an older one, `args.json` beside it records them.
     """
     try:
         if is_safetensors(checkpoint):
             return _exported(checkpoint)
         run = _settings(checkpoint, content)
         return _classic(run) if "encoder" in run else _current(_resolved(run))
-    except Exception:  # of another program, whose settings are of any form
+    except Exception:  # another program's settings may have any form
         return {}
 
 
 def method_of(content: Mapping[str, Any], path: Path) -> str | None:
-    """The method of solo-learn that trained the backbone of a checkpoint; None where none tells."""
+    """Returns solo-learn's method that trained a checkpoint's backbone; None if not known."""
     run = settings_of(content, path) or content.get("hyper_parameters")
     if not isinstance(run, Mapping):
         return None
@@ -55,7 +55,7 @@ def method_of(content: Mapping[str, Any], path: Path) -> str | None:
 def read_colours(
     checkpoint: Path, content: Mapping[str, Any] | None = None
 ) -> tuple[Sequence[float], Sequence[float]] | None:
-    """The mean and the deviation in [0, 1] a colour of a training, a host's fixed ones included.
+    """Returns the channel means and deviations of a training, including a host's fixed ones.
 
     Args:
         checkpoint: as in `read_student`.
@@ -77,7 +77,7 @@ def _settings(checkpoint: Path, content: Mapping[str, Any] | None) -> dict[str, 
 
 
 def _exported(path: Path) -> dict[str, Any]:
-    """What `solo-rekd export` wrote into the metadata; a file of another program has none of it."""
+    """Reads the metadata of `solo-rekd export`; empty for a file of another program."""
     try:
         with safe_open(path, "pt") as file:
             noted = file.metadata() or {}
@@ -124,7 +124,7 @@ def _colours(dataset: str, given: Mapping[str, Any]) -> dict[str, list[float]]:
 
 
 def _resolved(run: dict[str, Any]) -> Mapping[str, Any]:
-    """The settings with `${...}` replaced: the current host writes them as Hydra had them."""
+    """Returns the settings with `${...}` resolved, which the current host writes unresolved."""
     if importlib.util.find_spec("omegaconf") is None:
         return run
     from omegaconf import OmegaConf

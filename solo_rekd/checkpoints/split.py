@@ -1,4 +1,4 @@
-"""Recognising the format of a checkpoint, and splitting it into backbone and projector."""
+"""Recognises the format of a checkpoint, and splits it into backbone and projector."""
 
 import dataclasses
 import re
@@ -31,17 +31,17 @@ _IBOT = ("head.last_layer2.", "head.mlp2.", "backbone.masked_embed")
 
 @dataclass(frozen=True)
 class SplitCheckpoint:
-    """The tensors of a checkpoint, prefixes stripped.
+    """The tensors of a checkpoint, with prefixes stripped.
 
     Attributes:
         format: name of the format it is in.
         backbone: the backbone's tensors by torchvision's or timm's names, perhaps with others that
-            only the architecture can tell from them.
+            can only be separated once the architecture is known.
         head: the projector's tensors (`0.weight`, `weight` or `fc0.weight`), empty without one.
-        activation: between the projector's layers, `relu` or `gelu`; None: nothing tells.
-        naming: the library whose names of the backbone were translated, None: none were.
-        stem: what a first convolution of 3x3 means, None: nothing tells.
-        sure: whether there is no doubt of `stem`.
+        activation: activation between the projector's layers, `relu` or `gelu`; None: not known.
+        naming: library whose names were translated; None: none were.
+        stem: meaning of a 3x3 first convolution; None: not known.
+        sure: whether there is no doubt about `stem`.
     """
 
     format: str
@@ -57,14 +57,14 @@ def split_state_dict(raw: Mapping[str, Any]) -> SplitCheckpoint:
     """Recognises the format of a checkpoint by its keys and strips it.
 
     Args:
-        raw: what the file holds, as `read_checkpoint` gives it.
+        raw: content of the file, from `read_checkpoint`.
 
     Returns:
         The backbone and the projector.
 
     Raises:
-        UserError: no known format fits, or several networks do; names the first keys and what to
-            do.
+        UserError: no known format fits, or several networks do; it names the first keys and what
+            to do.
     """
     for entry in FORMATS:
         # a preferred container in any layout comes before another: DINO's teacher, not its student
@@ -82,7 +82,7 @@ def split_state_dict(raw: Mapping[str, Any]) -> SplitCheckpoint:
 
 
 def _held(raw: Mapping[str, Any], container: str) -> dict[str, Tensor]:
-    """The tensors of a container; those of the mappings in one that lies deep are joined."""
+    """Returns the tensors of a container, including those of nested mappings."""
     if container == FLAT:
         return tensors_in(raw)
     held: Any = raw
@@ -111,7 +111,7 @@ def _occurs(tensors: Mapping[str, Tensor], starts: tuple[str, ...]) -> bool:
 
 
 def argument_in(raw: Mapping[str, Any], name: str) -> Any:
-    """What the arguments of a training script, kept in its checkpoint, have under a name."""
+    """Returns an argument of the training script, if the checkpoint holds its arguments."""
     for key in ("args", "opt"):
         held = raw.get(key)
         held = held if isinstance(held, Mapping) else getattr(held, "__dict__", {})
@@ -144,7 +144,7 @@ def _strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _without_wrapper(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Strips what a module of one's own, such as lightly's `vit.`, puts before a whole network."""
+    """Strips the prefix of a wrapping module, such as lightly's `vit.`."""
     if any(key.startswith(ROOTS) for key in tensors):
         return tensors
     prefix = _one_prefix(tensors)
@@ -152,7 +152,7 @@ def _without_wrapper(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _anywhere(raw: Mapping[str, Any]) -> SplitCheckpoint | None:
-    """Finds a network by where its own names begin, whatever stands before them in the keys."""
+    """Finds a network by its own names, whatever prefix they have."""
     found: list[tuple[str, SplitCheckpoint]] = []
     for name, held in _mappings(raw):
         tensors = tensors_in(held)
@@ -176,12 +176,12 @@ def _anywhere(raw: Mapping[str, Any]) -> SplitCheckpoint | None:
 def _several(names: list[str]) -> UserError:
     return UserError(
         f"the checkpoint holds several networks, {', '.join(names)}: re-save the state_dict() of "
-        "the one that is wanted"
+        "the one you want"
     )
 
 
 def _mappings(raw: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """The file and the mappings in it, however deep: those that are called as weights are first."""
+    """Lists the file and the mappings in it, at any depth, those named like weights first."""
     found: list[tuple[str, Mapping[str, Any]]] = [(FLAT, raw)]
     for _, held in found:  # which grows on the way
         found += [(str(key), value) for key, value in held.items() if isinstance(value, Mapping)]
@@ -190,7 +190,7 @@ def _mappings(raw: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _one_prefix(tensors: Mapping[str, Tensor]) -> str | None:
-    """The prefix of the network in `tensors`, of several alike that of the one without a twin."""
+    """Returns the prefix of the network in `tensors`; of similar ones, the one without a twin."""
     prefixes = list(_prefixes(tensors))
     sizes = {prefix: len(_strip(tensors, prefix)) for prefix in prefixes}
     # a decoder or a head of convolutions is no second network
@@ -204,7 +204,7 @@ def _one_prefix(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def _prefixes(tensors: Mapping[str, Tensor]) -> Iterator[str]:
-    """What stands before the roots of a network that has convolutions; none inside another."""
+    """Yields the prefixes of networks with convolutions, but not of those inside another."""
     found = dict.fromkeys(map(_prefix_of, tensors))
     for prefix in found:
         if prefix is None or any(
@@ -216,7 +216,7 @@ def _prefixes(tensors: Mapping[str, Tensor]) -> Iterator[str]:
 
 
 def _prefix_of(key: str) -> str | None:
-    """The shortest prefix after which a key begins as a network's does."""
+    """Returns the shortest prefix after which a key begins like a network's."""
     parts = key.split(".")
     starts = ("".join(f"{part}." for part in parts[:depth]) for depth in range(len(parts)))
     return next((start for start in starts if key.removeprefix(start).startswith(ROOTS)), None)
@@ -237,16 +237,16 @@ def _unrecognised(raw: Mapping[str, Any]) -> UserError:
         found = ", ".join([str(key) for key in raw][:5]) or "nothing"
         return UserError(f"the checkpoint holds no state dict with tensors: it holds {found}")
     shared = formats_with_words_of(keys)
-    near = f"; these words are of {shared[0].name}: {shared[0].description}" if shared else ""
+    near = f"; they resemble {shared[0].name}: {shared[0].description}" if shared else ""
     return UserError(
         f"the checkpoint is in no known format: of its {len(keys)} tensors the first are "
         f"{', '.join(keys[:5])}{near}; re-save the backbone's state_dict() alone, under "
-        "torchvision's or timm's names, or as one of the formats of solo-rekd list"
+        "torchvision's or timm's names, or in one of the formats of solo-rekd list"
     )
 
 
 def formats_with_words_of(keys: Collection[str]) -> list[Format]:
-    """The formats whose prefix ends with one of the first two words of a key, such as encoder_q."""
+    """Lists formats whose prefix ends with one of a key's first two words, such as encoder_q."""
     words = {word for key in keys for word in key.split(".")[:2]}
     return [
         entry

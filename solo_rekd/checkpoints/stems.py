@@ -1,4 +1,4 @@
-"""The first layers of a network, as far as its checkpoint tells them."""
+"""The stem of a network, as far as its checkpoint records it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from solo_rekd.config import RESNET_STEMS, TEACHER_STEMS
 from solo_rekd.utils.errors import UserError, refuse
 
 _FIRST_OF_ALEXNET = "features.0.weight"
-# what a first convolution of a size can mean, by the side of its kernel
+# the possible stems by the kernel size of the first convolution
 _MEANINGS: dict[int | None, tuple[str, ...]] = {
     3: ("small", *(name for name, (kernel, *_) in RESNET_STEMS.items() if kernel == 3)),
     7: ("imagenet", *(name for name, (kernel, *_) in RESNET_STEMS.items() if kernel == 7)),
@@ -18,7 +18,7 @@ _MEANINGS: dict[int | None, tuple[str, ...]] = {
 
 
 def describe_stem(stem: str) -> str:
-    """A stem in words: kernel, stride, padding and pooling of a ResNet's, or its name."""
+    """Describes a stem: kernel, stride, padding and pooling of a ResNet's, or its name."""
     kernel, stride, padding, pools = {
         "small": (3, 1, 2, False),
         "imagenet": (7, 2, 3, True),
@@ -35,24 +35,24 @@ def stem_of_resnet(
     trained: Mapping[str, Any] | None = None,
     offered: tuple[str, ...] = TEACHER_STEMS,
 ) -> tuple[str, str]:
-    """The stem of the ResNet in a checkpoint.
+    """Determines the stem of the ResNet in a checkpoint.
 
-    Its kernel is in the weights; stride, padding and pooling are in no key. A 7x7 convolution is
-    taken as everybody's, with stride 2 and pooling; a 3x3 one as the format has it.
+    Its kernel size is in the weights, but stride, padding and pooling are not recorded. A 7x7
+    convolution is assumed to have the usual stride 2 and pooling; a 3x3 one follows the format.
 
     Args:
         split: the checkpoint.
-        asked: the stem that the user asks for, or `auto`.
-        key: what the user calls the stem.
-        trained: what the run's settings tell, see `read_student`.
-        offered: the stems that can be built; a host builds a student of `STEMS` only.
+        asked: stem that the user asks for, or `auto`.
+        key: name of the setting.
+        trained: the run's settings, see `read_student`.
+        offered: stems that can be built; a host builds a student only with `STEMS`.
 
     Returns:
-        A stem of `build_backbone`, and what is in doubt about it, empty where nothing is. Of
-        anything but a ResNet what was asked for.
+        A stem of `build_backbone`, and the doubt about it, empty if there is none. For networks
+        other than ResNets, the stem that was asked for.
 
     Raises:
-        UserError: the checkpoint has another stem, or nothing tells which one it has.
+        UserError: the checkpoint has another stem, or its stem is not known.
     """
     conv = split.backbone.get("conv1.weight")
     side = conv.shape[-1] if conv is not None and conv.ndim == 4 else None
@@ -72,28 +72,28 @@ def stem_of_resnet(
     if split.stem is None:
         choices = "; ".join(f"{name} ({describe_stem(name)})" for name in meanings)
         raise UserError(
-            f"its first convolution is 3x3, and no key of this format tells the rest: give {key}, "
-            f"one of {choices}"
+            f"its first convolution is 3x3, and this format does not record its stride and "
+            f"pooling: give {key}, one of {choices}"
         )
     doubt = (
-        f"the first convolution is 3x3: it is taken as {describe_stem(split.stem)}, as solo-learn "
-        f"has it; where another program wrote the file, give {key}, one of {', '.join(meanings)}"
+        f"the first convolution is 3x3: {describe_stem(split.stem)} is assumed, as in solo-learn; "
+        f"if another program wrote the file, give {key}, one of {', '.join(meanings)}"
     )
     return split.stem, "" if split.sure else doubt
 
 
 def trained_stem(name: str, split: SplitCheckpoint, trained: Mapping[str, Any]) -> str:
-    """The stem with which the weights of a network that is no ResNet were trained.
+    """Determines the stem that a network other than a ResNet was trained with.
 
     Args:
         name: a name of `build_backbone`.
         split: the checkpoint.
-        trained: what the run's settings tell, see `read_student`.
+        trained: the run's settings, see `read_student`.
 
     Returns:
-        What the run that wrote the file tells, or an AlexNet's first convolution; `imagenet` of
-        any other file; `auto` where that is open: of solo-learn's older files, and of timm's
-        networks, which have one stem only.
+        The stem by the run that wrote the file, or by an AlexNet's first convolution; `imagenet`
+        for any other file; `auto` if it is not known: for solo-learn's older files, and for timm's
+        networks, which have only one stem.
     """
     if name.startswith(TIMM):
         return "auto"

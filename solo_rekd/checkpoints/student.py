@@ -1,4 +1,4 @@
-"""Loads a pretrained student, to evaluate it or to train it further, and says what matched."""
+"""Loads a pretrained student, to evaluate it or to train it further."""
 
 import logging
 from collections.abc import Mapping
@@ -20,8 +20,8 @@ from solo_rekd.utils.errors import UserError
 
 _log = logging.getLogger("solo_rekd")
 
-EVALUATED = "pretrained_feature_extractor"  # what the user calls a file to evaluate
-STARTED = "student_checkpoint"  # and one that a pretraining starts from
+EVALUATED = "pretrained_feature_extractor"  # setting of a file to evaluate
+STARTED = "student_checkpoint"  # setting of a file that a pretraining starts from
 
 
 class Source(NamedTuple):
@@ -29,7 +29,7 @@ class Source(NamedTuple):
 
     Attributes:
         format: name of the file's format.
-        sha256: of the file, in hexadecimal.
+        sha256: SHA-256 of the file, in hexadecimal.
     """
 
     format: str
@@ -46,18 +46,18 @@ def load_student(
     """Loads every weight of `backbone` from a checkpoint, or none.
 
     Args:
-        path: a checkpoint of the host, or any format a teacher is read from.
-        name: name of the backbone, for the messages.
+        path: a checkpoint of the host, or of any format a teacher is read from.
+        name: name of the backbone, for messages.
         backbone: the network, changed in place.
-        only: the one format to accept, where a host's script is to read the file; None: any.
-        key: what the user calls the file.
+        only: the only format to accept, if a host's script will read the file; None: any.
+        key: name of the file's setting.
 
     Returns:
         The file's format and digest.
 
     Raises:
-        UserError: the checkpoint cannot be read, is of another format than `only`, or a weight is
-            missing or of another shape.
+        UserError: the checkpoint cannot be read or has another format than `only`, or a weight is
+            missing or has another shape.
     """
     raw, split, digest = _split(path, only, key)
     variant = _variant(path, raw, split, f"{TIMM}{name.removeprefix(TIMM)}", key)
@@ -65,18 +65,18 @@ def load_student(
         refuse_other(backbone, variant, name)
     except UserError as error:
         raise _about(path, error, key) from error
-    # a host's script takes the names and sizes as they are
+    # a host's script uses the names and sizes unchanged
     translated = only is None
     _fill(path, split, name, backbone, key, translated, variant.positions if translated else None)
     return Source(split.format, digest)
 
 
 class Start(NamedTuple):
-    """What a file of weights that a student starts from tells.
+    """A file of weights that a student starts from.
 
     Attributes:
-        stem: the first layers that they belong to, see `build_backbone`.
-        source: format and digest.
+        stem: stem of its network, see `build_backbone`.
+        source: format and digest of the file.
     """
 
     stem: str
@@ -84,13 +84,13 @@ class Start(NamedTuple):
 
 
 def read_start(path: str | Path, name: str, img_size: int, stem: str = "auto") -> Start:
-    """Reads the weights that a student starts from once, before anything is trained.
+    """Reads a student's starting weights once, before anything is trained.
 
     Args:
         path: a checkpoint, as in `load_student`.
-        name: of the student.
+        name: name of the student.
         img_size: side of its square inputs, in px.
-        stem: that the user asks for, or `auto`.
+        stem: stem that the user asks for, or `auto`.
 
     Raises:
         UserError: the file cannot be read, or does not hold every weight of the student.
@@ -140,17 +140,17 @@ def _variant(
 
 
 def choose_stem(path: str | Path, name: str, asked: str, key: str = "stem") -> str:
-    """The first layers of a network that starts from a checkpoint.
+    """Determines the stem of a network that starts from a checkpoint.
 
     Args:
         path: a checkpoint, as in `load_student`.
-        name: of the network.
-        asked: the stem that the user asks for, or `auto`.
-        key: what the user calls the stem.
+        name: name of the network.
+        asked: stem that the user asks for, or `auto`.
+        key: name of the setting.
 
     Returns:
-        A ResNet's as the weights have it; that of another network, whose weights may fit either, as
-        the file records it; where it records none, what was asked for.
+        For a ResNet, the stem of the weights; for another network, whose weights may fit either,
+        the stem that the file records, or else what was asked for.
 
     Raises:
         UserError: the file cannot be read, or a ResNet's weights have another stem than the user
@@ -168,11 +168,11 @@ def choose_stem(path: str | Path, name: str, asked: str, key: str = "stem") -> s
 
 
 def read_stem(path: str | Path, name: str) -> str:
-    """The stem that the weights of a ResNet have; `auto` for any other network.
+    """Returns the stem of a ResNet's weights; `auto` for any other network.
 
     Args:
         path: a checkpoint, as in `load_student`.
-        name: of the network.
+        name: name of the network.
 
     Raises:
         UserError: see `load_student`.
@@ -210,7 +210,9 @@ def _split(
     except UserError as error:
         raise _about(path, error, key) from error
     if only not in (None, split.format):
-        refusal = f"the host's script reads checkpoints of {only}, not of {split.format}"
+        refusal = (
+            f"the host's script reads checkpoints of {only}, and this one is of {split.format}"
+        )
         raise _about(path, UserError(refusal), key)
     if only is not None and not read.is_plain:
         held = f"refers to {read.inert[0]}" if read.inert else f"is of {read.kind}"

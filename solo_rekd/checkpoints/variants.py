@@ -1,4 +1,4 @@
-"""Networks that timm has under one name and their sources build in another way."""
+"""Networks that timm builds differently from their sources under the same name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from solo_rekd.checkpoints.split import SplitCheckpoint
 from solo_rekd.utils.errors import UserError
 
 _TWELVE_HEADS = (192, 384)  # widths at which timm's ViTs have fewer heads than MoCo v3's
-# what a configuration may tell timm, and of which kind: no other of its arguments is passed on
+# arguments that a configuration may pass to timm, with their types; no others are passed on
 _ARGUMENTS: dict[str, type] = {
     "num_heads": int,
     "mlp_ratio": float,
@@ -27,7 +27,7 @@ _ARGUMENTS: dict[str, type] = {
     "global_pool": str,
 }
 _POOLING = ("token", "avg", "avgmax", "max", "map")
-_METHODS = ("mocov3", "mae")  # of solo-learn, whose ViTs are MoCo v3's and MAE's own
+_METHODS = ("mocov3", "mae")  # solo-learn's methods with ViTs of MoCo v3 and MAE
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Variant:
     """How to build a backbone so that it computes what the source's network did.
 
     Attributes:
-        name: of the backbone, perhaps another than was asked for.
-        options: what timm's constructor is given besides.
-        pooling: what the features are, in words; empty: the backbone's own.
+        name: name of the backbone, perhaps another than was asked for.
+        options: further arguments of timm's constructor.
+        pooling: description of the pooling; empty: the backbone's own.
         positions: how position embeddings are resized, see `resize_positions`; None: as timm does.
-        doubt: what nothing tells, empty: nothing is in doubt.
+        doubt: description of what is not known; empty: nothing is in doubt.
     """
 
     name: str
@@ -58,13 +58,13 @@ def variant_of(
     """Chooses the variant of a timm model that a checkpoint needs.
 
     Args:
-        name: of the backbone, as in `build_backbone`; other than timm's it stays as it is.
+        name: name of the backbone, as in `build_backbone`; only timm's have variants.
         split: the checkpoint.
-        method: of solo-learn that trained it, where the run's settings tell.
-        config: what the `config.json` beside it holds, of timm or Hugging Face.
+        method: solo-learn's method that trained it, if the run's settings record it.
+        config: content of the `config.json` beside it, from timm or Hugging Face.
 
     Raises:
-        UserError: the configuration tells of a network that timm does not build.
+        UserError: the configuration describes a network that timm does not build.
     """
     config, tensors = config or {}, split.backbone
     _refuse_config(config, split)
@@ -86,15 +86,15 @@ def variant_of(
         options["num_heads"] = 12
     elif width in _TWELVE_HEADS and solo and method is None:
         doubt = (
-            f"nothing tells the method that trained this ViT of width {width}: timm's number of "
-            "heads is taken, while solo-learn's mocov3 and mae have 12; keep the run's args.json "
+            f"the method that trained this ViT of width {width} is not recorded: timm's number of "
+            "heads is assumed, but solo-learn's mocov3 and mae have 12; keep the run's args.json "
             "beside the file"
         )
     is_hugging_face = split.format == HUGGING_FACE.name
     if is_hugging_face and "dist_token" in tensors:
         doubt = (
-            "the features are the mean of the class and the distillation token, as timm has it: "
-            "for the class token alone give the folder to --teacher huggingface"
+            "the features are the mean of the class and the distillation token, as in timm; for "
+            "the class token alone give the folder to --teacher huggingface"
         )
     if is_hugging_face and "blocks.0.ls1.gamma" not in tensors:
         eps = _checked("layer_norm_eps", config.get("layer_norm_eps", 1e-12), float)
@@ -106,15 +106,15 @@ def variant_of(
 
 
 def refuse_other(backbone: nn.Module, variant: Variant, name: str) -> None:
-    """Refuses a network that has the tensors of the source's and computes otherwise.
+    """Refuses a network that has the source's tensors but computes differently.
 
     Args:
-        backbone: as somebody else built it.
-        variant: that the checkpoint needs.
-        name: of the backbone, for the refusal.
+        backbone: backbone as a host built it.
+        variant: variant that the checkpoint needs.
+        name: name of the backbone, for the message.
 
     Raises:
-        UserError: its heads or its pooling are others.
+        UserError: its number of heads or its pooling differs.
     """
     blocks = getattr(backbone, "blocks", None)
     attention = getattr(blocks[0], "attn", None) if isinstance(blocks, nn.Sequential) else None
@@ -126,13 +126,13 @@ def refuse_other(backbone: nn.Module, variant: Variant, name: str) -> None:
         wanted = variant.options.get(key, built)
         if built is not None and wanted != built:
             raise UserError(
-                f"the file's network has {key}={wanted!r}, and {name} as it is built for this has "
+                f"the file's network has {key}={wanted!r}, but {name} is built here with "
                 f"{key}={built!r}"
             )
 
 
 def _told_by_timm(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """How a model of timm was built, by the `config.json` that timm writes beside its weights."""
+    """Returns how a timm model was built, by timm's `config.json` beside its weights."""
     if config.get("architecture") != name.removeprefix(TIMM).partition(".")[0]:
         return {}
     held = config.get("model_args")
@@ -144,8 +144,8 @@ def _told_by_timm(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checked(key: str, value: Any, kind: type) -> Any:
-    """A value of a configuration, of the kind that it has to be, and in its range."""
-    allowed = {int: "a whole number from 1 on", float: "a number above 0", bool: "true or false"}
+    """Checks type and range of a configuration's value, and returns it."""
+    allowed = {int: "a whole number of 1 or more", float: "a number above 0", bool: "true or false"}
     is_number = kind in (int, float) and isinstance(value, int | float)
     fits = {
         int: is_number and not isinstance(value, bool) and 1 <= value <= 4096 and value % 1 == 0,
@@ -160,7 +160,7 @@ def _checked(key: str, value: Any, kind: type) -> Any:
 
 
 def _refuse_config(config: Mapping[str, Any], split: SplitCheckpoint) -> None:
-    """Refuses what Hugging Face builds under the same names, and nobody else does."""
+    """Refuses configurations that only Hugging Face builds under these names."""
     if split.format != HUGGING_FACE.name:
         return
     usual = {"hidden_act": ("gelu", "relu", "silu"), "downsample_in_bottleneck": (False,)}
@@ -168,12 +168,12 @@ def _refuse_config(config: Mapping[str, Any], split: SplitCheckpoint) -> None:
         if key in config and config[key] not in allowed:
             raise UserError(
                 f"its config.json has {key}={config[key]!r}, which no network of ours or timm's "
-                "has: give the folder to --teacher huggingface"
+                "supports: give the folder to --teacher huggingface"
             )
 
 
 def _positions(split: SplitCheckpoint) -> str | None:
-    """How the source resizes position embeddings; DINOv2's models with registers do as timm."""
+    """Returns how the source resizes position embeddings; DINOv2 with registers does as timm."""
     if {"register_tokens", "reg_token"} & split.backbone.keys():
         return None
     if split.format == HUGGING_FACE.name:

@@ -1,4 +1,4 @@
-"""Keys without what torch and Lightning wrap around a network."""
+"""Removes the prefixes of wrappers by torch and Lightning from keys."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,25 +13,25 @@ WRAPPERS = frozenset(
 
 
 def unwrap(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Takes the wrappers out of the keys, wherever they stand and in any order.
+    """Removes wrappers from the keys, at any position and in any order.
 
     Args:
         tensors: a state dict.
 
     Returns:
-        The same tensors; the keys stay as they are where two would become one.
+        The same tensors; keys are kept where two would become equal.
     """
     plain = {unwrapped(key): value for key, value in tensors.items()}
     return plain if len(plain) == len(tensors) else dict(tensors)
 
 
 def unwrapped(key: str) -> str:
-    """One key without its wrappers."""
+    """Returns a key without its wrappers."""
     return ".".join(part for part in key.split(".") if part not in WRAPPERS)
 
 
 def tensors_in(held: Any) -> dict[str, Tensor]:
-    """The tensors that a mapping has under text keys, unwrapped; none where it is no mapping."""
+    """Returns a mapping's tensors under text keys, unwrapped; empty for anything else."""
     if not isinstance(held, Mapping):
         return {}
     return unwrap(

@@ -1,1 +1,1 @@
-"""The commands of `solo-rekd`; to read their flags and show their help needs no torch."""
+"""The commands of `solo-rekd`; reading their flags and showing their help needs no torch."""

@@ -1,4 +1,4 @@
-"""`solo-rekd embed`: features of photos by a student, or by the network of any checkpoint."""
+"""`solo-rekd embed`: features of photos, from a student or the network of any checkpoint."""
 
 import argparse
 from pathlib import Path
@@ -7,11 +7,11 @@ from solo_rekd.utils.cores import cores
 from solo_rekd.utils.errors import at_least
 
 DESCRIPTION = """\
-Writes the features of photos by the student of a run, or by the network of any checkpoint.
+Computes the features of photos with a run's student or the network of any checkpoint.
 
 TARGET.npy holds float32 of shape (photos, features), and TARGET.paths.txt beside it the path of
 each photo in the same order; TARGET.parquet has the columns path and embedding (pyarrow). Photos
-that cannot be read are left out, counted and named. It needs no host.
+that cannot be read are left out; a warning counts them and names some. No host is needed.
 """
 WORKERS = 4  # at most
 
@@ -22,11 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "network", type=Path, help="folder of a run, or a file of any format of solo-rekd list"
+        "network", type=Path, help="folder of a run, or a file in any format of solo-rekd list"
     )
     parser.add_argument("photos", type=Path, nargs="+", help="folders, or .txt files of paths")
     parser.add_argument("target", type=Path, help="file to write: .npy or .parquet")
-    parser.add_argument("--encoder", metavar="NAME", help="the network. Default: as recorded")
+    parser.add_argument(
+        "--encoder", metavar="NAME", help="name of the network. Default: as recorded"
+    )
     parser.add_argument(
         "--crop_size",
         type=at_least(int, 1),
@@ -34,7 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="side of its images [px]. Default: as recorded",
     )
     parser.add_argument(
-        "--batch_size", type=at_least(int, 1), default=128, metavar="N", help="photos at a time"
+        "--batch_size",
+        type=at_least(int, 1),
+        default=128,
+        metavar="N",
+        help="photos per batch. Default: %(default)s",
     )
     parser.add_argument(
         "--workers",

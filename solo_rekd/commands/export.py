@@ -1,4 +1,4 @@
-"""`solo-rekd export`: the student alone, to deploy; it needs no host."""
+"""`solo-rekd export`: the student alone, for deployment; it needs no host."""
 
 import argparse
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import Any
 from solo_rekd.config import STEMS
 
 DESCRIPTION = """\
-Writes the student of a checkpoint, without projector, momentum twin, teacher and classifiers:
-TARGET.safetensors holds its weights under torchvision's or timm's names, TARGET.onnx the whole
-network, images (N, 3, crop_size, crop_size) to features, for any N.
+Writes the student of a checkpoint, without projector, momentum twin, teacher and classifiers.
+TARGET.safetensors holds its weights under torchvision's or timm's names; TARGET.onnx holds the
+whole network, images (N, 3, crop_size, crop_size) to features, for any N.
 
-How it was trained is read from the checkpoint, or of an older one from args.json beside it; what is
-given here comes before. It goes into the file as metadata.
+How the student was trained is read from the checkpoint or, for an older one, from args.json beside
+it; flags override that. The exported file keeps it as metadata.
 """
 TRAINED = ("encoder", "crop_size", "stem", "mean", "std")
 
@@ -21,14 +21,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags."""
     parser.description = DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("checkpoint", type=Path, help="of a run, or any format of solo-rekd list")
+    parser.add_argument(
+        "checkpoint", type=Path, help="checkpoint of a run, or of any format of solo-rekd list"
+    )
     parser.add_argument("target", type=Path, help="file to write: .safetensors or .onnx")
-    parser.add_argument("--encoder", metavar="NAME", help="the student (solo-rekd list)")
+    parser.add_argument("--encoder", metavar="NAME", help="name of the student (solo-rekd list)")
     parser.add_argument("--crop_size", type=int, metavar="N", help="side of its images [px]")
-    parser.add_argument("--stem", choices=STEMS, help="first layers")
+    parser.add_argument("--stem", choices=STEMS, help="the student's first layers")
     colours: dict[str, Any] = {"type": float, "nargs": 3, "metavar": ("R", "G", "B")}
-    parser.add_argument("--mean", **colours, help="of the colours it was trained on, in [0, 1]")
-    parser.add_argument("--std", **colours, help="of the colours it was trained on, in [0, 1]")
+    parser.add_argument("--mean", **colours, help="channel means it was trained with, in [0, 1]")
+    parser.add_argument(
+        "--std", **colours, help="channel standard deviations it was trained with, in [0, 1]"
+    )
 
 
 def main(args: argparse.Namespace) -> None:

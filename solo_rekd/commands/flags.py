@@ -1,4 +1,4 @@
-"""The flags of pretraining and evaluation, the same on every host; they import no torch."""
+"""The flags of pretraining and evaluation, the same for every host; torch is not imported."""
 
 import argparse
 from collections.abc import Callable, Mapping
@@ -13,27 +13,33 @@ from solo_rekd.images.data_sets import CUSTOM, FOLDERS, NAMES, SMALL_IMAGE
 from solo_rekd.images.decoded.flags import OFF, add_flags
 from solo_rekd.utils.errors import UserError, refuse, refuse_beyond
 
-SEEDS = 2**32  # how many there are
+SEEDS = 2**32  # number of possible seeds
 
 Add = Callable[..., argparse.Action]
 
 
 def group(parser: argparse.ArgumentParser, title: str) -> Add:
-    """Adds a group of flags, and returns what adds a flag to it."""
+    """Adds a group of flags, and returns the function that adds a flag to it."""
     return parser.add_argument_group(title).add_argument
 
 
 def add_images(parser: argparse.ArgumentParser, *, judged: bool) -> None:
-    """Adds the flags of the images.
+    """Adds the flags for the images.
 
     Args:
-        parser: gets them.
-        judged: whether a network is evaluated on them, in the way it was trained by default.
+        parser: parser to add them to.
+        judged: whether the images are for an evaluation, whose defaults are the training's.
     """
     default = "what the checkpoint was trained with, else the host's" if judged else "the host's"
     add = group(parser, "images")
-    add("--dataset", choices=NAMES, required=True, help="custom: image folders of one's own")
-    add("--data_dir", type=Path, required=True, metavar="DIR", help="folder of the two below")
+    add("--dataset", choices=NAMES, required=True, help="custom: your own image folders")
+    add(
+        "--data_dir",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder that holds --train_dir and --val_dir",
+    )
     add(
         "--train_dir",
         type=Path,
@@ -45,11 +51,11 @@ def add_images(parser: argparse.ArgumentParser, *, judged: bool) -> None:
         type=Path,
         metavar="NAME",
         help="validation images in DIR/NAME/<class>. Default: "
-        + ("DATASET/val" if judged else "none of folders, else DATASET/val"),
+        + ("DATASET/val" if judged else "none for custom, else DATASET/val"),
     )
     colours: dict[str, Any] = {"type": float, "nargs": 3, "metavar": ("R", "G", "B")}
-    add("--mean", **colours, help=f"of the colours, in [0, 1]. Default: {default}")
-    add("--std", **colours, help=f"of the colours, in [0, 1]. Default: {default}")
+    add("--mean", **colours, help=f"channel means, in [0, 1]. Default: {default}")
+    add("--std", **colours, help=f"channel standard deviations, in [0, 1]. Default: {default}")
     add("--num_workers", type=int, metavar="N", help="processes that load images. Default: 4")
     add_flags(add, OFF)
     if judged:
@@ -63,16 +69,16 @@ def add_images(parser: argparse.ArgumentParser, *, judged: bool) -> None:
             "--resize_to",
             type=int,
             metavar="N",
-            help="side to which they are resized then [px], as a teacher_size does. Default: none",
+            help="side to resize the images to then [px], as teacher_size does. Default: none",
         )
 
 
 def use_decoded(args: argparse.Namespace, *, judged: bool) -> None:
-    """Decodes the images of a run where that is asked for, before it begins.
+    """Decodes the images before a run begins, if `--decoded_images` asks for it.
 
     Args:
         args: the arguments of `add_images`.
-        judged: see there.
+        judged: as in `add_images`.
 
     Raises:
         UserError: an image cannot be decoded, or the folder for them cannot be written.
@@ -86,7 +92,7 @@ def use_decoded(args: argparse.Namespace, *, judged: bool) -> None:
 
 
 def add_network(parser: argparse.ArgumentParser, *, judged: bool) -> None:
-    """Adds the flags of the network; `judged` as in `add_images`."""
+    """Adds the flags for the network; `judged` is as in `add_images`."""
     add = group(parser, "network (names: solo-rekd list)")
     if judged:
         add(
@@ -99,15 +105,17 @@ def add_network(parser: argparse.ArgumentParser, *, judged: bool) -> None:
         "--encoder",
         required=not judged,
         metavar="NAME",
-        help="what is trained" if not judged else "the network. Default: what the file names",
+        help="network to train"
+        if not judged
+        else "name of the network. Default: as the file records",
     )
     add(
         "--stem",
         choices=STEMS,
         default="auto",
-        help="first layers, for small images or those of ImageNet. Default: auto, "
+        help="first layers, for small images or for ImageNet's. Default: auto, "
         + (
-            "those that were trained"
+            "those it was trained with"
             if judged
             else f"small up to a --crop_size of {SMALL_IMAGE} px"
         ),
@@ -124,9 +132,9 @@ def add_optimizer(parser: argparse.ArgumentParser, lr: str, schedule: str) -> No
     """Adds the flags of the optimizer.
 
     Args:
-        parser: gets them.
-        lr: what the learning rate is for.
-        schedule: the one that is taken by default.
+        parser: parser to add them to.
+        lr: what the learning rate refers to.
+        schedule: default schedule.
     """
     add = group(parser, "optimizer")
     add("--optimizer", required=True, metavar="NAME", help="sgd, lars, adam or adamw")
@@ -138,20 +146,32 @@ def add_optimizer(parser: argparse.ArgumentParser, lr: str, schedule: str) -> No
         type=int,
         default=128,
         metavar="N",
-        help="per process. Default: 128",
+        help="images per process. Default: 128",
     )
-    add("--max_epochs", type=int, default=100, metavar="N", help="Default: 100")
+    add(
+        "--max_epochs",
+        type=int,
+        default=100,
+        metavar="N",
+        help="length of the training. Default: 100",
+    )
     add(
         "--scheduler",
         default=schedule,
         metavar="NAME",
         help=f"warmup_cosine, cosine, step or none. Default: {schedule}",
     )
-    add("--lr_decay_steps", type=int, nargs="+", metavar="N", help="[epochs] of --scheduler step")
+    add(
+        "--lr_decay_steps",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="epochs at which --scheduler step lowers the learning rate",
+    )
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of a run: its host, its seed and its files."""
+    """Adds the flags for a run: its host, its seed and its files."""
     add = group(parser, "run")
     add("--host", metavar="HOST", help=HOST_HELP)
     add(
@@ -159,8 +179,8 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=DEFAULT_SEED,
         metavar="N",
-        help="decides the first weights, the order of the images and, with --num_workers of 1 or "
-        f"more, their augmentation. Default: {DEFAULT_SEED}, the hosts'",
+        help="decides the initial weights, the order of the images and, with --num_workers of 1 "
+        f"or more, their augmentation. Default: {DEFAULT_SEED}, the hosts'",
     )
     add_speed_flags(add)
     add("--save_checkpoint", action="store_true", help="keep a checkpoint per epoch")
@@ -178,18 +198,18 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         const=True,
         default=True,
         metavar="YES",
-        help="show a progress bar; False: none. Default: True",
+        help="whether to show a progress bar. Default: True",
     )
 
 
 def speed(args: argparse.Namespace) -> dict[str, Any]:
-    """The flags of `add_speed_flags` that are given, for the `host` of a job."""
+    """Returns the flags of `add_speed_flags` that are given, for the `host` field of a job."""
     asked = {"memory_format": args.memory_format, "compile": args.compile}
     return {name: value for name, value in asked.items() if value not in (AUTO, False)}
 
 
 def yes_or_no(text: str) -> bool:
-    """Reads a truth value."""
+    """Reads True or False."""
     words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if text.lower() not in words:
         raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
@@ -197,14 +217,14 @@ def yes_or_no(text: str) -> bool:
 
 
 def folders(args: argparse.Namespace, *, judged: bool) -> tuple[str, str | None]:
-    """The folders of the training and of the validation images.
+    """Returns the folders of the training and validation images.
 
     Args:
         args: the arguments of `add_images`.
-        judged: see there.
+        judged: as in `add_images`.
 
     Raises:
-        UserError: a folder of one's own is not named.
+        UserError: `--dataset custom` lacks the name of a folder.
     """
     train, val, dataset = args.train_dir, args.val_dir, args.dataset
     for name, folder in (("train_dir", train), ("val_dir", val)):
@@ -219,11 +239,11 @@ def folders(args: argparse.Namespace, *, judged: bool) -> tuple[str, str | None]
 
 
 def refuse_numbers(values: Mapping[str, Any], limits: Limits) -> None:
-    """Raises a UserError for a number that is beyond the limits of its name.
+    """Raises a UserError for a number outside the limits for its name.
 
     Args:
-        values: numbers, lists of numbers, or others, which are left alone, by name.
-        limits: the least and the largest number, by name.
+        values: numbers or lists of numbers by name; other values are ignored.
+        limits: the least and the largest number by name.
     """
     for name, value in values.items():
         if name == "seed" and value not in range(SEEDS):

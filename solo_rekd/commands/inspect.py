@@ -1,4 +1,4 @@
-"""`solo-rekd inspect`: what is in a file of weights, and how to use it."""
+"""`solo-rekd inspect`: what a weights file contains, and how to use it."""
 
 import argparse
 import json
@@ -11,45 +11,45 @@ from solo_rekd.config import AUTO, HUGGING_FACE, ONNX, TEACHER_STEMS
 from solo_rekd.utils.errors import UserError, at_least, one_line
 
 DESCRIPTION = (
-    "Says what a file of weights is: its format, its architecture, embedding and head, stem, "
-    "pooling, what its images looked like, which tensors are used, and the flags to type."
+    "Shows what a weights file contains: its format, architecture, embedding, head, stem and "
+    "pooling, how its images were preprocessed, which tensors are used, and the flags to type."
 )
-SHOWN = 8  # keys of a kind
-GUESSES = ("all of its tensors", "its blocks and widths")  # which another network may have too
+SHOWN = 8  # keys of one kind, at most
+GUESSES = ("all of its tensors", "its blocks and widths")  # which another network may share
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags."""
     parser.description = DESCRIPTION
-    parser.add_argument("file", type=Path, help="a file of weights, or a folder of Hugging Face")
+    parser.add_argument("file", type=Path, help="weights file, or a folder from Hugging Face")
     parser.add_argument(
         "--teacher",
         metavar="NAME",
-        help="the backbone to try, as in solo-rekd list. Default: what the file looks like",
+        help="backbone to try, as in solo-rekd list. Default: guessed from the file",
     )
     parser.add_argument(
         "--teacher_stem",
         choices=TEACHER_STEMS,
         default=AUTO,
-        help="its first layers. Default: auto, as its weights were trained",
+        help="its first layers. Default: auto, those its weights were trained with",
     )
     parser.add_argument(
         "--crop_size",
         type=at_least(int, 1),
         metavar="N",
-        help="side of the images that it is to see [px]. Default: that of its training, or 224",
+        help="side of its images [px]. Default: that of its training, or 224",
     )
-    parser.add_argument("--json", action="store_true", help="prints it all as JSON")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
 
 
 def main(args: argparse.Namespace) -> None:
-    """Prints what is known of the file.
+    """Prints what is known about the file.
 
     Raises:
         UserError: the file cannot be read, or is in no known format; or it does not hold the
             backbone asked for.
     """
-    logging.getLogger("solo_rekd").setLevel(logging.WARNING)  # what is tried is not of interest
+    logging.getLogger("solo_rekd").setLevel(logging.WARNING)  # hides the log of what is tried
     facts = inspect(args.file, args.teacher, args.crop_size, args.teacher_stem)
     print(json.dumps(facts, indent=2) if args.json else as_text(facts))
 
@@ -57,17 +57,17 @@ def main(args: argparse.Namespace) -> None:
 def inspect(
     path: Path, name: str | None = None, size: int | None = None, stem: str = AUTO
 ) -> dict[str, Any]:
-    """Finds out what is in a file.
+    """Finds out what a file contains.
 
     Args:
-        path: of the file, or of a folder of Hugging Face.
-        name: of the backbone to try; None: what the file looks like.
-        size: side of the images that it is to see, in px; None: that of its training, or 224.
+        path: path of the file, or of a folder from Hugging Face.
+        name: backbone to try; None: guessed from the file.
+        size: side of its images, in px; None: that of its training, or 224.
         stem: its first layers, as in `build_backbone`.
 
     Returns:
-        What JSON can hold: see `Facts`, with `architecture_told_by`, `embedding_dim`, `problem`,
-        `same_tensors`, `needs_code` and `flags`.
+        The facts as JSON can hold them: see `Facts`, with `architecture_told_by`,
+        `embedding_dim`, `problem`, `same_tensors`, `needs_code` and `flags`.
 
     Raises:
         UserError: see `main`.
@@ -84,14 +84,14 @@ def inspect(
     if name is None:
         return known | {
             "architecture": None,
-            "problem": "nothing tells the architecture: give --teacher NAME (solo-rekd list)",
+            "problem": "the architecture is unknown: give --teacher NAME (solo-rekd list)",
             "flags": None,
         }
     size = size or known.get("size") or None
     try:
         loaded = read_networks(path, name, size, stem)
     except UserError as error:
-        if size is None and "nothing tells the size" in str(error):
+        if size is None and "the size it was trained at is not recorded" in str(error):
             return inspect(path, name, LARGE_IMAGE, stem) | {"architecture_told_by": told}
         if told == "as asked":
             raise
@@ -111,7 +111,7 @@ def inspect(
 
 
 def guess(path: Path) -> tuple[str | None, str, dict[str, Any]]:
-    """Guesses what a file is of: the name, what told it, and what is known without it."""
+    """Guesses the network: its name, the evidence for that, and what is known without it."""
     from solo_rekd.checkpoints.guess import guess_architecture
     from solo_rekd.checkpoints.outside.huggingface import is_folder, weights_of
     from solo_rekd.checkpoints.read import read_file
@@ -144,13 +144,13 @@ def guess(path: Path) -> tuple[str | None, str, dict[str, Any]]:
 
 
 def flags(path: Path, name: str, stem: str, width: int) -> str:
-    """The flags that make the file a frozen teacher of any of our methods.
+    """Returns the flags that make the file a frozen teacher for any of our methods.
 
     Args:
-        path: of the file.
-        name: of its backbone.
-        stem: as it was asked for.
-        width: of its embedding.
+        path: path of the file.
+        name: name of its backbone.
+        stem: stem that was asked for.
+        width: width of its embedding.
     """
     words = ["--teacher", name, "--teacher_mode", "frozen", "--teacher_checkpoint", str(path)]
     words += ["--proj_output_dim", str(width)]
@@ -160,10 +160,10 @@ def flags(path: Path, name: str, stem: str, width: int) -> str:
 
 
 def as_text(facts: dict[str, Any]) -> str:
-    """The facts in lines for a person."""
+    """Writes the facts as lines of text."""
     seen = facts.get("preprocessing") or {}
     mean, std = (seen.get(name) for name in ("mean", "std"))
-    colours = "nothing tells: the student's are taken"
+    colours = "mean and std unknown: the student's are used"
     if mean and std:
         colours = f"mean {_numbers(mean)}, std {_numbers(std)} ({seen['source']})"
     head = facts.get("head") or "none: the pooled features are the embedding"
@@ -190,7 +190,7 @@ def as_text(facts: dict[str, Any]) -> str:
             "resized": ", ".join(facts["resized"]) or None,
         }
     if facts.get("same_tensors"):
-        lines["or"] = f"{_some(facts['same_tensors'])}, which no key tells apart: see --teacher"
+        lines["or"] = f"{_some(facts['same_tensors'])}, which have the same keys: see --teacher"
     lines |= {f"doubt {i}": doubt for i, doubt in enumerate(facts.get("doubts") or (), 1)}
     lines |= {"problem": facts["problem"], "use": facts["flags"]}
     told = {name: one_line(str(value)) for name, value in lines.items() if value}
@@ -198,13 +198,13 @@ def as_text(facts: dict[str, Any]) -> str:
 
 
 def _other(facts: dict[str, Any]) -> str | None:
-    """The library whose names were translated, where it is not the format itself."""
+    """Returns the library whose names were translated, where it is not the format itself."""
     return facts["naming"] if facts.get("naming") != facts.get("format") else None
 
 
 def _tensors(facts: dict[str, Any]) -> str | None:
     if not facts["matched"]:
-        return None  # of a program, which names none
+        return None  # an ONNX program names none
     left = facts["left_out"]
     return f"{facts['matched']} matched, {len(left)} left out" + (
         f": {_some(left)}" if left else ""

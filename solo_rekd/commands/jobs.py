@@ -1,4 +1,4 @@
-"""From the arguments of a command to the job that a host does."""
+"""Turns the arguments of a command into a host's job."""
 
 from argparse import Namespace
 from collections.abc import Collection, Mapping
@@ -21,7 +21,7 @@ from solo_rekd.hosts.rates import BATCH
 from solo_rekd.hosts.shared.limits import LIMITS
 from solo_rekd.utils.errors import nearest_first, refuse
 
-CROPS = 2  # of an image, where none are asked for
+CROPS = 2  # per image, by default
 
 VIEW = {field: name.classic for field, name in names.VIEW.items()}
 OPTIMIZER = {field: name.classic for field, name in (names.OPTIMIZER | names.WARMUP).items()}
@@ -35,8 +35,8 @@ def pretraining(args: Namespace, methods: Mapping[str, Collection[str]]) -> Pret
         methods: the names of the host's methods, each with the settings that it takes.
 
     Raises:
-        UserError: the method is none or lacks the preset, a folder is not named, a number is
-            beyond its limits, or the views have different numbers of settings.
+        UserError: the method is unknown or lacks the preset, a folder is not named, a number is
+            outside its limits, or the views have different numbers of settings.
     """
     if args.method not in methods:
         raise refuse("method", args.method, nearest_first(args.method, sorted(methods)))
@@ -50,7 +50,7 @@ def pretraining(args: Namespace, methods: Mapping[str, Collection[str]]) -> Pret
         network=Network(args.encoder, _stem(args)),
         images=_images(args, size, judged=False),
         views=views(args),
-        # as the classic host scales it, which counts --gpus, and not --devices
+        # scaled as the classic host does, which counts --gpus and not --devices
         optimizer=_optimizer(
             args, args.lr * args.batch_size * len(others.get("gpus", (0,))) / BATCH
         ),
@@ -67,7 +67,7 @@ def pretraining(args: Namespace, methods: Mapping[str, Collection[str]]) -> Pret
 
 
 def _stem(args: Namespace) -> str:
-    """The student's first layers: those of the file that it starts from, where there is one."""
+    """Returns the student's first layers: those of the file it starts from, if there is one."""
     if args.student_checkpoint is None:
         return str(args.stem)
     from solo_rekd.checkpoints.student import choose_stem  # imports torch
@@ -83,7 +83,7 @@ def linear_evaluation(args: Namespace, network: Network) -> LinearEvaluation:
         network: what the checkpoint holds.
 
     Raises:
-        UserError: a folder is not named, or a number is beyond its limits.
+        UserError: a folder is not named, or a number is outside its limits.
     """
     others = _others(args)
     return LinearEvaluation(
@@ -99,10 +99,10 @@ def linear_evaluation(args: Namespace, network: Network) -> LinearEvaluation:
 
 
 def views(args: Namespace) -> tuple[View, ...]:
-    """How crops are drawn: one view for each value of the flags that have several.
+    """Returns how crops are drawn: one view for each value of the flags that have several.
 
     Raises:
-        UserError: one flag has another number of values than another, and not one alone.
+        UserError: two flags have different numbers of values, and neither has just one.
     """
     lists = given(args, VIEW)
     number = max((len(values) for values in lists.values()), default=1)
@@ -115,26 +115,26 @@ def views(args: Namespace) -> tuple[View, ...]:
     for index in range(number):
         view = {field: values[index % len(values)] for field, values in lists.items()}
         if view.get("size") == sizes[0]:
-            view.pop("size", None)  # that of the images
+            view.pop("size", None)  # the images' own size
         found.append(View(**view))
     return tuple(found)
 
 
 def kept_in(args: Namespace) -> Path | None:
-    """The folder of the checkpoints; None: none is kept."""
+    """Returns the folder of the checkpoints; None: none are kept."""
     return args.checkpoint_dir if args.save_checkpoint else None
 
 
 def _others(args: Namespace) -> dict[str, Any]:
-    """The flags that are a method's or a host's, after a look at every number."""
+    """Returns the flags of a method or a host, after checking every number."""
     others = values_of_others(args)
     refuse_numbers(vars(args) | others, LIMITS)
     for name in ("gpus", "devices"):
         text = str(others.get(name, "0"))
-        if name == "gpus" or "," in text:  # --devices 2 is a number of them
+        if name == "gpus" or "," in text:  # --devices 2 counts devices, and does not name them
             numbers = [word for word in text.split(",") if word]
             if not numbers or not all(map(str.isdecimal, numbers)):
-                raise refuse(name, others[name], "the numbers of devices, such as 0 or 0,1")
+                raise refuse(name, others[name], "device numbers, such as 0 or 0,1")
             others |= {name: tuple(map(int, numbers))} if name in others else {}
     return others
 
@@ -160,6 +160,6 @@ def _optimizer(args: Namespace, lr: float) -> Optimizer:
 
 
 def method_settings(method: str | None) -> tuple[str, ...]:
-    """The names of the settings of one of our methods; of another there are none known here."""
+    """Returns the names of the settings of one of our methods; nothing for other methods."""
     config = CONFIGS.get(method or "")
     return () if config is None else tuple(config.__dataclass_fields__)

@@ -1,4 +1,4 @@
-"""What the commands share that judge a checkpoint."""
+"""What the commands that evaluate a checkpoint share."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ from solo_rekd.utils.errors import UserError
 
 
 def encoder_in(args: argparse.Namespace) -> str:
-    """The name of the network that is judged: that of the flag, else what the checkpoint records.
+    """Returns the name of the evaluated network, from the flag or else from the checkpoint.
 
     Raises:
         UserError: neither names it.
@@ -24,5 +24,5 @@ def encoder_in(args: argparse.Namespace) -> str:
 
 
 def print_accuracy(name: str, top1: float, top5: float, protocol: str) -> None:
-    """Prints one evaluation; accuracies in percent."""
+    """Prints the accuracies of an evaluation, in percent."""
     print(f"{name} top-1 {top1:.2f}, top-5 {top5:.2f} ({protocol})")

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from solo_rekd.evaluation.features import Judgement
 
 DESCRIPTION = """\
-Evaluates a checkpoint by the weighted vote of nearest neighbours (arXiv 1805.01978) on features
-of images without augmentation. It needs solo-learn only for a network that is solo-learn's alone.
+Evaluates a checkpoint by a weighted vote of nearest neighbours (arXiv 1805.01978) on features of
+images without augmentation. It needs solo-learn only for networks that only solo-learn builds.
 """
-BATCH_SIZE, WORKERS = 256, 4  # at most; no figure depends on either
+BATCH_SIZE, WORKERS = 256, 4  # at most; the results depend on neither
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,22 +27,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     flags.add_network(parser, judged=True)
     flags.add_images(parser, judged=True)
     add = flags.group(parser, "vote")
-    add("--k", type=int, default=KNN_K, metavar="N", help="neighbours. Default: %(default)s")
+    add(
+        "--k",
+        type=int,
+        default=KNN_K,
+        metavar="N",
+        help="number of neighbours. Default: %(default)s",
+    )
     add(
         "--temperature",
         type=float,
         default=KNN_TEMPERATURE,
         metavar="X",
-        help="of the votes. Default: %(default)s",
+        help="temperature of the votes. Default: %(default)s",
     )
     add = flags.group(parser, "run")
-    add("--batch_size", type=int, default=BATCH_SIZE, metavar="N", help="images at a time")
+    add("--batch_size", type=int, default=BATCH_SIZE, metavar="N", help="images per batch")
     add_speed_flags(add, compiles=False)
-    add("--host", metavar="HOST", help=f"for a network of a host's alone: {flags.HOST_HELP}")
+    add("--host", metavar="HOST", help=f"for networks that only a host builds: {flags.HOST_HELP}")
 
 
 def main(args: argparse.Namespace) -> None:
-    """Evaluates, and prints the figures with their protocol; the errors are those of `judge`."""
+    """Evaluates, and prints the accuracies with their protocol; raises as `judge` does."""
     knn = judge(args).knn
     print_accuracy("kNN", knn["top1"], knn["top5"], knn["protocol"])
 

@@ -1,4 +1,4 @@
-"""`solo-rekd linear`: a linear classifier on a frozen network, by whichever solo-learn is there."""
+"""`solo-rekd linear`: a linear classifier on a frozen network, by the installed solo-learn."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from solo_rekd.commands.judged import encoder_in, print_accuracy
 from solo_rekd.hosts.jobs import Network, Progress
 
 DESCRIPTION = """\
-Evaluates a checkpoint by a linear classifier that is trained on the frozen network's features of
-augmented images, with solo-learn 1.0.2 or its main branch. A flag that is not below is the host's,
-as in pretraining; so are keys of the main branch, KEY=VALUE.
+Evaluates a checkpoint with a linear classifier, trained on the frozen network's features of
+augmented images by solo-learn 1.0.2 or its main branch. Flags that are not listed below go to the
+host, as in pretraining; so do keys of the main branch, KEY=VALUE.
 """
 
 
@@ -25,17 +25,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     flags.add_network(parser, judged=True)
     flags.add_images(parser, judged=True)
-    flags.add_optimizer(parser, "as it is, whatever the batch", "cosine")
+    flags.add_optimizer(parser, "as given, whatever the batch size", "cosine")
     flags.add_run(parser)
 
 
 def add_given(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
-    """Adds the flags of the host that are on the command line `given`."""
+    """Adds the host's flags that are on the command line `given`."""
     words.declare_others(parser, given)
 
 
 def main(args: argparse.Namespace) -> None:
-    """Evaluates, and prints the figures with their protocol.
+    """Evaluates, and prints the accuracies with their protocol.
 
     Raises:
         UserError: a setting is not allowed, the checkpoint does not hold the network, or the
@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def network_in(args: argparse.Namespace) -> Network:
-    """The network that is evaluated: what the flags leave open, the checkpoint tells.
+    """Returns the network to evaluate; the checkpoint fills in what the flags leave out.
 
     Raises:
         UserError: neither names the network, or the checkpoint cannot be read.

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host",
         metavar="HOST",
-        help="lists the methods of this solo-learn too, each with its settings: classic (1.0.2), "
+        help="also list the methods of this solo-learn, each with its settings: classic (1.0.2), "
         "main, or the folder of a checkout of main",
     )
 

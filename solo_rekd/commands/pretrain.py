@@ -1,4 +1,4 @@
-"""`solo-rekd pretrain`: pretrains with whichever solo-learn is there."""
+"""`solo-rekd pretrain`: pretrains with the installed solo-learn."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from solo_rekd.utils.errors import OneLineParser
 DESCRIPTION = """\
 Pretrains a network, with solo-learn 1.0.2 or its main branch.
 
-A flag that is not below is a setting of the method, else one of the host: --precision 16,
+Flags that are not listed below are settings of the method, or else of the host: --precision 16,
 --devices 2 --strategy ddp, --knn_eval, --wandb --project NAME, --auto_resume, --dali. The main
-branch takes keys of its own too, KEY=VALUE: those with a dot anywhere, others after a bare --.
+branch also takes its own keys, KEY=VALUE: dotted keys anywhere, others after a bare --.
 
-`solo-rekd pretrain --method NAME --help` shows the settings of one of our methods, and
-`solo-rekd list --host HOST` the names of those of the host's.
+`solo-rekd pretrain --method NAME --help` shows the settings of one of our methods;
+`solo-rekd list --host HOST` names the settings of the host's methods.
 """
 
 
@@ -31,50 +31,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = flags.group(parser, "method")
-    add("--method", required=True, metavar="NAME", help=f"{', '.join(CONFIGS)}, or of the host")
+    add(
+        "--method",
+        required=True,
+        metavar="NAME",
+        help=f"{', '.join(CONFIGS)}, or a method of the host",
+    )
     add(
         "--preset",
         metavar="NAME",
-        help="named settings of the method, of which each flag that is given wins: "
-        f"{', '.join(PRESET_NAMES)}",
+        help=f"named settings of the method, which flags override: {', '.join(PRESET_NAMES)}",
     )
     flags.add_network(parser, judged=False)
     flags.add_images(parser, judged=False)
-    add = flags.group(parser, "crops; a flag with several values has one for each view")
+    add = flags.group(parser, "crops; a flag with several values has one per view")
     whole = {"type": int, "nargs": "+", "metavar": "N"}
     real = {"type": float, "nargs": "+", "metavar": "X"}
     add(
         "--no_labels",
         action="store_true",
-        help="the training images have no classes: --train_dir is a folder with images at any "
-        "depth, an index of photos, or a .txt file of paths",
+        help="train on images without classes: --train_dir is a folder with images at any depth, "
+        "an index of photos, or a .txt file of paths",
     )
-    add("--num_crops_per_aug", **whole, help="crops of an image. Default: 2")
-    add("--crop_size", **whole, help="their side [px]. Default: 224")
+    add("--num_crops_per_aug", **whole, help="crops per image. Default: 2")
+    add("--crop_size", **whole, help="side of the crops [px]. Default: 224")
     add("--min_scale", **real, help="least share of the image's area. Default: the host's")
-    add("--max_scale", **real, help="largest share of it. Default: 1")
+    add("--max_scale", **real, help="largest share of the image's area. Default: 1")
     for name in ("brightness", "contrast", "saturation", "hue"):
-        add(f"--{name}", **real, help="strength of the change of colours")
+        add(f"--{name}", **real, help="strength of the colour jitter")
     for name in ("color_jitter", "gray_scale", "horizontal_flip", "gaussian", "solarization"):
         add(f"--{name}_prob", **real, help="probability, in [0, 1]. Default: the host's")
     flags.add_optimizer(parser, "for a batch of 256", "warmup_cosine")
     add = flags.group(parser, "optimizer of pretraining")
     number = {"type": float, "metavar": "X"}
-    add("--classifier_lr", **number, help="of the online classifier. Default: the host's")
-    add("--warmup_epochs", type=int, metavar="N", help="in which the rate rises. Default: 10")
-    add("--warmup_start_lr", **number, help="from which it rises. Default: the host's, 0.003")
-    add("--min_lr", **number, help="to which a cosine falls. Default: 0")
+    add(
+        "--classifier_lr",
+        **number,
+        help="learning rate of the online classifier. Default: the host's",
+    )
+    add("--warmup_epochs", type=int, metavar="N", help="epochs of warm-up. Default: 10")
+    add("--warmup_start_lr", **number, help="rate at its start. Default: the host's, 0.003")
+    add("--min_lr", **number, help="rate at the end of a cosine. Default: 0")
     flags.add_run(parser)
     add = flags.group(parser, "an earlier run")
-    add("--resume_from_checkpoint", type=Path, metavar="FILE", help="resumes the run that wrote it")
+    add(
+        "--resume_from_checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="checkpoint of the run to resume",
+    )
 
 
 def add_given(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
-    """Adds the flags that depend on the command line: of its method, and of its host.
+    """Adds the flags that depend on the command line: the method's, and the host's.
 
     Args:
-        parser: has the flags that every method has.
-        given: the words of the command line.
+        parser: parser that has the flags of every method.
+        given: words of the command line.
     """
     peek = OneLineParser(add_help=False, allow_abbrev=False)
     peek.add_argument("--method")
@@ -82,14 +95,14 @@ def add_given(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
     settings = jobs.method_settings(method)
     if settings:
         add_flags(parser, CONFIGS[method], method)
-        if not {"-h", "--help"} & {*given}:  # which shows the defaults
+        if not {"-h", "--help"} & {*given}:  # help shows the defaults
             parser.set_defaults(**dict.fromkeys(settings))
     parser.set_defaults(settings=settings)
     words.declare_others(parser, given)
 
 
 def main(args: argparse.Namespace) -> None:
-    """Pretrains, and prints what it took and the means of the last epoch.
+    """Pretrains, and prints the time taken and the metrics of the last epoch.
 
     Raises:
         UserError: a setting is not allowed, or the training diverged.
@@ -103,7 +116,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def report(result: Pretrained) -> None:
-    """Prints what a pretraining came to."""
+    """Prints the result of a pretraining."""
     print(
         f"pretrained in {result.seconds:.0f} s, {result.images_per_second:.0f} images/s; "
         f"checkpoint: {result.checkpoint or 'none (add --save_checkpoint)'}"

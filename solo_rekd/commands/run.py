@@ -1,4 +1,4 @@
-"""`solo-rekd run`: a script of the host, with the plug-in active."""
+"""`solo-rekd run`: one of the host's scripts, with the plug-in active."""
 
 import argparse
 import os
@@ -9,27 +9,29 @@ from solo_rekd import hosts
 from solo_rekd.utils.errors import refuse
 
 DESCRIPTION = """\
-Runs a script of solo-learn, such as main_pretrain.py, as `python SCRIPT ...` does, with the plug-in
-active. What follows the script is its own: `solo-rekd run SCRIPT --help` shows the script's help.
+Runs one of solo-learn's scripts, such as main_pretrain.py, as `python SCRIPT ...` does, with the
+plug-in active. The words after SCRIPT go to it: `solo-rekd run SCRIPT --help` shows its own help.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the script; what follows it never reaches the parser."""
+    """Adds the script; the words after it never reach the parser."""
     parser.usage = "solo-rekd run SCRIPT ..."
     parser.description = DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("script", metavar="SCRIPT", nargs="?", default="", help="its path")
+    parser.add_argument(
+        "script", metavar="SCRIPT", nargs="?", default="", help="path of the script"
+    )
 
 
 def main(args: argparse.Namespace) -> None:
     """Runs the script in this process.
 
     Raises:
-        UserError: there is no such script, or no solo-learn.
+        UserError: the script does not exist, or solo-learn is not installed.
     """
     if not os.path.isfile(args.script):
-        raise refuse("run", args.script, "the path of a script of the host")
+        raise refuse("run", args.script, "the path of one of the host's scripts")
     # Lightning starts the other processes of DDP as `python SCRIPT ...`: they need the hook
     os.environ["SOLO_REKD_AUTOLOAD"] = "1"
     sys.argv = [args.script, *args.rest]

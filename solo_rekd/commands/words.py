@@ -1,4 +1,4 @@
-"""Words of a command line that no parser of ours knows: they are a method's or a host's."""
+"""Words of a command line that our parsers do not know: a method's or a host's."""
 
 import argparse
 import re
@@ -9,21 +9,23 @@ from typing import Any
 from solo_rekd.hosts.words import value_of, values_of
 from solo_rekd.utils.errors import UserError
 
-DOTTED_KEY = re.compile(r"[+~]{0,2}\w+(\.\w+)+=")  # how a word begins that is a key of main's
+DOTTED_KEY = re.compile(
+    r"[+~]{0,2}\w+(\.\w+)+="
+)  # the beginning of a word that is a key of the main branch
 
 
 def split_keys(words: Sequence[str], rest: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     """Takes the keys of solo-learn's main branch, KEY=VALUE, out of a command line.
 
     Args:
-        words: of the command line; of these the keys with a dot are taken.
-        rest: what follows a bare `--`: keys alone.
+        words: words of the command line; dotted keys are taken out.
+        rest: words after a bare `--`, which have to be keys.
 
     Returns:
         The other words, and the value of each key.
 
     Raises:
-        UserError: what follows `--` is no key.
+        UserError: a word after `--` is not a key.
     """
     for word in rest:
         if not re.match(r"[+~]{0,2}[\w.@/]+=", word):
@@ -37,7 +39,7 @@ def split_keys(words: Sequence[str], rest: Sequence[str]) -> tuple[list[str], di
 def declare_others(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Adds every flag among `words` that `parser` lacks, with any number of values.
 
-    The names of these are the parser's default for `others`.
+    Their names become the parser's default for `others`.
     """
     others = []
     for word in words:
@@ -51,9 +53,9 @@ def declare_others(parser: argparse.ArgumentParser, words: Sequence[str]) -> Non
 
 
 def values_of_others(args: argparse.Namespace) -> dict[str, Any]:
-    """The values of the flags that `declare_others` added, by name without dashes.
+    """Returns the values of the flags that `declare_others` added, by name without dashes.
 
-    True stands for a flag without a value; several values are a tuple.
+    A flag without a value is True; several values are a tuple.
     """
     found: dict[str, Any] = {}
     for flag in args.others:
@@ -63,11 +65,11 @@ def values_of_others(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def given(args: argparse.Namespace, table: Mapping[str, str]) -> dict[str, Any]:
-    """The arguments that are set, under other names.
+    """Returns the arguments that are set, renamed.
 
     Args:
         args: the arguments.
-        table: the name of the argument, by the name wanted.
+        table: names of the arguments, by their new names.
     """
     found = {name: getattr(args, flag, None) for name, flag in table.items()}
     return {

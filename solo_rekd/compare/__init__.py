@@ -1,1 +1,1 @@
-"""`solo-rekd compare`: several methods on one image folder, under one budget, to one report."""
+"""`solo-rekd compare`: compares methods on one image folder under the same budget."""

@@ -1,6 +1,6 @@
-"""Arms of a comparison: a method with the settings in which it departs from its defaults.
+"""Arms of a comparison: a method with the settings that differ from its defaults.
 
-A preset, `NAME:PRESET`, stands for the settings of it.
+`NAME:PRESET` is a method with the settings of a preset.
 """
 
 import math
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from solo_rekd.config import CONFIGS, preset
 from solo_rekd.utils.errors import UserError, nearest_first, refuse
 
-UNTRAINED = "untrained"  # the student before any training: what every method has to exceed
-STARTING = "starting weights"  # what a report calls that, where the student starts from a file
+UNTRAINED = "untrained"  # the student before any training, which every method has to beat
+STARTING = "starting weights"  # its name in a report, where the student starts from a file
 LR = "lr"
 
 
@@ -21,9 +21,9 @@ class Arm:
     """A method with settings.
 
     Attributes:
-        name: the text that it was read from, which also names its folder.
+        name: the arm as the user wrote it, which also names its folder.
         method: `untrained`, or a method of the host or ours.
-        settings: value by name of setting, as written, those of its preset among them.
+        settings: values by name of the setting, as written, including those of its preset.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Arm:
 
     @property
     def lr(self) -> float | None:
-        """Its learning rate for a batch of 256, where it is not the comparison's."""
+        """Its own learning rate for a batch of 256; None: the comparison's."""
         return float(self.settings[LR]) if LR in self.settings else None
 
     @property
@@ -56,7 +56,7 @@ def parse_arm(text: str) -> Arm:
 
     Raises:
         UserError: the method has no such preset, a setting is not NAME=VALUE or is given twice,
-            the learning rate is none, or a frozen teacher of its own lacks a checkpoint.
+            the learning rate is invalid, or a frozen teacher of its own lacks a checkpoint.
     """
     of, *parts = text.split("+")
     method, colon, named = of.partition(":")
@@ -80,15 +80,17 @@ def parse_arm(text: str) -> Arm:
 
 
 def parse_arms(text: str) -> tuple[Arm, ...]:
-    """Reads a comma list of arms.
+    """Reads a comma-separated list of arms.
 
     Raises:
-        UserError: see `parse_arm`; an arm is given twice, or there is none.
+        UserError: see `parse_arm`; or an arm is given twice, or none is given.
     """
     arms = tuple(parse_arm(part.strip()) for part in text.split(",") if part.strip())
     names = [arm.name for arm in arms]
     if not arms or len(set(names)) < len(names):
-        raise refuse("methods", text, "a comma list of different arms, such as mocov2plus,rekd")
+        raise refuse(
+            "methods", text, "a comma-separated list of different arms, such as mocov2plus,rekd"
+        )
     return arms
 
 
@@ -97,7 +99,7 @@ def refuse_arm(arm: Arm, methods: Mapping[str, Collection[str]]) -> None:
 
     Args:
         arm: the arm.
-        methods: of the host, each with the settings that it takes.
+        methods: the host's methods, each with the settings that it takes.
 
     Raises:
         UserError: the method or the name of a setting is unknown.
@@ -113,7 +115,7 @@ def refuse_arm(arm: Arm, methods: Mapping[str, Collection[str]]) -> None:
 
 @contextmanager
 def about(arm: Arm) -> Iterator[None]:
-    """Says of a mistake in which arm it is."""
+    """Adds the name of the arm to a UserError."""
     try:
         yield
     except UserError as error:

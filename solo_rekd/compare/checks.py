@@ -1,4 +1,4 @@
-"""From the options to the plan; what is wrong with it is said before anything is written."""
+"""Makes the plan from the options; it is checked before anything is written."""
 
 import dataclasses
 from argparse import Namespace
@@ -23,7 +23,7 @@ from solo_rekd.lengths import AUTO, Training
 from solo_rekd.teachers.sight import Sight
 from solo_rekd.utils.errors import refuse
 
-# options that decide nothing of a result
+# options that do not affect the results
 OF_THE_WORK = "methods out jobs launcher slurm decoded_images transforms".split()
 
 if TYPE_CHECKING:
@@ -31,22 +31,24 @@ if TYPE_CHECKING:
 
 
 def make_plan(options: Namespace, extra: tuple[str, ...], images: Images, host: Host) -> Plan:
-    """Fills in what the options leave to the images, and checks names and values.
+    """Fills in what depends on the images, and checks names and values.
 
     Args:
-        options: of the command line.
-        extra: words of the host for every pretraining.
-        images: those of `options.data`.
-        host: that is to train.
+        options: options of the command line.
+        extra: the host's words for every pretraining.
+        images: images of `options.data`.
+        host: host that will train.
 
     Raises:
-        UserError: a setting cannot be.
+        UserError: a setting is not allowed.
     """
     for role in ("student", "teacher"):
         refuse_unknown(role, getattr(options, role))
     if len(images.train) < options.batch_size:
         raise refuse(
-            "batch_size", options.batch_size, f"at most {len(images.train)}, the training images"
+            "batch_size",
+            options.batch_size,
+            f"at most {len(images.train)}, the number of training images",
         )
     checkpoint, start = options.teacher_checkpoint, options.student_checkpoint
     settings = {name: value for name, value in vars(options).items() if name not in OF_THE_WORK}
@@ -75,22 +77,22 @@ def make_plan(options: Namespace, extra: tuple[str, ...], images: Images, host: 
 
 
 def queue_size(options: Namespace, images: int) -> int:
-    """The keys of every arm's queue: as asked for, or by the number of training images.
+    """Returns the length of every arm's queue: as given, or by the number of training images.
 
     Args:
-        options: of the command line.
-        images: for training, not fewer than a batch.
+        options: options of the command line.
+        images: number of training images, at least one batch.
     """
     if options.queue_size != AUTO:
         return options.queue_size
     batch = options.batch_size
     length = lengths.queue_size(Training(images, batch, images // batch, options.epochs))
-    # the host's MoCo v2+ asks for whole batches
+    # the host's MoCo v2+ requires whole batches
     return lengths.whole_batches(length, batch)
 
 
 def settle_student(plan: Plan) -> Plan:
-    """Loads the weights that the student starts from once; notes their stem, digest and format.
+    """Loads the student's starting weights once; records their stem, digest and format.
 
     Raises:
         UserError: the file cannot be read, or does not hold every weight of the student.
@@ -107,9 +109,9 @@ def settle_student(plan: Plan) -> Plan:
 
 
 def settle_teachers(plan: Plan) -> Plan:
-    """Loads every checkpoint of a teacher once, and notes what they tell.
+    """Loads every checkpoint of a teacher once, and records what is in them.
 
-    That is of the given one its stem and how it sees, and the digests of all.
+    That is the digest of each, and for the comparison's teacher its stem and preprocessing.
 
     Raises:
         UserError: a checkpoint does not hold the teacher, or an arm cannot learn from it.
@@ -147,29 +149,29 @@ def settle_teachers(plan: Plan) -> Plan:
 
 
 def _refuse_what_no_host_builds(loaded: "Loaded", path: str, name: str) -> None:
-    """Refuses a teacher that a host's linear evaluation, which judges it too, builds otherwise."""
+    """Refuses a teacher that a host's linear evaluation would build differently."""
     from solo_rekd.backbones import build_backbone
     from solo_rekd.checkpoints.student import load_student
 
     if loaded.stem not in STEMS:
-        limit = f"{', '.join(STEMS)} in a comparison, where a host judges the teacher too"
+        limit = f"{', '.join(STEMS)} in a comparison, where a host evaluates the teacher too"
         raise refuse("teacher_stem", loaded.stem, limit)
     backbone = build_backbone(name, loaded.img_size, loaded.stem, "teacher")
     load_student(path, name, backbone, key="teacher_checkpoint")
 
 
 def own_sight(plan: Plan, sight: Sight) -> dict[str, Any]:
-    """The plan's settings of how its teacher sees, `auto` being as the student does."""
+    """Returns the plan's preprocessing of its teacher; `auto` where it is the student's."""
     students = {"teacher_mean": plan.mean, "teacher_std": plan.std, "teacher_size": plan.crop_size}
     seen = {"teacher_mean": sight.mean, "teacher_std": sight.std, "teacher_size": sight.size}
     return {name: AUTO if seen[name] == students[name] else seen[name] for name in SIGHT}
 
 
 def refuse_jobs(plan: Plan, host: Host) -> None:
-    """Lets the host read the job of every arm, as its runs will.
+    """Has the host check the job of every arm, as its runs will.
 
     Raises:
-        UserError: it does not take one.
+        UserError: the host refuses one.
     """
     methods = host.methods()
     for arm in plan.arms:

@@ -1,4 +1,4 @@
-"""From the folder of a comparison to the one dictionary that its report is made from."""
+"""Collects the results of a comparison into the dictionary that its report is made from."""
 
 import importlib
 import os
@@ -21,14 +21,14 @@ PACKAGES = ("solo-rekd torch torchvision timm pillow numpy scikit-learn").split(
 def collect(
     plan: Plan, out: Path, failed: Mapping[str, str], context: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Gathers everything that is known of a comparison so far.
+    """Collects everything that is known of a comparison so far.
 
     Args:
-        plan: its settings.
+        plan: settings of the comparison.
         out: its folder.
-        failed: reason by folder, relative to `out`, of the runs that failed.
-        context: what does not change along the way: command, protocol, machine, versions,
-            classes and networks.
+        failed: why runs failed, by their folder relative to `out`.
+        context: what stays the same for all runs: command, protocol, machine, versions, classes
+            and networks.
 
     Returns:
         The comparison, as docs/compare.md describes comparison.json.
@@ -62,17 +62,17 @@ def collect(
 
 
 def label(arm: Arm, plan: Plan) -> str:
-    """What the report calls an arm: as it was written, but for a file that nothing has trained."""
+    """Returns an arm's name in the report: as written, or `STARTING` for an untrained file."""
     return STARTING if arm.method == UNTRAINED and plan.student_checkpoint else arm.name
 
 
 def describe_failure(arm: str, seed: int, folder: str, reason: str) -> dict[str, Any]:
-    """Says what failed, why, and where its log is."""
+    """Describes what failed, why, and where its log is."""
     return {"arm": arm, "seed": seed, "reason": reason, "log": f"{folder}/log.txt"}
 
 
 def read_run(out: Path, folder: str) -> dict[str, Any] | None:
-    """Reads a finished run: its result, its history and where it lies; None if it is not."""
+    """Reads a finished run: its result, history and folder; None if it is not finished."""
     result = read_json(out / folder / "result.json")
     if result is None:
         return None
@@ -82,10 +82,10 @@ def read_run(out: Path, folder: str) -> dict[str, Any] | None:
 
 
 def describe_machine(threads: int) -> dict[str, str]:
-    """Says what the runs ran on.
+    """Describes the machine that the runs ran on.
 
     Args:
-        threads: of torch in each run, where OMP_NUM_THREADS does not say.
+        threads: torch threads per run, where OMP_NUM_THREADS is not set.
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
@@ -101,10 +101,10 @@ def describe_machine(threads: int) -> dict[str, str]:
 
 
 def describe_loader(dali: str | None) -> dict[str, str]:
-    """Says what loads the images of a host's jobs.
+    """Describes what loads the images of a host's jobs.
 
     Args:
-        dali: device on which NVIDIA DALI was to load them; None: torchvision loads them.
+        dali: device that NVIDIA DALI loads them on; None: torchvision loads them.
     """
     if dali is None:
         return {"image loader": "torchvision"}
@@ -114,13 +114,13 @@ def describe_loader(dali: str | None) -> dict[str, str]:
 
 
 def describe_resizing(tensors: bool) -> dict[str, str]:
-    """Says what resizes the images, whose pixels may differ by rounding."""
+    """Describes what resizes the images; the pixels may differ by rounding."""
     by = "torchvision's v2, on tensors" if tensors else "torchvision, on pictures"
     return {"images resized by": by}
 
 
 def cpu_model() -> str:
-    """The processor's name, as Linux tells it, else its architecture."""
+    """Returns the processor's name as Linux gives it, else its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -130,7 +130,7 @@ def cpu_model() -> str:
 
 
 def describe_versions(host: Mapping[str, str]) -> dict[str, str]:
-    """The version of every package that has a part in the figures.
+    """Returns the version of every package that affects the results.
 
     Args:
         host: versions of the host and of its Lightning.

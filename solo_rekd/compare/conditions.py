@@ -1,4 +1,4 @@
-"""What a run was made with: settings, versions and machine, and where runs differ in them."""
+"""The conditions of runs, namely settings, versions and machine, and where runs differ."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,9 +10,9 @@ from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import read_json, write_json
 
 FILE = "conditions.json"
-LOADERS = "num_workers"  # decide which crops are drawn
-UNSAID = ("cores", "memory", "system")  # of the machine, which change no figure
-NAMED = 3  # runs of one condition that are named
+LOADERS = "num_workers"  # affects which crops are drawn
+UNSAID = ("cores", "memory", "system")  # facts of the machine that do not affect the results
+NAMED = 3  # runs under one condition that are named, at most
 
 Settings = Mapping[str, Any]
 
@@ -20,22 +20,22 @@ Settings = Mapping[str, Any]
 def begin(
     folder: Path, settings: Settings | None, workers: int, resumes: bool, part: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Notes what a part of a run is made with, and refuses to mix two settings in one run.
+    """Records the conditions of one part of a run, and refuses to change its settings midway.
 
     Args:
-        folder: of the run, which gets `conditions.json`.
-        settings: all that the host read from the job and that decides it; None: nothing is
-            pretrained.
+        folder: folder of the run, where `conditions.json` is written.
+        settings: everything in the job that affects the result, as the host read it; None:
+            nothing is pretrained.
         workers: processes that load images.
         resumes: whether the run resumes an earlier part.
         part: versions and machine of this part.
 
     Returns:
-        `settings`, and `parts`: versions and machine of every part of the run, in their order; one
-        that equals the part before is left out.
+        `settings`, and `parts`: versions and machine of every part of the run, in order; a part
+        that equals the one before is left out.
 
     Raises:
-        UserError: the run resumes, and began with other settings or does not say with which.
+        UserError: the run resumes, but began with other or unrecorded settings.
     """
     if settings is not None:
         part = {**part, LOADERS: str(workers)}
@@ -45,8 +45,8 @@ def begin(
         conditions = read_json(folder / FILE) or {}
         if not {"settings", "parts"} <= conditions.keys():
             raise UserError(
-                f"{folder} holds checkpoints, but {FILE} does not say what they were made with: "
-                "remove that folder, or give another --out"
+                f"{folder} holds checkpoints, but {FILE} does not record their settings: remove "
+                "that folder, or give another --out"
             )
         older = SIGHT | EARLIER
         for name in sorted(kept.keys() | conditions["settings"].keys()):
@@ -54,7 +54,7 @@ def begin(
             now, before = kept.get(name), began[name]
             if now != before:
                 raise UserError(
-                    f"{name}={now!r} differs from {before!r}, with which {folder} began: remove "
+                    f"{name}={now!r} differs from {before!r}, which {folder} began with: remove "
                     "that folder, or give another --out"
                 )
     if conditions["parts"][-1:] != [part]:
@@ -64,21 +64,21 @@ def begin(
 
 
 def differences(runs: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Says where runs of one report differ in what they were made with.
+    """Lists the conditions in which the runs of a report differ.
 
     Args:
-        runs: each with `arm`, `seed` and, of its result, `conditions` and `teacher_sha256`.
+        runs: each with `arm`, `seed` and, from its result, `conditions` and `teacher_sha256`.
 
     Returns:
-        A line for every version and every fact of the machine that differs between any runs, and
-        for every setting and teacher that differs between runs of one arm, who are averaged.
+        A line for every version and fact of the machine that differs between any runs, and for
+        every setting and teacher that differs between runs of one arm, which are averaged.
     """
     runs = list(runs)
     names = list({name: None for run in runs for part in _parts(run) for name in part})
     lines = []
     for name in names:
         if name not in UNSAID:
-            # a teacher that is given is evaluated alone: no loader drew crops for it
+            # a given teacher is only evaluated: no loader drew crops for it
             told = [run for run in runs if name != LOADERS or _settings(run)]
             values = [(_joined(run, name), f"{run['arm']} seed {run['seed']}") for run in told]
             lines.append(_line(name, values))
@@ -101,7 +101,7 @@ def _parts(run: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _settings(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the pretraining; none where nothing was pretrained."""
+    """Returns the settings of the pretraining; empty where nothing was pretrained."""
     return run.get("conditions", {}).get("settings", {})
 
 
@@ -116,7 +116,7 @@ def _decided(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _line(what: str, values: Sequence[tuple[str, str]]) -> str:
-    """Says which runs have which value; nothing where all have the same."""
+    """Writes which runs have which value; empty where all have the same."""
     owners: dict[str, list[str]] = {}
     for value, run in values:
         owners.setdefault(value, []).append(run)

@@ -1,4 +1,4 @@
-"""A first look at the images: what is there, and whether a comparison can be made of it."""
+"""Lists the images of a comparison, and checks that they are fit for one."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +30,12 @@ def find_images(data: Path, train_dir: str, val_dir: str) -> Images:
     """Lists the images as the host finds them.
 
     Args:
-        data: the folder of both.
+        data: folder of both sets.
         train_dir: its folder of training images, in folders named after their classes.
-        val_dir: its folder of validation images, the same.
+        val_dir: its folder of validation images, in folders named after their classes.
 
     Raises:
-        UserError: a folder is missing, a class has no image, the classes differ, or there is but
+        UserError: a folder is missing, a class has no image, the classes differ, or there is only
             one.
     """
     if not data.is_dir():
@@ -46,32 +46,32 @@ def find_images(data: Path, train_dir: str, val_dir: str) -> Images:
     train, val = splits
     refuse_other_classes(train.classes, val.classes, (train_dir, val_dir))
     if len(train.classes) < 2:
-        raise UserError(f"{data / train_dir} has one class: an evaluation needs two or more")
+        raise UserError(f"{data / train_dir} has only one class: an evaluation needs two or more")
     return Images(train.classes, *([path for path, _ in split.samples] for split in splits))
 
 
 def fingerprint(images: Images, root: Path) -> str:
-    """Says how many images there are, and changes with their names, content and order.
+    """Returns the number of images and a digest of their names, content and order.
 
     Args:
         images: the images.
-        root: the folder that the names are relative to.
+        root: folder that the names are relative to.
 
     Raises:
-        UserError: one cannot be read.
+        UserError: an image cannot be read.
     """
     digest = fingerprint_files([*images.train, *images.val], root)
     return f"{len(images.train)} + {len(images.val)}, sha256 {digest[:12]}"
 
 
 def default_crop_size(path: str) -> int:
-    """The side of a small image, in px, or that of a crop for large ones.
+    """Returns the side of a small image, or the default crop for a large one, in px.
 
     Args:
         path: the image.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: the image cannot be read.
     """
     with opened(path) as image:
         side = max(image.size)

@@ -1,4 +1,4 @@
-"""The jobs of each run: what all arms share, and what is an arm's own."""
+"""The jobs of each run: the settings that all arms share, and each arm's own."""
 
 import dataclasses
 import math
@@ -47,13 +47,13 @@ HEAD = {
 }
 INFO_NCE = {"temperature": DistillationConfig.temperature}
 MOMENTUM = {"base_tau_momentum": 0.99, "final_tau_momentum": 0.999}
-# what the host's own methods are given, where they have it; all else is their host's default
+# settings for the host's own methods, where they have them; all others are the host's defaults
 OF_HOST = {
     "simclr": HEAD | INFO_NCE,
     "mocov2plus": HEAD | INFO_NCE | MOMENTUM,
 }
 QUEUE = "queue_size"
-# what the comparison sets itself, by the fields of a job and by either host's name
+# what the comparison sets itself, by the names in a job and in both hosts
 RESERVED_FIELDS = (
     *(names.NETWORK | names.IMAGES | names.JOB).values(),
     *(names.PRETRAINING[field] for field in ("method", "seed", "student_checkpoint")),
@@ -73,18 +73,18 @@ RESERVED = (
 )
 TEACHER_SEED = 0
 Methods = Mapping[str, Collection[str]]
-# of the student without training; a rate of 0 sets the statistics of BatchNorm alone, without
-# which a network's features are none. In torchvision's MobileNets a batch moves those by 1 % only.
+# for the untrained student: a rate of 0 only sets the BatchNorm statistics, without which features
+# are meaningless. In torchvision's MobileNets a batch moves these by just 1 %.
 STANDSTILL = Optimizer("sgd", 0.0, weight_decay=0.0, schedule="none")
 STANDSTILL_EPOCHS = 5
 
 
 def teacher_job(plan: Plan, methods: Methods) -> Pretraining:
-    """The pretraining of the frozen teacher: the host's MoCo v2+, as any other arm.
+    """Makes the pretraining of the frozen teacher: the host's MoCo v2+, like any other arm.
 
     Args:
         plan: the comparison.
-        methods: of the host, see `Host.methods`.
+        methods: methods of the host, see `Host.methods`.
     """
     network = Network(plan.teacher, plan.teacher_stem)
     job = _shared(plan, network, "mocov2plus", plan.teacher_epochs, TEACHER_SEED, plan.lr)
@@ -96,13 +96,13 @@ def teacher_job(plan: Plan, methods: Methods) -> Pretraining:
 def student_job(
     plan: Plan, run: Run, teacher_checkpoint: str | None, methods: Methods
 ) -> Pretraining:
-    """The pretraining of the student, from the comparison's starting weights where there are any.
+    """Makes the pretraining of the student, from the comparison's starting weights if it has any.
 
     Args:
         plan: the comparison.
-        run: which of its runs; of starting weights without training none is asked for.
-        teacher_checkpoint: file of the comparison's frozen teacher, if the arm shares that.
-        methods: of the host, see `Host.methods`.
+        run: one of its runs, but not that of untrained starting weights.
+        teacher_checkpoint: file of the comparison's frozen teacher, if the arm shares it.
+        methods: methods of the host, see `Host.methods`.
     """
     arm = run.arm
     network, extra = Network(plan.student, plan.stem), read_words(plan.extra)
@@ -124,13 +124,13 @@ def student_job(
 def linear_job(
     plan: Plan, seed: int, checkpoint: str, *, of_teacher: bool = False
 ) -> LinearEvaluation:
-    """The linear evaluation by the host.
+    """Makes the linear evaluation by the host.
 
     Args:
         plan: the comparison.
-        seed: of the run that is judged.
-        checkpoint: what it has written.
-        of_teacher: whether the teacher is judged, in place of a student.
+        seed: seed of the evaluated run.
+        checkpoint: checkpoint of that run.
+        of_teacher: whether the teacher is evaluated instead of a student.
     """
     return LinearEvaluation(
         checkpoint=checkpoint,
@@ -140,33 +140,33 @@ def linear_job(
         batch_size=plan.batch_size,
         epochs=plan.linear_epochs,
         seed=seed,
-        # the only figure that is read
+        # the only metric that is read
         host={"check_val_every_n_epoch": plan.linear_epochs} | _memory_format(plan),
     )
 
 
 def judged_network(plan: Plan, *, of_teacher: bool = False) -> Network:
-    """The network that is judged; `of_teacher` as in `linear_job`."""
+    """Returns the evaluated network; `of_teacher` is as in `linear_job`."""
     if of_teacher:
-        # that of the training, whatever the size of its images now
+        # the stem of its training, whatever the size of the images now
         return Network(plan.teacher, settle_stem(plan.teacher, plan.crop_size, plan.teacher_stem))
     return Network(plan.student, plan.stem)
 
 
 def refuse_settings(plan: Plan, host: Host) -> None:
-    """Finds what is wrong with an arm or the extra words, before any training.
+    """Refuses wrong arms and extra words before any training.
 
     Args:
         plan: the comparison.
-        host: that is to run it.
+        host: host that will run it.
 
     Raises:
-        UserError: an arm has no method of the host, or a setting that its method lacks, a value is
-            not allowed, or a word is one that the comparison sets itself.
+        UserError: the host lacks an arm's method, the method lacks a setting, a value is not
+            allowed, or the comparison itself sets what a word sets.
     """
     _refuse_queue(plan.queue_size, plan.batch_size)
     for name in read_words(plan.extra):
-        # a host may take a flag's beginning for the flag
+        # a host may accept abbreviated flags
         if any(own.startswith(name) for own in RESERVED):
             raise UserError(f"{name} after -- is set by the comparison: see compare --help")
     methods = host.methods()
@@ -179,18 +179,18 @@ def refuse_settings(plan: Plan, host: Host) -> None:
 
 
 def read_config(plan: Plan, arm: Arm, teacher_checkpoint: str | None) -> DistillationConfig:
-    """The settings of an arm with a teacher, as its runs will have them.
+    """Returns the settings of an arm with a teacher, as its runs will have them.
 
     Args:
         plan: the comparison.
-        arm: which of its arms.
+        arm: one of its arms.
         teacher_checkpoint: as in `student_job`.
 
     Raises:
         UserError: a value is not allowed.
     """
     settings = _distillation(plan, arm, teacher_checkpoint) | arm.settings
-    settings.pop(LR, None)  # judged already
+    settings.pop(LR, None)  # checked already
     with about(arm):
         return from_settings(OBJECTIVES[arm.method].config_class, settings)
 
@@ -201,17 +201,17 @@ def _refuse_queue(size: int | str, batch_size: int) -> None:
 
 
 def blur(crop_size: int) -> float:
-    """Probability of a blur, which small images do not bear; `crop_size` in px."""
+    """Returns the probability of a blur, which spoils small images; `crop_size` is in px."""
     return 0.0 if crop_size <= SMALL_IMAGE else 0.5
 
 
 def warmup_epochs(epochs: int) -> int:
-    """Epochs in which the learning rate rises, of a pretraining of `epochs`."""
+    """Returns the epochs of warm-up in a pretraining of `epochs`."""
     return min(10, math.ceil(epochs / 10))
 
 
 def images_of(plan: Plan) -> Images:
-    """What every job of a comparison trains on and is judged by."""
+    """Returns the images that every job of a comparison trains on and is evaluated on."""
     root = Path(plan.data)
     return Images(
         train=str(root / plan.train_dir),
@@ -225,24 +225,24 @@ def images_of(plan: Plan) -> Images:
 
 
 def images_of_teacher(plan: Plan) -> Images:
-    """What the frozen teacher is judged by: the same images, seen as it sees them in the arms."""
+    """Returns the images that the frozen teacher is evaluated on, preprocessed as in the arms."""
     sight, images = sight_of_teacher(plan), images_of(plan)
     images = dataclasses.replace(images, mean=sight.mean, std=sight.std)
     if sight.size == plan.crop_size:
         return images
-    # no host resizes what DALI has loaded
+    # no host resizes images that DALI has loaded
     return dataclasses.replace(images, resize_to=sight.size, dali=None)
 
 
 def sight_of_teacher(plan: Plan, known: Preprocessing | None = None) -> Sight:
-    """How the comparison's frozen teacher sees the images.
+    """Returns how the comparison's frozen teacher sees the images.
 
     Args:
         plan: the comparison.
-        known: what the teacher's file tells; None: the plan has been settled by it.
+        known: preprocessing that the teacher's file records; None: the plan has it already.
 
     Raises:
-        UserError: the file does not tell the size that is asked for.
+        UserError: the file does not record the size that is asked for.
     """
     given = {name: getattr(plan, name) for name in ("teacher", "teacher_checkpoint", *SIGHT)}
     config = DistillationConfig(**given)
@@ -265,11 +265,11 @@ def _shared(
             weight_decay=plan.weight_decay,
             schedule="warmup_cosine",
             warmup_epochs=warmup,
-            warmup_start_lr=rate / warmup,  # the rate moves once per epoch
+            warmup_start_lr=rate / warmup,  # the rate changes once per epoch
         ),
         batch_size=plan.batch_size,
         epochs=epochs,
-        classifier_lr=plan.linear_lr,  # of the online probe, whose curve the report shows
+        classifier_lr=plan.linear_lr,  # for the online probe, whose curve the report shows
         seed=seed,
         host={"name": method} | _memory_format(plan) | ({"compile": True} if plan.compile else {}),
     )
@@ -284,21 +284,21 @@ def _with(job: Pretraining, settings: Mapping[str, Any]) -> Pretraining:
 
 
 def _of_host_method(plan: Plan, method: str, methods: Methods) -> dict[str, Any]:
-    """What a method of the host is given; all else is the host's own default."""
+    """Returns the settings for a method of the host; all others are the host's defaults."""
     queue = {QUEUE: plan.queue_size} if QUEUE in methods.get(method, ()) else {}
     return OF_HOST.get(method, {}) | queue
 
 
 def _distillation(plan: Plan, arm: Arm, teacher_checkpoint: str | None) -> dict[str, Any]:
-    """What an arm with a teacher is given besides its configuration's defaults."""
+    """Returns the settings of an arm with a teacher that differ from its defaults."""
     settings: dict[str, Any] = {"queue_size": plan.queue_size, "teacher": plan.teacher}
     if not arm.online:
         settings["teacher_mode"] = "frozen"
     own = arm.settings.get("teacher_checkpoint")
     if own is not None and str(Path(own).resolve()) != plan.teacher_checkpoint:
-        return settings  # of another file, whose stem need not be the plan's
+        return settings  # another file, whose stem need not be the plan's
     settings["teacher_stem"] = plan.teacher_stem
-    if arm.shares_teacher or own is not None:  # not of an online teacher from scratch
+    if arm.shares_teacher or own is not None:  # not for an online teacher from scratch
         sight = {name: getattr(plan, name) for name in SIGHT}
         settings |= {name: value for name, value in sight.items() if value != SIGHT[name]}
     if arm.shares_teacher:

@@ -33,24 +33,24 @@ from solo_rekd.utils.errors import UserError, refuse, refuse_missing
 from solo_rekd.utils.files import read_json, write_json
 from solo_rekd.utils.locks import locked
 
-EXTRAS = ("sklearn", "matplotlib", "jinja2")  # that only a comparison needs
+EXTRAS = ("sklearn", "matplotlib", "jinja2")  # packages that only a comparison needs
 
 
 def main(argv: Sequence[str]) -> None:
-    """Compares, and prints the table and where the report is.
+    """Compares, and prints the table and the path of the report.
 
     Args:
-        argv: what follows `solo-rekd compare`.
+        argv: words after `solo-rekd compare`.
 
     Raises:
-        UserError: something is wrong with the options or an image; no run is begun then.
-        SystemExit: 1 where a run failed, 130 where the comparison was interrupted.
+        UserError: something is wrong with the options or an image; no run is started then.
+        SystemExit: with code 1 if a run failed, 130 if the comparison was interrupted.
     """
     try:
         with interruptible():
             comparison, out = run(argv)
     except KeyboardInterrupt:
-        print_line("stopped: the same command resumes from the last whole epoch of every run")
+        print_line("stopped: the same command resumes every run after its last complete epoch")
         sys.exit(130)
     written = [str(out / name) for name in ("report.html", "results.csv", "comparison.json")]
     lines = [*table_lines(comparison), *comparison["differences"], *written]
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run(argv: Sequence[str]) -> tuple[dict[str, Any], Path]:
-    """Checks everything, then compares; returns what the report is made from, and its folder."""
+    """Checks everything, then compares; returns the report's data, and its folder."""
     options, extra = read_options(argv)
     out = options.out.resolve()  # results hold paths, and may be read from elsewhere
     refuse_missing(EXTRAS, "compare")
@@ -91,19 +91,19 @@ def compare(
     command: str,
     lock: int,
 ) -> dict[str, Any]:
-    """Runs what is not finished in `out`, and writes the report after every run.
+    """Runs the unfinished runs in `out`, and writes the report after each.
 
     Args:
         plan: the comparison.
-        images: what `plan.data` holds.
-        host: that trains.
-        out: its folder.
-        options: of the command line: those that decide nothing of a result are read here.
-        command: that was given, for the report.
+        images: images in `plan.data`.
+        host: host that trains.
+        out: folder of the comparison.
+        options: options of the command line, for those that do not affect the results.
+        command: command line, for the report.
         lock: descriptor of the lock of `out`.
 
     Returns:
-        What the report is made from.
+        The data that the report is made from.
     """
     refuse_other_teacher(plan, out)
     splits = {plan.train_dir: images.train, plan.val_dir: images.val}
@@ -142,29 +142,29 @@ def compare(
 
 
 def describe_host(host: Host) -> str:
-    """Names the host and its Lightning, each with its version or commit."""
+    """Returns the host and its Lightning, each with its version or commit."""
     return ", ".join(" ".join(each) for each in host.versions().items())
 
 
 def refuse_changed_images(plan: Plan, images: Images) -> None:
-    """Refuses a report of runs that may have seen different images.
+    """Refuses a report whose runs may have seen different images.
 
     Raises:
-        UserError: an image is not what it was when the comparison began.
+        UserError: an image has changed since the comparison began.
     """
     if fingerprint(images, Path(plan.data)) != plan.images:
         raise UserError(
-            f"the images in {plan.data} changed while the runs were at work: put them back and "
-            "give another --out"
+            f"the images in {plan.data} changed during the runs: restore them and give another "
+            "--out"
         )
 
 
 def measure_networks(plan: Plan, path: Path) -> dict[str, Any]:
-    """Measures student and teacher, or reads what an earlier call measured of the same ones.
+    """Measures student and teacher, or reads an earlier measurement of the same networks.
 
     Args:
         plan: the comparison.
-        path: the file of the figures.
+        path: file of the measurements.
     """
     known = read_json(path) or {}
     sides = {"student": (plan.student, plan.stem, plan.crop_size)}

@@ -1,4 +1,4 @@
-"""What a comparison is: every setting that decides its results, and which runs it has."""
+"""The plan of a comparison: every setting that affects its results, and its runs."""
 
 import dataclasses
 import hashlib
@@ -14,7 +14,7 @@ from solo_rekd.compare.judge import JUDGE
 from solo_rekd.config import AUTO
 from solo_rekd.utils.errors import UserError
 
-# all else decides what is in the folder
+# a change of any other setting would mix different results in one folder
 MAY_CHANGE = (
     "arms",
     "arm_sha256",
@@ -28,7 +28,7 @@ MAY_CHANGE = (
     "memory_format",
     "compile",
 )
-LONGEST_NAME = 200  # bytes; file systems take 255
+LONGEST_NAME = 200  # bytes; file systems allow 255
 TEACHER_FOLDER = "runs/teacher/seed-0"
 
 
@@ -40,47 +40,47 @@ class Plan:
         title: of the report.
         data: absolute path of the folder of images.
         train_dir: its folder of training images, in folders named after their classes.
-        val_dir: its folder of validation images, the same.
+        val_dir: its folder of validation images, in folders named after their classes.
         student: the network that every arm trains.
         stem: its first layers, `auto`, `small` or `imagenet`.
         teacher: the network that the arms with a teacher learn from.
         teacher_stem: its first layers.
         teacher_checkpoint: absolute path of a frozen teacher's weights; None: it is trained here.
-        arms: what is compared.
-        seeds: number of runs of an arm.
+        arms: arms that are compared.
+        seeds: number of runs per arm.
         epochs: length of every pretraining.
-        teacher_epochs: length of the frozen teacher's.
+        teacher_epochs: length of the frozen teacher's pretraining.
         crop_size: side of the images that the networks see, in px.
-        mean: of each colour, in [0, 1].
-        std: of each colour, in [0, 1].
-        batch_size: images, of pretraining and of evaluation.
+        mean: mean of each channel, in [0, 1].
+        std: standard deviation of each channel, in [0, 1].
+        batch_size: images per step, in pretraining and in evaluation.
         lr: learning rate of pretraining for a batch of 256; the host scales it.
-        weight_decay: of pretraining.
-        queue_size: keys, of every arm that has a queue.
+        weight_decay: weight decay of pretraining.
+        queue_size: length of every arm's queue, in keys.
         linear_epochs: length of the linear evaluation.
         linear_lr: its learning rate.
-        knn_k: neighbours.
-        knn_temperature: of the neighbours' votes.
-        num_workers: processes that load images, of each run.
-        extra: words of the host for every pretraining.
-        host: the solo-learn that trains, `classic` or `main`.
-        images: how many there are, and a digest of their names and content.
-        teacher_sha256: of the given teacher's file, which may not change along the way.
-        teacher_facts: how that file was read, in a line.
-        teacher_mean: how the teacher's images are normalised: of each colour, in [0, 1], or `auto`.
-        teacher_std: the same.
+        knn_k: number of neighbours.
+        knn_temperature: temperature of the neighbours' votes.
+        num_workers: processes per run that load images.
+        extra: the host's words for every pretraining.
+        host: solo-learn that trains, `classic` or `main`.
+        images: number of images, and a digest of their names and content.
+        teacher_sha256: SHA-256 of the given teacher's file, which must not change meanwhile.
+        teacher_facts: one line on how that file was read.
+        teacher_mean: channel means that normalise the teacher's images, in [0, 1], or `auto`.
+        teacher_std: channel standard deviations that normalise them, in [0, 1], or `auto`.
         teacher_size: side to which the teacher's views are resized, in px, `auto` or `native`.
-        arm_sha256: by name of an arm with a teacher's file of its own, of that file: likewise.
+        arm_sha256: SHA-256 of an arm's own teacher's file, by name of the arm; it must not change.
         student_checkpoint: absolute path of the weights that every arm's student starts from; None:
-            they are drawn by the seed.
-        student_sha256: of that file, which may not change along the way.
-        student_format: that it is in.
+            they are random, by the seed.
+        student_sha256: SHA-256 of that file, which must not change meanwhile.
+        student_format: format of that file.
         memory_format: of every arm's networks, `auto`, `channels_last` or `contiguous`.
-        compile: whether they are compiled, in pretraining.
-        dali: device on which NVIDIA DALI loads the images of every pretraining and of the host's
+        compile: whether they are compiled in pretraining.
+        dali: device that NVIDIA DALI loads the images on in every pretraining and in the host's
             linear evaluation, `cpu` or `gpu`; None: torchvision loads them.
-        judge_by: the accuracy that the report ranks by, a name of `JUDGES`.
-        first_seed: seed of an arm's first run; those of the others follow it.
+        judge_by: accuracy that the report ranks by, a name of `JUDGES`.
+        first_seed: seed of each arm's first run; those of its other runs follow.
     """
 
     title: str
@@ -143,16 +143,16 @@ class Plan:
 
     @property
     def runs(self) -> list["Run"]:
-        """Every run, in order: seed by seed, so that each arm has a first figure soon."""
+        """Every run, ordered by seed, so that each arm has a first result soon."""
         return [Run(arm, seed) for seed in self.all_seeds for arm in self.arms]
 
     def to_json(self) -> dict[str, Any]:
-        """The plan as what JSON can hold, an arm as its name."""
+        """Returns the plan as JSON can hold it, an arm as its name."""
         return dataclasses.asdict(self) | {"arms": [arm.name for arm in self.arms]}
 
     @classmethod
     def from_json(cls, settings: Mapping[str, Any]) -> "Plan":
-        """Makes a plan of what `to_json` gave, after it was written and read."""
+        """Makes a plan from what `to_json` returned, after it was written and read."""
         fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in settings.items()
@@ -165,8 +165,8 @@ class Run:
     """One training of a comparison.
 
     Attributes:
-        arm: what is trained.
-        seed: of everything random in it.
+        arm: arm that is trained.
+        seed: seed of everything random in it.
     """
 
     arm: Arm
@@ -174,7 +174,7 @@ class Run:
 
     @property
     def folder(self) -> str:
-        """Where it lies, relative to the comparison's folder."""
+        """Its folder, relative to the comparison's."""
         name = quote(self.arm.name, safe="+=")
         if len(name) > LONGEST_NAME:
             digest = hashlib.sha256(name.encode()).hexdigest()[:12]
@@ -183,35 +183,35 @@ class Run:
 
 
 def check_same(plan: Plan, path: Path) -> Plan:
-    """Refuses to go on in a folder with another plan.
+    """Refuses to resume in a folder with a different plan.
 
     Args:
         plan: the plan now.
-        path: where an earlier one may lie.
+        path: file that an earlier plan may be in.
 
     Returns:
-        The plan with the digests of the earlier one's arms, which may be left out now.
+        The plan, with the digests of the earlier plan's arms, which may be left out now.
 
     Raises:
-        UserError: the plans differ in more than `MAY_CHANGE`, or an arm's teacher is another file.
+        UserError: the plans differ in more than `MAY_CHANGE`, or an arm's teacher's file changed.
     """
     if not path.exists():
         return plan
     try:
         earlier = Plan.from_json(json.loads(path.read_text()))
     except (ValueError, TypeError, KeyError, AttributeError, UserError) as error:
-        raise UserError(f"{path} is no plan of this version: choose another --out") from error
+        raise UserError(f"{path} is not a plan of this version: choose another --out") from error
     for option in dataclasses.fields(Plan):
         now, before = getattr(plan, option.name), getattr(earlier, option.name)
         if option.name not in MAY_CHANGE and now != before:
             raise UserError(
                 f"{option.name}={now!r} differs from {before!r} in {path}, whose runs are kept: "
-                "give that, or another --out"
+                "give that value, or another --out"
             )
     for name, digest in plan.arm_sha256.items():
         if earlier.arm_sha256.get(name, digest) != digest:
             raise UserError(
-                f"{name}: its teacher_checkpoint is another file than in {path}, whose runs are "
-                "kept: give that, or another --out"
+                f"{name}: its teacher_checkpoint is a different file than in {path}, whose runs "
+                "are kept: give that file, or another --out"
             )
     return dataclasses.replace(plan, arm_sha256={**earlier.arm_sha256, **plan.arm_sha256})

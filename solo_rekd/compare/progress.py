@@ -1,4 +1,4 @@
-"""How far a comparison is and how long it will take."""
+"""The progress of a comparison, and how long it will take."""
 
 import heapq
 from collections import defaultdict
@@ -10,14 +10,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RunProgress:
-    """How far one run is.
+    """The progress of one run.
 
     Attributes:
-        arm: runs of one arm cost alike.
-        done: fraction of the run, in [0, 1].
-        cost: seconds of the whole run, where something tells them.
-        running: whether a process is at it.
-        stage: what it does.
+        arm: its arm, whose runs take similar times.
+        done: fraction of the run that is done, in [0, 1].
+        cost: seconds of the whole run, if known.
+        running: whether it is running.
+        stage: its current stage.
     """
 
     arm: str
@@ -28,16 +28,16 @@ class RunProgress:
 
 
 def finished_cost(result: Mapping[str, Any]) -> float:
-    """Seconds of a whole run, interruptions included, from its result."""
+    """Returns the seconds of a whole run, interruptions included, from its result."""
     parts = (result["pretrain"], result["linear_host"], result["linear_cached"], result["knn"])
     return sum(part["seconds"] for part in parts if part)
 
 
 def running_cost(progress: dict[str, Any], start: float) -> float | None:
-    """Seconds of a whole run, from what a process has done of it.
+    """Estimates the seconds of a whole run from the part that a process has done.
 
     Args:
-        progress: `done` and `seconds` as the process says them.
+        progress: `done` and `seconds` as the process reports them.
         start: `done` when the process began.
     """
     own = progress["done"] - start
@@ -45,16 +45,16 @@ def running_cost(progress: dict[str, Any], start: float) -> float | None:
 
 
 def remaining_seconds(runs: Sequence[RunProgress], jobs: int) -> float | None:
-    """How long all runs take from now.
+    """Estimates how long all runs take from now.
 
-    A run whose cost is not known costs what others of its arm do, else the mean of all known.
+    A run whose cost is not known is taken to cost what its arm's others do, else the mean of all.
 
     Args:
-        runs: finished, running, and waiting in the order in which they are to start.
-        jobs: how many run side by side.
+        runs: finished, running and waiting runs, in the order in which they start.
+        jobs: number of runs at a time.
 
     Returns:
-        Seconds; None as long as no cost is known.
+        Seconds; None while no cost is known.
     """
     known: dict[str, list[float]] = defaultdict(list)
     for run in runs:
@@ -79,12 +79,12 @@ def remaining_seconds(runs: Sequence[RunProgress], jobs: int) -> float | None:
 
 
 def describe(runs: Sequence[RunProgress], jobs: int, names: Sequence[str]) -> str:
-    """One line: runs done, time left, and what is running.
+    """Writes one line: runs done, time left, and what is running.
 
     Args:
         runs: see `remaining_seconds`.
-        jobs: the same.
-        names: of the runs.
+        jobs: see `remaining_seconds`.
+        names: names of the runs.
     """
     left = remaining_seconds(runs, jobs)
     eta = "unknown" if left is None else clock(left)
@@ -98,6 +98,6 @@ def describe(runs: Sequence[RunProgress], jobs: int, names: Sequence[str]) -> st
 
 
 def clock(seconds: float) -> str:
-    """Hours, minutes and seconds."""
+    """Writes seconds as hours, minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

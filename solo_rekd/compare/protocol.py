@@ -1,4 +1,4 @@
-"""What all arms of a comparison share, for its report."""
+"""The settings that all arms of a comparison share, for its report."""
 
 import dataclasses
 import shlex
@@ -17,11 +17,11 @@ from solo_rekd.compare.plan import Plan
 
 
 def describe_protocol(plan: Plan, images: Images) -> dict[str, str | int]:
-    """Lists the settings that decide the results, in the order in which a page shows them.
+    """Lists the settings that affect the results, in the order in which the report shows them.
 
     Args:
         plan: the comparison.
-        images: what it trains and is judged on.
+        images: its images.
     """
     augmentation = dataclasses.asdict(AUGMENTATION) | {"blur": blur(plan.crop_size)}
     return {
@@ -41,7 +41,7 @@ def describe_protocol(plan: Plan, images: Images) -> dict[str, str | int]:
             f"{name} {value:g}" for name, value in augmentation.items() if value is not None
         ),
         "projector": f"{HEAD['proj_hidden_dim']} hidden, {HEAD['proj_output_dim']} out",
-        "temperature": f"{INFO_NCE['temperature']:g} (mocov2plus, simclr), others their defaults",
+        "temperature": f"{INFO_NCE['temperature']:g} (mocov2plus, simclr), the default for others",
         "queue": f"{plan.queue_size} keys",
         "mean, std": f"{plan.mean}, {plan.std}",
         "image loader": "torchvision" if plan.dali is None else f"NVIDIA DALI, {plan.dali}",

@@ -1,4 +1,4 @@
-"""Runs side by side: what waits for what, what is finished, and how far all is."""
+"""Schedules the runs: what waits for what, what is finished, and the progress of all."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ from solo_rekd.utils.files import UNFINISHED, read_json, write_json
 
 POLL = 0.5  # seconds
 TELL = 60.0  # seconds between two lines where there is no terminal
-ENDING = (signal.SIGTERM, signal.SIGHUP)  # by kill, and by a terminal that closes
+ENDING = (signal.SIGTERM, signal.SIGHUP)  # sent by kill, and by a terminal that closes
 PROGRESS = "progress.json"
 
 
@@ -31,11 +31,11 @@ class Task:
     """A training and its evaluation, in a folder of its own.
 
     Attributes:
-        arm: runs of one arm cost alike.
-        seed: the run's.
-        folder: where it works; it is finished when `result.json` is there.
-        job: makes what it reads from `job.json`; called just before it starts.
-        after: the folder whose result it needs.
+        arm: its arm, whose runs take similar times.
+        seed: seed of the run.
+        folder: folder of the run; it is finished when `result.json` is there.
+        job: makes the content of `job.json`; called just before the run starts.
+        after: folder whose result it needs.
     """
 
     arm: str
@@ -46,31 +46,31 @@ class Task:
 
     @property
     def name(self) -> str:
-        """What the terminal calls it."""
+        """Its name on the terminal."""
         return f"{self.arm} seed {self.seed}"
 
 
 @dataclass
 class Running:
-    """A run at work, and how far it was when this began, in [0, 1]."""
+    """A running run, and the fraction done when this process began, in [0, 1]."""
 
     handle: Handle
     start: float
 
 
 class Schedule:
-    """Runs tasks in their order, at most `jobs` at a time; those that are finished are kept.
+    """Runs tasks in order, at most `jobs` at a time; finished ones are kept.
 
     Args:
-        tasks: what to run.
-        jobs: how many at a time.
-        on_end: called after a task has finished or failed.
-        launcher: starts them; None: as processes of this machine.
+        tasks: tasks to run.
+        jobs: number of tasks at a time.
+        on_end: function called after a task has finished or failed.
+        launcher: starts the tasks; None: as processes of this machine.
 
     Attributes:
-        results: of the tasks that are finished, by folder.
-        failed: the reason of those that failed, by folder.
-        blocked: folders of those that need one that failed.
+        results: results of the finished tasks, by folder.
+        failed: why tasks failed, by folder.
+        blocked: folders of tasks that need a failed one.
     """
 
     def __init__(
@@ -92,10 +92,10 @@ class Schedule:
                 self.results[task.folder] = result
 
     def run(self) -> None:
-        """Runs every task that is not finished; ends those at work if it is interrupted.
+        """Runs every unfinished task; ends the running ones if it is interrupted.
 
         Raises:
-            KeyboardInterrupt: by Ctrl-C, when every run has ended.
+            KeyboardInterrupt: after Ctrl-C, once every run has ended.
         """
         bar_format = "{percentage:3.0f}%|{bar:20}| {desc}"
         with tqdm(
@@ -112,22 +112,22 @@ class Schedule:
                 self._stop()
 
     def _find(self) -> None:
-        """Takes over what an earlier comparison started and what is still at work."""
+        """Takes over tasks that an earlier command started and that are still running."""
         for task in self.tasks:
             if task.folder not in self.results and (handle := self.launcher.find(task.folder)):
                 done = (read_json(task.folder / PROGRESS) or {"done": 0.0})["done"]
                 self.running[task.folder] = Running(handle, done)
-                print_line(f"{task.name} is still at work")
+                print_line(f"{task.name} is still running")
 
     def _start(self) -> bool:
-        """Starts what can start; returns whether anything still waits."""
+        """Starts the tasks that can start; returns whether any still waits."""
         settled = {*self.results, *self.failed, *self.blocked, *self.running}
         waiting = [task for task in self.tasks if task.folder not in settled]
         for task in waiting:
             ready = task.after is None or task.after in self.results
             if task.after in self.failed:
                 self.blocked.add(task.folder)
-                print_line(f"{task.name} is not run: what it needs failed")
+                print_line(f"{task.name} is skipped: a run that it needs failed")
             elif ready and len(self.running) < self.jobs:
                 self.running[task.folder] = self._launch(task)
         return bool(waiting)
@@ -141,14 +141,14 @@ class Schedule:
         return Running(self.launcher.launch(task.folder), earlier["done"])
 
     def _replace(self) -> None:
-        """Starts what follows on a run that has ended, and tells of it meanwhile."""
+        """Starts the next tasks after a run has ended, and then reports that run."""
         try:
             self._start()
         finally:
             self.on_end(self)
 
     def _reap(self) -> bool:
-        """Takes note of the runs that have ended; returns whether any has."""
+        """Records the runs that have ended; returns whether any has."""
         ended = False
         for task in self.tasks:
             run = self.running.get(task.folder)
@@ -167,7 +167,7 @@ class Schedule:
         return ended
 
     def _show(self, bar: tqdm) -> None:
-        """Moves the bar; where there is no terminal, says a line now and then."""
+        """Moves the bar; where there is no terminal, prints a line now and then."""
         runs = [self._progress(task) for task in self.tasks]
         text = describe(runs, self.jobs, [task.name for task in self.tasks])
         if not bar.disable:
@@ -188,13 +188,13 @@ class Schedule:
             return RunProgress(task.arm, progress["done"] if progress else 0)
         if progress is None:
             return RunProgress(task.arm, run.start, None, True, "starting")
-        # a run resumes from its last whole epoch, so a little before where it was stopped
+        # a run resumes after its last complete epoch, a little before where it was stopped
         run.start = min(run.start, progress["done"])
         cost = running_cost(progress, run.start)
         return RunProgress(task.arm, progress["done"], cost, True, progress["stage"])
 
     def _stop(self) -> None:
-        """Ends every run at work."""
+        """Ends every running run."""
         again = (signal.SIGINT, *ENDING)
         previous = [signal.signal(number, signal.SIG_IGN) for number in again]
         self.launcher.stop([run.handle for run in self.running.values()])
@@ -206,13 +206,13 @@ class Schedule:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Removes what a process was writing in a run's folder when it was ended."""
+    """Removes the files in a run's folder that a process had not finished writing."""
     for path in folder.rglob(f"*{UNFINISHED}"):
         path.unlink()
 
 
 def figures(result: Mapping[str, Any]) -> str:
-    """A finished run in one line, top-1 in percent."""
+    """Writes a finished run in one line, top-1 in percent."""
     linear, cached, knn = (result[key]["top1"] for key in ("linear_host", "linear_cached", "knn"))
     return (
         f"linear {linear:.2f} (host), {cached:.2f} (cached features), kNN {knn:.2f}, "
@@ -221,19 +221,19 @@ def figures(result: Mapping[str, Any]) -> str:
 
 
 def print_line(text: str) -> None:
-    """Prints a line above the progress bar; the runs go on where nobody reads it any more."""
+    """Prints a line above the progress bar; the runs continue even if the output is closed."""
     try:
         tqdm.write(text)
         sys.stdout.flush()
     except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.EIO):  # of a pipe, of a terminal
+        if error.errno not in (errno.EPIPE, errno.EIO):  # a closed pipe, a closed terminal
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Makes the signals of `ENDING` what Ctrl-C is; one that is ignored, as by nohup, stays so."""
+    """Handles the signals of `ENDING` like Ctrl-C; one that is ignored, as by nohup, stays so."""
     handlers = {number: signal.getsignal(number) for number in ENDING}
     previous = {n: handler for n, handler in handlers.items() if handler is not signal.SIG_IGN}
     for number in previous:

@@ -1,4 +1,4 @@
-"""From a plan to the runs that make it: each one's `job.json`, and which waits for which."""
+"""Turns a plan into tasks: each run's `job.json`, and which run waits for which."""
 
 import functools
 from collections.abc import Mapping
@@ -21,9 +21,9 @@ def list_tasks(plan: Plan, host: Host, out: Path, decoded: Mapping[str, Chosen])
 
     Args:
         plan: the comparison.
-        host: that trains.
-        out: its folder.
-        decoded: the decoded images of each folder, where there are any.
+        host: host that trains.
+        out: folder of the comparison.
+        decoded: decoded images of each folder, where there are any.
     """
     methods, teacher = host.methods(), out / TEACHER_FOLDER
 
@@ -34,7 +34,7 @@ def list_tasks(plan: Plan, host: Host, out: Path, decoded: Mapping[str, Chosen])
         seed: int,
         of_teacher: bool = False,
     ) -> dict[str, Any]:
-        """What a run reads from `job.json`."""
+        """Returns the content of a run's `job.json`."""
         linear = linear_job(plan, seed, checkpoint or "", of_teacher=of_teacher)
         return {
             "host": str(host.root),
@@ -74,24 +74,24 @@ def list_tasks(plan: Plan, host: Host, out: Path, decoded: Mapping[str, Chosen])
 
 
 def teacher_digest(plan: Plan, out: Path) -> str | None:
-    """SHA-256 of the frozen teacher's file; None: it is yet to be trained."""
+    """Returns the SHA-256 of the frozen teacher's file; None: it is not trained yet."""
     if plan.teacher_checkpoint is not None:
         return plan.teacher_sha256
     return (read_json(out / TEACHER_FOLDER / RESULT) or {}).get("checkpoint_sha256")
 
 
 def refuse_other_teacher(plan: Plan, out: Path) -> None:
-    """Refuses finished runs that learned from another teacher than those to come.
+    """Refuses finished runs that learned from a different teacher than the next ones will.
 
     Raises:
-        UserError: there is such a run, or its teacher is gone.
+        UserError: there is such a run, or its teacher is missing.
     """
     expected = teacher_digest(plan, out)
     for run in plan.runs:
         result = read_json(out / run.folder / RESULT)
         if result and run.arm.shares_teacher and result.get("teacher_sha256") != expected:
             raise UserError(
-                f"{out / run.folder} learned from another teacher than "
+                f"{out / run.folder} learned from a different teacher than "
                 f"{plan.teacher_checkpoint or out / TEACHER_FOLDER}: remove that run, or give "
                 "another --out"
             )

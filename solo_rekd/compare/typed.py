@@ -1,4 +1,4 @@
-"""What to type to repeat the part of a run that no host does."""
+"""The command that repeats the part of a run that no host does."""
 
 import shlex
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ from solo_rekd.hosts.words import flags, folders
 
 
 def knn_command(job: LinearEvaluation, votes: Mapping[str, Any]) -> str:
-    """The command of kNN evaluation.
+    """Returns the command of a kNN evaluation.
 
     Args:
-        job: whose checkpoint, network and images are judged.
-        votes: `k` and `temperature` of the neighbours.
+        job: job with the evaluated checkpoint, network and images.
+        votes: `k` and `temperature` of the vote.
     """
     images, network = job.images, job.network
     settings = {

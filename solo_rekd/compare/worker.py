@@ -51,19 +51,19 @@ from solo_rekd.utils.errors import UserError, report
 from solo_rekd.utils.files import read_json_lines, replacing, write_json
 
 POLL = 2.0  # seconds
-EMBEDDED = 2000  # images in embeddings.npz at most
-# about what an epoch of each costs: two crops forward and backward, and one forward
+EMBEDDED = 2000  # images in embeddings.npz, at most
+# approximate cost of an epoch: two crops forward and backward, or one forward
 PRETRAIN_EPOCH, LINEAR_EPOCH, FEATURES = 8, 1, 2
 
 _log = logging.getLogger("solo_rekd")
 
 
 class StageProgress:
-    """Keeps a file that says how far the run is, written once a second and at a stage's begin.
+    """Keeps a file with the run's progress, written once a second and when a stage begins.
 
     Args:
         path: the file.
-        weights: of every stage in their order, about proportional to its time.
+        weights: weight of every stage in order, about proportional to its time.
     """
 
     def __init__(self, path: Path, weights: Mapping[str, float]) -> None:
@@ -75,10 +75,10 @@ class StageProgress:
 
         Args:
             stage: its name.
-            share: of it that is done already, in [0, 1].
+            share: share of it that is already done, in [0, 1].
 
         Returns:
-            What takes the share of the stage that is done.
+            A function that takes the share of the stage that is done.
         """
         stages = list(self.weights)
         before = sum(self.weights[name] for name in stages[: stages.index(stage)])
@@ -101,17 +101,17 @@ class StageProgress:
 def work(folder: Path) -> None:
     """Runs the job of a folder to its `result.json`.
 
-    A finished pretraining is not repeated, an unfinished one resumes from its newest checkpoint.
+    A finished pretraining is not repeated; an unfinished one resumes from its newest checkpoint.
 
     Args:
         folder: holds `job.json`: `host`, the folder of its package; `pretrain`, a job or null;
             `checkpoint`, what to evaluate where nothing is pretrained; `teacher_sha256`, of the
             given or shared teacher's file, or null; `student_sha256`, of the file that the student
-            starts from, or null; `linear`, a job without a checkpoint; `knn`,
-            k and temperature; `decoded_images`, see `Chosen`, of each folder that has them.
+            starts from, or null; `linear`, a job without a checkpoint; `knn`, k and temperature;
+            `decoded_images`, see `Chosen`, of each folder that has them.
 
     Raises:
-        UserError: a setting of the job is wrong, a given file is another, or the run began with
+        UserError: a setting of the job is wrong, a given file has changed, or the run began with
             other settings.
     """
     stored = json.loads((folder / "job.json").read_text())
@@ -174,32 +174,32 @@ def refuse_replaced(expected: str | None, path: str | None) -> None:
         path: the file.
 
     Raises:
-        UserError: it was, or it is gone.
+        UserError: the file was replaced or is missing.
     """
     if expected is None:
         return
     if path is None or read_checkpoint(path)[1] != expected:
-        raise UserError(f"{path} is another file than when its comparison began: put that back")
+        raise UserError(f"{path} has changed since its comparison began: restore it")
 
 
 def teacher_of(checkpoint: Mapping[str, Any]) -> str | None:
-    """SHA-256 of the teacher's file that a student learned from, by what its checkpoint says."""
+    """Returns the SHA-256 of the student's teacher's file, as the checkpoint records it."""
     return checkpoint.get("solo_rekd", {}).get("teacher", {}).get("sha256")
 
 
 def pretrain(
     folder: Path, host: Host, job: Pretraining, progress: StageProgress
 ) -> tuple[Path, dict[str, Any]]:
-    """Pretrains, or resumes, or finds that all is done.
+    """Pretrains or resumes, if needed.
 
     Args:
-        folder: of the run.
-        host: that trains.
+        folder: folder of the run.
+        host: host that trains.
         job: what to train.
-        progress: of the run.
+        progress: progress of the run.
 
     Returns:
-        The checkpoint of the last epoch, and what all parts of the training took together.
+        The checkpoint of the last epoch, and the cost of all parts of the training together.
     """
     history, checkpoints = folder / "history.jsonl", folder / "pretrain"
     newest = newest_whole(checkpoints.glob(CHECKPOINTS))
@@ -231,13 +231,14 @@ def evaluate_features(
     """Evaluates on features that are extracted once, and keeps some of them.
 
     Args:
-        folder: of the run, which gets `embeddings.npz`.
-        job: whose checkpoint, network and images these are.
-        votes: `k` and `temperature` of the neighbours.
-        share: takes the share done, in [0, 1].
+        folder: folder of the run, where `embeddings.npz` is written.
+        job: job with the checkpoint, network and images.
+        votes: `k` and `temperature` of the vote.
+        share: function that takes the share done, in [0, 1].
 
     Returns:
-        `knn`, whose seconds include the extraction, `linear_cached`, and those of `few_labels`.
+        The results `knn`, whose seconds include the extraction, `linear_cached`, and those of
+        `few_labels`.
     """
     started = time.perf_counter()
     splits, knn = judge_features(
@@ -262,12 +263,12 @@ def evaluate_features(
 def evaluate_images(
     host: Host, job: LinearEvaluation, share: Callable[[float], None]
 ) -> dict[str, Any]:
-    """Evaluates by the host's linear classifier on augmented images.
+    """Evaluates with the host's linear classifier on augmented images.
 
     Args:
-        host: that evaluates.
+        host: host that evaluates.
         job: what to evaluate.
-        share: takes the share done, in [0, 1].
+        share: function that takes the share done, in [0, 1].
     """
     started = time.perf_counter()
     accuracy = host.linear(job, None, Progress("linear evaluation", share))
@@ -291,26 +292,26 @@ def keep_embeddings(path: Path, features: Any, labels: Any, classes: list[str]) 
 
 
 def reason(error: Exception) -> str:
-    """An error in one line: its first and, where the cause stands there, its last."""
+    """Returns an error in one line: its first line, and its last, which may hold the cause."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     ends = [lines[0], lines[-1]] if len(lines) > 1 else lines
     return f"{type(error).__name__}: {' ... '.join(ends)}"
 
 
 def end_with(parent: int) -> None:
-    """Ends this process and those that it started once `parent` is gone, killed without a word."""
+    """Ends this process and those that it started once `parent` is gone, even if it was killed."""
     while os.getppid() == parent:
         time.sleep(POLL)
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def main() -> int:
-    """Runs one job; returns the exit status: 2 after a mistake of the user's, 1 after any other."""
+    """Runs one job; returns the exit code: 2 after a user's mistake, 1 after any other error."""
     parser = argparse.ArgumentParser(prog="python -m solo_rekd.compare.worker")
-    parser.add_argument("folder", type=Path, help="of the run, with job.json in it")
-    parser.add_argument("parent", type=int, nargs="?", help="process with which to end")
+    parser.add_argument("folder", type=Path, help="folder of the run, with job.json in it")
+    parser.add_argument("parent", type=int, nargs="?", help="number of the process to end with")
     args = parser.parse_args()
-    # a log must not get the prints after the errors
+    # printed lines must reach the log before later errors
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     if args.parent is not None:
         Thread(target=end_with, args=(args.parent,), daemon=True).start()
@@ -322,7 +323,7 @@ def main() -> int:
         return report(error)
     except Exception as error:
         traceback.print_exc()
-        print(reason(error), file=sys.stderr)  # the parent shows the log's last line
+        print(reason(error), file=sys.stderr)  # the parent process shows the log's last line
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""The model card of a student: what it is, of what it was made, and what it reaches."""
+"""The model card of a student: what it is, how it was made, and its figures."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,8 +14,8 @@ session = onnxruntime.InferenceSession("student.onnx")
 (features,) = session.run(None, {{"images": images}})  # float32, (N, 3, {size}, {size})
 ```
 
-Images are RGB from 0 to 1, resized and cropped to {size} px, minus {mean}, divided by {std}.
-`solo-rekd embed . PHOTOS features.npy`, run in this folder, does all of that.
+Images are RGB in [0, 1], resized and cropped to {size} px, minus {mean}, divided by {std}.
+`solo-rekd embed . PHOTOS features.npy`, run in this folder, does all of this.
 """
 
 
@@ -32,18 +32,18 @@ def write_card(card: Mapping[str, Any]) -> str:
     parts = [
         "---\nlibrary_name: solo-rekd\ntags:\n- image-feature-extraction\n- distillation\n---",
         f"# {student['name']}, distilled from {teacher['name']}",
-        f"A network that maps a photo to {student['features']} numbers. It learned, without "
-        f"labels, to see as its teacher does, from {photos['training']:,} photos in "
-        f"{card['epochs']} epochs.",
+        f"A network that maps a photo to {student['features']} features. It was distilled from "
+        f"its teacher without labels, on {photos['training']:,} photos for {card['epochs']} "
+        "epochs.",
         "## Use",
         use if "student.onnx" in card["files"] else use.partition("```\n\n")[2],
         "## Figures",
         _table(("figure", "value"), [(name, f"{v:.4f}") for name, v in card["figures"].items()])
         or "None: too few photos were held out.",
-        f"Agreement: the share of the teacher's {card['neighbours']} nearest photos that are the "
-        f"network's too, by cosine, on {photos['held_out']:,} photos that no network was trained "
-        "on here. It says how far the student sees as the teacher does, and not how well either "
-        "solves a task.",
+        f"Agreement is the share of the teacher's {card['neighbours']} nearest photos that are "
+        f"also the network's, by cosine, on {photos['held_out']:,} photos that were held out from "
+        "this training. It measures how similarly the two networks see photos, not how well "
+        "either solves a task.",
         *(["## Findings", _list(card["findings"])] if card["findings"] else []),
         "## Photos",
         _list(

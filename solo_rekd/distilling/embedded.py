@@ -14,17 +14,17 @@ from solo_rekd.utils.errors import UserError, refuse, refuse_missing
 from solo_rekd.utils.files import replacing
 
 NPY, PARQUET = ".npy", ".parquet"
-PATHS = ".paths.txt"  # in the place of .npy
+PATHS = ".paths.txt"  # replaces .npy
 
 
 def refuse_target(target: Path) -> None:
     """Refuses a target before anything is embedded.
 
     Raises:
-        UserError: its ending is another, its folder is missing, or pyarrow is.
+        UserError: its suffix is not supported, or its folder or pyarrow is missing.
     """
     if target.suffix not in (NPY, PARQUET):
-        raise refuse("target", str(target), f"a file that ends in {NPY} or {PARQUET}")
+        raise refuse("target", str(target), f"a file name ending in {NPY} or {PARQUET}")
     if not target.absolute().parent.is_dir():
         raise refuse("target", str(target), "a file in a folder that exists")
     if target.suffix == PARQUET:
@@ -32,19 +32,19 @@ def refuse_target(target: Path) -> None:
 
 
 def write_features(target: Path, paths: Sequence[str], batches: Iterable[Batch]) -> tuple[int, int]:
-    """Writes features as they come, whole or not at all.
+    """Writes features as they come; the file is complete or absent.
 
     Args:
-        target: `.npy`, float32 of shape (N, f), whose `.paths.txt` has a path in each line; or
+        target: `.npy`, float32 of shape (N, f), with a path per line in `.paths.txt` beside it; or
             `.parquet`, with the columns `path` and `embedding`.
-        paths: of all photos, those that could not be read too.
-        batches: of their features.
+        paths: paths of all photos, including those that could not be read.
+        batches: batches of their features.
 
     Returns:
         N and f.
 
     Raises:
-        UserError: a file cannot be written, or see `embed`.
+        UserError: a file cannot be written; or as `embed` raises.
     """
     write = _write_parquet if target.suffix == PARQUET else _write_npy
     try:
@@ -90,7 +90,7 @@ def _write_parquet(target: Path, paths: Sequence[str], batches: Iterable[Batch])
     with replacing(target) as unfinished, _parquet(unfinished) as write:
         for batch in batches:
             width = batch.features.shape[1]
-            # a path need not be UTF-8, which the format asks for
+            # the format requires UTF-8, which a path need not be
             names = [os.fsencode(paths[place]).decode(errors="replace") for place in batch.places]
             write(names, batch.features.numpy())
             number += len(names)

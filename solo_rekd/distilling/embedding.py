@@ -1,4 +1,4 @@
-"""Features of photos by a network, batch by batch, so that any number of photos fits."""
+"""A network's features of photos, batch by batch, so that any number of photos fits in memory."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -19,9 +19,9 @@ from solo_rekd.images.transforms import plain_transform
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.progress import bar
 
-WEIGHTS, TRAINING = "student.safetensors", "pretrain"  # of a run's folder
+WEIGHTS, TRAINING = "student.safetensors", "pretrain"  # in a run's folder
 BATCH_SIZE = 128
-NAMED = 3  # photos that cannot be read, which a line names
+NAMED = 3  # unreadable photos that a warning names, at most
 
 _log = logging.getLogger("solo_rekd")
 
@@ -30,7 +30,7 @@ class Batch(NamedTuple):
     """The features of some photos.
 
     Attributes:
-        places: of the photos that could be read, among all.
+        places: indexes of the photos that could be read, among all.
         features: shape (B, f), float32, on the CPU.
     """
 
@@ -39,13 +39,13 @@ class Batch(NamedTuple):
 
 
 class Photos(Dataset):
-    """Photos without augmentation; one that cannot be read is the reason for that.
+    """Photos without augmentation; for one that cannot be read, the reason.
 
     Args:
-        paths: of the photos.
-        size: side of what the network sees, in px.
-        mean: of each colour, in [0, 1].
-        std: the same.
+        paths: paths of the photos.
+        size: side of the network's images, in px.
+        mean: mean of each channel, in [0, 1].
+        std: standard deviation of each channel, in [0, 1].
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Photos(Dataset):
         return len(self.paths)
 
     def __getitem__(self, place: int) -> tuple[int, Any]:
-        """The place, and the image of shape (3, size, size) or why there is none."""
+        """Returns the index, and the image of shape (3, size, size) or the reason it is missing."""
         try:
             return place, self.transform(load_rgb(self.paths[place]))
         except UserError as error:
@@ -65,7 +65,7 @@ class Photos(Dataset):
 
 
 def collate(items: list[tuple[int, Any]]) -> tuple[list[int], Tensor | None, list[str]]:
-    """Puts images together: their places, the batch (None: no image), and what went wrong."""
+    """Collates images: their indexes, the batch (None: no image), and the errors."""
     read = [item for item in items if isinstance(item[1], Tensor)]
     problems = [image for _, image in items if isinstance(image, str)]
     images = torch.stack([image for _, image in read]) if read else None
@@ -79,17 +79,17 @@ def embed(
     batch_size: int = BATCH_SIZE,
     title: str = "embedding",
 ) -> Iterator[Batch]:
-    """Embeds photos in their order; warns at the end of those that could not be read.
+    """Embeds photos in order; at the end, warns about those that could not be read.
 
     Args:
         network: images (B, 3, H, W) to features (B, f), both on the CPU.
         photos: the photos.
         workers: processes that load them.
-        batch_size: photos at a time, which no figure depends on.
-        title: of the progress bar.
+        batch_size: photos per batch; the features do not depend on it.
+        title: title of the progress bar.
 
     Raises:
-        UserError: not one photo can be read.
+        UserError: no photo can be read.
     """
     loader: Any = DataLoader(photos, batch_size=batch_size, num_workers=workers, collate_fn=collate)
     broken: list[str] = []
@@ -107,7 +107,7 @@ def embed(
 
 
 def on_device(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    """Makes of a network what `embed` takes: on the GPU where there is one, without gradients."""
+    """Wraps a network for `embed`: on the GPU where there is one, without gradients."""
     device = make_ready(network)
 
     @torch.no_grad()
@@ -120,7 +120,7 @@ def on_device(network: nn.Module) -> Callable[[Tensor], Tensor]:
 def all_features(
     network: Callable[[Tensor], Tensor], photos: Photos, workers: int = 0, title: str = "embedding"
 ) -> Batch:
-    """Embeds photos that fit into memory."""
+    """Embeds photos whose features fit in memory."""
     places, features = [], []
     for batch in embed(network, photos, workers, title=title):
         places += batch.places
@@ -133,11 +133,11 @@ class Reader(NamedTuple):
 
     Attributes:
         backbone: images to features.
-        name: of the backbone.
+        name: name of the backbone.
         size: side of the images, in px.
-        mean: of each colour, in [0, 1].
-        std: the same.
-        path: of the file.
+        mean: mean of each channel, in [0, 1].
+        std: standard deviation of each channel, in [0, 1].
+        path: path of the file.
     """
 
     backbone: nn.Module
@@ -152,12 +152,12 @@ def read_network(path: Path, encoder: str | None = None, size: int | None = None
     """Reads the student of a run's folder, or the network of any checkpoint.
 
     Args:
-        path: of the folder, or of the file.
-        encoder: name of the backbone; None: that which the file records.
-        size: side of the images in px; None: likewise.
+        path: path of the folder, or of the file.
+        encoder: name of the backbone; None: as the file records.
+        size: side of the images in px; None: as the file records.
 
     Raises:
-        UserError: there is no network, the file cannot be read, or does not tell what is not given.
+        UserError: there is no network, the file cannot be read, or it lacks what is not given.
     """
     path = find_network(path)
     trained = read_student(path)
@@ -165,7 +165,7 @@ def read_network(path: Path, encoder: str | None = None, size: int | None = None
     for name, value in (("encoder", encoder), ("crop_size", size)):
         if value is None:
             raise UserError(
-                f"--{name} is missing: neither {path} nor an args.json beside it has it"
+                f"--{name} is missing: neither {path} nor an args.json beside it records it"
             )
     assert encoder is not None and size is not None
     stem = trained.get("stem", "auto") if trained.get("encoder") == encoder else "auto"
@@ -175,14 +175,14 @@ def read_network(path: Path, encoder: str | None = None, size: int | None = None
 
 
 def find_network(path: Path) -> Path:
-    """The file of the student in a run's folder; a file as it is.
+    """Returns the student's file in a run's folder, or `path` if that is a file.
 
     Raises:
-        UserError: the folder holds none, or there is neither.
+        UserError: the folder holds no student, or `path` does not exist.
     """
     if not path.is_dir():
         if not path.is_file():
-            raise UserError(f"{path} is neither a folder of a run nor a file of weights")
+            raise UserError(f"{path} is neither the folder of a run nor a weights file")
         return path
     if (path / WEIGHTS).is_file():
         return path / WEIGHTS

@@ -17,18 +17,18 @@ from solo_rekd.utils.cores import cores
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import user_cache
 
-LOOKED_AT = 100  # photos, whose sizes are read
+LOOKED_AT = 100  # photos whose sizes are read
 
 
 @dataclass(frozen=True)
 class TeacherFile:
-    """What a teacher's file tells.
+    """What a teacher's file contains.
 
     Attributes:
-        sha256: of the file, in hexadecimal.
-        line: how it was read, for people.
-        width: of its embeddings.
-        side: that it was trained at, in px; None: nothing tells.
+        sha256: SHA-256 of the file, in hexadecimal.
+        line: one line on how it was read.
+        width: width of its embeddings.
+        side: image size that it was trained at, in px; None: not known.
     """
 
     sha256: str
@@ -41,9 +41,9 @@ def read_teacher(name: str, path: str, side: int) -> TeacherFile:
     """Reads a teacher's file once, before anything is written.
 
     Args:
-        name: of the backbone.
-        path: of the file.
-        side: of the images that the teacher is built for where its file tells none, in px.
+        name: name of the backbone.
+        path: path of the file.
+        side: image size to build the teacher for where its file records none, in px.
 
     Raises:
         UserError: the file cannot be read, or does not hold the teacher.
@@ -51,14 +51,14 @@ def read_teacher(name: str, path: str, side: int) -> TeacherFile:
     try:
         loaded = read_networks(Path(path), name, None)
     except UserError:
-        # of a file that does not tell its size; another mistake comes again
+        # the file does not record its size; any other error is raised again
         loaded = read_networks(Path(path), name, side)
     seen = loaded.facts.preprocessing.size
     return TeacherFile(loaded.sha256, loaded.facts.line(), embedding_width(loaded), seen)
 
 
 def embedding_width(loaded: Loaded) -> int:
-    """The width of what a teacher is compared by: its projector's output, else its features."""
+    """Returns the width of a teacher's embeddings: its projector's output, else its features."""
     if loaded.projector is None:
         return int(loaded.backbone.num_features)  # type: ignore[arg-type]
     from solo_rekd.checkpoints.projector import widths
@@ -67,13 +67,13 @@ def embedding_width(loaded: Loaded) -> int:
 
 
 def usual_side(paths: Sequence[str]) -> int:
-    """The median of the shorter sides of some photos, in px.
+    """Returns the median of the shorter sides of some photos, in px.
 
     Args:
-        paths: of all photos, at least one; photos that cannot be read are passed over.
+        paths: paths of all photos, at least one; unreadable photos are skipped.
 
     Raises:
-        UserError: none of those that were looked at can be read.
+        UserError: none of the photos that were tried can be read.
     """
     step = max(1, len(paths) // LOOKED_AT)
     sides = []
@@ -93,10 +93,10 @@ def find_facts(photos: int, side: int, student: str, teacher: TeacherFile) -> Fa
     """Gathers the facts.
 
     Args:
-        photos: for training.
+        photos: number of photos for training.
         side: see `usual_side`.
         student: name of the student.
-        teacher: its file.
+        teacher: the teacher's file.
     """
     gpu: dict[str, object] = {}
     if torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""From a request and its choices to the job that a host does."""
+"""Turns a request and its choices into a host's job."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from solo_rekd.images.data_sets import MEAN, STD
 from solo_rekd.utils.errors import UserError, refuse
 
 WEIGHT_DECAY = 1e-4
-# settings of a method that the command has options for, or that its one teacher decides
+# settings of a method that the command has options for, or that follow from its teacher
 OURS = (
     *("teacher", "teacher_mode", "teacher_checkpoint", "teacher_size", "queue_size"),
     *("drawn_views",),
@@ -35,11 +35,11 @@ def make_job(
         request: what the user asks for.
         choices: see `choices.choose`.
         photos: folder of the index of the training photos.
-        width: of the teacher's embeddings, which the student's have too.
-        cache: folder for what is kept of the teacher; None: the user's.
+        width: width of the embeddings of teacher and student.
+        cache: folder for the teacher's cached outputs; None: the user's.
 
     Raises:
-        UserError: a setting or a word of the host is not allowed.
+        UserError: a setting or one of the host's words is not allowed.
     """
     refuse_unknown("student", request.student)
     chosen = {choice.name: choice.value for choice in choices}
@@ -70,7 +70,7 @@ def make_job(
             weight_decay=WEIGHT_DECAY,
             schedule="warmup_cosine",
             warmup_epochs=warmup,
-            warmup_start_lr=rate / warmup,  # the rate moves once per epoch
+            warmup_start_lr=rate / warmup,  # the rate changes once per epoch
         ),
         batch_size=batch,
         epochs=chosen["epochs"],
@@ -80,17 +80,17 @@ def make_job(
     )
     words = read_words(request.host_words)
     for name in words:
-        # a host may take a flag's beginning for the flag
+        # a host may accept abbreviated flags
         if name in ("accelerator", "precision") or any(own.startswith(name) for own in RESERVED):
             raise UserError(f"{name} after -- is set by distil: see solo-rekd distil --help")
     return override(job, words)
 
 
 def settings_of(request: Request, chosen: Mapping[str, Any], width: int) -> dict[str, Any]:
-    """The settings of the method, checked as its run will check them.
+    """Returns the method's settings, checked as its run will check them.
 
     Raises:
-        UserError: a setting is none of the method's, or its value is not allowed.
+        UserError: the method does not have a setting, or its value is not allowed.
     """
     config = CONFIGS[chosen["method"]]
     settings: dict[str, Any] = {
@@ -98,7 +98,7 @@ def settings_of(request: Request, chosen: Mapping[str, Any], width: int) -> dict
         "teacher_mode": "frozen",
         "teacher_checkpoint": str(Path(request.teacher_checkpoint).absolute()),
         "teacher_size": chosen["teacher_size"],
-        "teacher_probe": "off",  # which learns from labels
+        "teacher_probe": "off",  # it learns from labels
         "proj_output_dim": width,
         "queue_size": chosen["queue_size"],
     }

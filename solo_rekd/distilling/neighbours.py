@@ -1,4 +1,4 @@
-"""Which held-out photos are compared as neighbours, and where a photo lies on a map."""
+"""Neighbours among the held-out photos, and their places on a map."""
 
 import numpy as np
 import torch
@@ -7,23 +7,23 @@ from torch.nn.functional import normalize
 
 from solo_rekd.evaluation import agreement
 
-K = 10  # neighbours by which networks are compared, at most
-PART = 3  # of the photos, one of so many is a neighbour at most, or all agree by chance
+K = 10  # neighbours per photo, at most
+PART = 3  # at most one photo in this many is a neighbour, or all networks agree by chance
 
 
 def neighbours_of(number: int) -> int:
-    """How many neighbours a photo has, of a number of photos that is 2 or more."""
+    """Returns how many neighbours each of `number` photos has; `number` is 2 or more."""
     return min(K, max(1, (number - 1) // PART))
 
 
 def nearest(features: Tensor) -> Tensor:
-    """The photos nearest to each by cosine, the nearest first, without the photo itself.
+    """Finds the photos nearest to each by cosine, the nearest first, without the photo itself.
 
     Args:
         features: shape (N, f), N at least 2.
 
     Returns:
-        Places, shape (N, neighbours_of(N)), int64.
+        Indexes, shape (N, neighbours_of(N)), int64.
 
     Raises:
         UserError: a feature is not finite.
@@ -32,29 +32,29 @@ def nearest(features: Tensor) -> Tensor:
 
 
 def agree(near: Tensor, teachers: Tensor) -> float:
-    """The share of a teacher's nearest photos that are a network's too, in [0, 1].
+    """Returns the share of a teacher's nearest photos that are also a network's, in [0, 1].
 
     Args:
-        near: of the network, shape (N, k).
-        teachers: of the teacher, the same shape.
+        near: the network's nearest photos, shape (N, k).
+        teachers: the teacher's nearest photos, shape (N, k).
     """
     return float(agreement.shared_neighbours(near, teachers).mean())
 
 
 def chance(number: int) -> float:
-    """The agreement of two networks that have nothing in common, for a number of photos."""
+    """Returns the agreement that two unrelated networks have by chance, for `number` photos."""
     return agreement.chance(number, neighbours_of(number))
 
 
 def plane(features: Tensor) -> tuple[np.ndarray, float]:
-    """Photos on the first two principal components of their unit features.
+    """Projects photos on the first two principal components of their unit features.
 
     Args:
         features: shape (N, f), N at least 2.
 
     Returns:
-        Points in [0, 1] each way, shape (N, 2), and the share of the variance that both components
-        have, which is not a number where all features are the same.
+        Points in [0, 1] in both directions, shape (N, 2), and the share of the variance that the
+        two components explain, NaN where all features are the same.
     """
     units = normalize(features.double(), dim=1)
     left, values, _ = torch.linalg.svd(units - units.mean(0), full_matrices=False)

@@ -1,4 +1,4 @@
-"""The command line of `solo-rekd distil`; it imports no torch."""
+"""The command line of `solo-rekd distil`; it does not import torch."""
 
 import argparse
 import sys
@@ -13,10 +13,10 @@ from solo_rekd.hosts.words import value_of
 from solo_rekd.utils.errors import UserError, at_least
 
 DESCRIPTION = """\
-Distils a teacher into a small network on photos without labels, and ends with what is deployed.
+Distils a teacher into a small network on photos without labels, and exports it for deployment.
 
-Every setting that is not given is chosen, and shown with its reason. The same line again resumes
-a run that was interrupted, and makes what is missing of a finished one. OUT holds
+Settings that are not given are chosen automatically and shown with the reason. The same command
+resumes an interrupted run, and writes any missing files of a finished one. DIR then holds
 student.safetensors, student.onnx, a model card and a report.
 """
 CHOSEN = "Default: chosen"
@@ -33,16 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     natural: dict[str, Any] = {"type": at_least(int, 0), "metavar": "N"}
     real: dict[str, Any] = {"type": at_least(float, 0), "metavar": "X"}
     parser.add_argument(
-        "photos", nargs="+", help="folders with anything below them, or .txt files of paths"
+        "photos", nargs="+", help="folders with photos at any depth, or .txt files of paths"
     )
-    add = parser.add_argument_group("what is asked for").add_argument
+    add = parser.add_argument_group("what to do").add_argument
     add("--student", default=STUDENT, metavar="NAME", help="network to train. Default: %(default)s")
     add(
         "--student_checkpoint",
         metavar="FILE",
-        help="weights that the student starts from, in any such format. Default: random weights",
+        help="weights the student starts from, in any format of solo-rekd list. Default: random",
     )
-    add("--teacher", default=TEACHER, metavar="NAME", help="its teacher. Default: %(default)s")
+    add("--teacher", default=TEACHER, metavar="NAME", help="teacher network. Default: %(default)s")
     add(
         "--teacher_checkpoint",
         required=True,
@@ -51,15 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--out", required=True, metavar="DIR", help="folder of the run")
     add("--epochs", **whole, help=f"passes over the photos. {CHOSEN}")
-    add("--hours", **real, help="that the training may take, in place of --epochs")
-    add("--int8", action="store_true", help="write a network in 8 bits too, and what that loses")
+    add("--hours", **real, help="time limit of the training, instead of --epochs")
+    add("--int8", action="store_true", help="also write an 8-bit network, and report what it loses")
     add(
         "--against",
         metavar="FILE",
-        help="network to show beside the student. Default: the student as it starts",
+        help="weights of a network to compare the student with. Default: the untrained student",
     )
     add = parser.add_argument_group(
-        f"what is chosen otherwise, with its reason ({CHOSEN})"
+        f"what is chosen automatically unless given ({CHOSEN})"
     ).add_argument
     add("--method", metavar="NAME", help=", ".join(CONFIGS))
     add(
@@ -72,21 +72,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--crop_size", **whole, help="side of the student's views [px]")
     add("--teacher_size", **whole, help="side of the teacher's views [px]")
-    add("--batch_size", **whole, help="photos of a step")
+    add("--batch_size", **whole, help="photos per step")
     add("--lr", **real, help="learning rate for a batch of 256")
-    add("--queue_size", **whole, help="[keys]")
-    add("--device", choices=DEVICES, help="what trains")
-    add("--precision", choices=PRECISIONS, help="bits of the arithmetic")
-    add("--memory_format", choices=MEMORY_FORMATS, help="how images and weights lie in memory")
+    add("--queue_size", **whole, help="length of the queue [keys]")
+    add("--device", choices=DEVICES, help="device to train on")
+    add("--precision", choices=PRECISIONS, help="training precision, in bits")
+    add("--memory_format", choices=MEMORY_FORMATS, help="memory format of images and weights")
     add("--workers", **natural, help="processes that load photos")
-    add("--drawn_views", **natural, help="views of each photo that are drawn once; 0: none")
+    add("--drawn_views", **natural, help="views per photo that are drawn once and reused; 0: none")
     add = parser.add_argument_group("run").add_argument
-    add("--seed", type=int, default=DEFAULT_SEED, metavar="N", help="Default: %(default)s")
+    add(
+        "--seed",
+        type=int,
+        default=DEFAULT_SEED,
+        metavar="N",
+        help="seed of everything random. Default: %(default)s",
+    )
     add("--host", metavar="HOST", help=HOST_HELP)
 
 
 def read_settings(words: list[str]) -> dict[str, Any]:
-    """Reads what `--set` was given.
+    """Reads the values of `--set`.
 
     Raises:
         UserError: a word is not NAME=VALUE.
@@ -101,11 +107,11 @@ def read_settings(words: list[str]) -> dict[str, Any]:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Distils, and prints where everything is.
+    """Distils, and prints where the files are.
 
     Raises:
         UserError: see `run.distil`.
-        SystemExit: 130 where it was interrupted.
+        SystemExit: with code 130, if it was interrupted.
     """
     own = ("command", "keys", "rest", "words", "settings")
     given = {name: value for name, value in vars(args).items() if name not in own}
@@ -122,6 +128,6 @@ def main(args: argparse.Namespace) -> None:
         with interruptible():
             run(request)
     except KeyboardInterrupt:
-        again = "the same command resumes after the last whole epoch"
+        again = "the same command resumes after the last complete epoch"
         print_line(f"stopped: {again}" if Path(args.out, "plan.json").exists() else "stopped")
         sys.exit(130)

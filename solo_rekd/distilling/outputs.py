@@ -1,4 +1,4 @@
-"""The files that a run ends with: those that are missing are made, each whole or not at all."""
+"""The files that a run produces: missing ones are made, and each is complete or absent."""
 
 import functools
 import logging
@@ -28,7 +28,7 @@ NETWORK, INT8 = "student.onnx", "student.int8.onnx"
 CARD, REPORT, FIGURES = "README.md", "report.html", "figures.json"
 REPORT_PACKAGES = ("matplotlib", "jinja2")
 LIBRARIES = ("onnx", "onnxruntime")
-# settings of the method that are no choice of the table, and worth a line of the card
+# settings of the method that are not among the choices, but worth a line in the card
 HIDDEN = ("teacher_checkpoint",)
 
 
@@ -36,8 +36,8 @@ class Made(NamedTuple):
     """Which files are to be made.
 
     Attributes:
-        names: of the files, in their order.
-        left_out: why others are not, a line each.
+        names: names of the files, in order.
+        left_out: why other files are not made, one line each.
     """
 
     names: list[str]
@@ -45,7 +45,7 @@ class Made(NamedTuple):
 
 
 def wanted(request: Request) -> Made:
-    """Says which files can be made of a run here, before it begins."""
+    """Returns which files can be made here, before a run begins."""
     names, left_out = [WEIGHTS], []
     networks = [NETWORK, INT8] if request.int8 else [NETWORK]
     for files, packages, extra in (
@@ -66,17 +66,17 @@ class Outputs:
 
     Args:
         request: what was asked for.
-        plan: of the run.
-        job: that was done.
-        checkpoint: of the last epoch.
+        plan: plan of the run.
+        job: job of the host.
+        checkpoint: checkpoint of the last epoch.
         held_out: photos that were not trained on.
-        history: lines of the epochs.
+        history: one line per epoch.
         findings: what is wrong with the run.
-        out: its folder.
+        out: folder of the run.
 
     Attributes:
-        results: what the files are made of.
-        known_figures: on the held-out photos, as far as they were computed, now or before.
+        results: features and figures that the files are made from.
+        known_figures: figures on the held-out photos that are already computed.
     """
 
     def __init__(
@@ -99,8 +99,8 @@ class Outputs:
         """Makes the files that are missing.
 
         Args:
-            made: which there are to be.
-            say: prints a line.
+            made: files to make.
+            say: function that prints a line.
 
         Returns:
             Their paths, by name.
@@ -110,21 +110,21 @@ class Outputs:
         """
         files = {name: self.out / name for name in made.names}
         missing = [name for name, path in files.items() if not path.is_file()]
-        # card and report show the figures of the network in 8 bits
+        # card and report show the figures of the 8-bit network
         if INT8 in missing or not (self.out / FIGURES).is_file():
             missing = [name for name in made.names if name in (*missing, REPORT, CARD)]
         for name in missing:
-            if name == INT8 and NETWORK not in files:  # of which it is made
+            if name == INT8 and NETWORK not in files:  # it is made from that
                 del files[name]
                 continue
             try:
-                # what the log says of each network that is built and read was said before
+                # the log already described each network when it was built and read
                 with at_level("solo_rekd", logging.WARNING):
                     self._make(name, say)
             except UserError as error:
                 if name not in (NETWORK, INT8):
                     raise
-                say(str(error))  # what torch cannot express as ONNX: the rest is made all the same
+                say(str(error))  # torch cannot export it to ONNX: the other files are still made
                 del files[name]
                 continue
             say(f"wrote {files[name]}, {files[name].stat().st_size / 1e6:.1f} MB")
@@ -160,7 +160,7 @@ class Outputs:
 
     def _know(self, figures: Mapping[str, float]) -> None:
         merged = {**self.known_figures, **figures}
-        # the student's before those of its network in 8 bits
+        # the student's figures come before those of its 8-bit network
         self.known_figures = dict(sorted(merged.items(), key=lambda item: item[0][:4] == "int8"))
         write_json(self.out / FIGURES, self.known_figures)
 
@@ -189,7 +189,7 @@ class Outputs:
 
     @functools.cached_property
     def _start(self) -> str:
-        """What the student's first weights were."""
+        """Describes the student's initial weights."""
         path = self.request.student_checkpoint
         if path is None:
             return "random weights"
@@ -197,7 +197,7 @@ class Outputs:
         return f"{Path(path).name}, {source.format}, SHA-256 {source.sha256}"
 
     def describe(self) -> dict[str, Any]:
-        """What card and report are filled with."""
+        """Returns what card and report are filled with."""
         seconds = sum(line["seconds"] for line in self.history)
         images = sum(line["images"] for line in self.history)
         last = self.history[-1] if self.history else {}

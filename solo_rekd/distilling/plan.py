@@ -1,4 +1,4 @@
-"""What a run is, as its folder keeps it: what was asked for, what was chosen, which photos."""
+"""The record of a run in its folder: what was asked for, what was chosen, and which photos."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,7 +12,7 @@ from solo_rekd.utils.files import read_json, write_json
 
 PLAN = "plan.json"
 VERSION = 1
-SHOWN = 3  # differences in a message
+SHOWN = 3  # differences in a message, at most
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class Plan:
     """The settings of a run.
 
     Attributes:
-        asked: `Request.decisive`.
+        asked: value of `Request.decisive`.
         choices: name, value and reason of each setting.
         photos: `training`, `held_out` and `left_out`, the last by kind.
-        teacher: `sha256`, `line`, `width` and `side` of its file.
+        teacher: `sha256`, `line`, `width` and `side` of the teacher's file.
         host: name of the solo-learn that trains, and its versions.
-        command: the line that was typed first.
-        version: of this form.
+        command: command line that began the run.
+        version: version of this format.
     """
 
     asked: Mapping[str, Any]
@@ -38,11 +38,11 @@ class Plan:
     version: int = field(default=VERSION)
 
     def write(self, out: Path) -> None:
-        """Writes it into the folder of the run."""
+        """Writes the plan into the folder of the run."""
         write_json(out / PLAN, asdict(self))
 
     def resumed(self, now: list[Choice]) -> list[Choice]:
-        """The choices of the run; those that decide nothing of it are made anew."""
+        """Returns the choices of the run; those that do not affect its result are made again."""
         kept = {choice.name: choice for choice in self.choices if choice.name not in MAY_CHANGE}
         return [kept.get(choice.name, choice) for choice in now]
 
@@ -51,13 +51,13 @@ def read_plan(out: Path) -> Plan | None:
     """Reads the plan of a folder; None where there is none.
 
     Raises:
-        UserError: the file is no plan of this version.
+        UserError: the file is not a plan of this version.
     """
     if not (out / PLAN).exists():
         return None
     stored = read_json(out / PLAN)
     if not isinstance(stored, dict) or stored.get("version") != VERSION:
-        raise UserError(f"{out / PLAN} is no plan of this version: give another --out")
+        raise UserError(f"{out / PLAN} is not a plan of this version: give another --out")
     try:
         return Plan(**stored | {"choices": [Choice(*each) for each in stored["choices"]]})
     except (TypeError, KeyError) as error:
@@ -65,17 +65,17 @@ def read_plan(out: Path) -> Plan | None:
 
 
 def refuse_other(plan: Plan, asked: Mapping[str, Any], sha256: str, host: str, out: Path) -> None:
-    """Refuses to resume a run with another request.
+    """Refuses to resume a run with a different request.
 
     Args:
-        plan: of the run.
-        asked: `Request.decisive` now.
-        sha256: of the teacher's file now.
+        plan: plan of the run.
+        asked: value of `Request.decisive` now.
+        sha256: SHA-256 of the teacher's file now.
         host: name of the host now.
         out: folder of the run.
 
     Raises:
-        UserError: something that decides the run differs; the line names it.
+        UserError: something that affects the run's result differs; the message names it.
     """
     names = list(dict.fromkeys((*plan.asked, *asked)))
     found = [
@@ -86,12 +86,12 @@ def refuse_other(plan: Plan, asked: Mapping[str, Any], sha256: str, host: str, o
     if host != plan.host["name"]:
         found.append(f"host={host!r} was {plan.host['name']!r}")
     if not found and sha256 != plan.teacher["sha256"]:
-        found = ["teacher_checkpoint is another file (by SHA-256)"]
+        found = ["teacher_checkpoint is a different file (by SHA-256)"]
     if found:
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise UserError(
-            f"{out} holds a run with other settings: {', '.join(found[:SHOWN])}{more}: give those "
-            "of the run, or another --out"
+            f"{out} holds a run with other settings: {', '.join(found[:SHOWN])}{more}: give the "
+            "run's settings, or another --out"
         )
 
 

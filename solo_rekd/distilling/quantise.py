@@ -1,4 +1,4 @@
-"""The student in 8 bits: weights and activations as whole numbers, by ONNX Runtime."""
+"""The student in 8 bits: weights and activations quantised to integers by ONNX Runtime."""
 
 import logging
 import tempfile
@@ -14,36 +14,36 @@ from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import replacing
 from solo_rekd.utils.log_levels import at_level
 
-CALIBRATED = 256  # photos, at most, by which the ranges of the activations are found
+CALIBRATED = 256  # photos for calibrating the ranges of the activations, at most
 BATCH = 16
 
 
 class _Reader:
-    """Gives ONNX Runtime the images of the calibration, a batch at a time."""
+    """Gives ONNX Runtime the calibration images, a batch at a time."""
 
     def __init__(self, images: Tensor) -> None:
         self._batches = iter(images.split(BATCH))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next batch by the name of the input; None at the end."""
+        """Returns the next batch by the name of the input; None at the end."""
         batch = next(self._batches, None)
         return None if batch is None else {"images": batch.numpy()}
 
 
 def quantise(source: Path, target: Path, images: Tensor) -> None:
-    """Writes a network in 8 bits: static, with a scale for each channel of the weights.
+    """Quantises a network to 8 bits: statically, with one scale per channel of the weights.
 
     Args:
-        source: `.onnx` of `solo_rekd.export`.
-        target: `.onnx` to write, whole or not at all.
-        images: for the calibration, shape (N, 3, H, W), normalised.
+        source: `.onnx` file of `solo_rekd.export`.
+        target: `.onnx` file to write, complete or not at all.
+        images: calibration images, shape (N, 3, H, W), normalised.
 
     Raises:
-        UserError: ONNX Runtime cannot do that with the network.
+        UserError: ONNX Runtime cannot quantise the network.
     """
     try:
         _quantise(source, target, images)
-    except Exception as error:  # of many kinds, by the operator that it does not know
+    except Exception as error:  # of many types, depending on the unsupported operator
         cause = str(error).strip().partition("\n")[0]
         raise UserError(f"{source} cannot be quantised: {cause}") from error
 
@@ -55,7 +55,7 @@ def _quantise(source: Path, target: Path, images: Tensor) -> None:
 
     with (
         tempfile.TemporaryDirectory() as folder,
-        at_level(None, logging.ERROR),  # hints of the library's own to its programmers
+        at_level(None, logging.ERROR),  # hides the library's hints to developers
         replacing(target) as unfinished,
     ):
         prepared = Path(folder) / "prepared.onnx"
@@ -78,7 +78,7 @@ def _quantise(source: Path, target: Path, images: Tensor) -> None:
 
 
 def onnx_network(path: Path) -> Callable[[Tensor], Tensor]:
-    """A network of an `.onnx` file: images (N, 3, H, W) to features (N, f), on the processor."""
+    """Loads an `.onnx` file: images (N, 3, H, W) to features (N, f), on the CPU."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -15,19 +15,19 @@ CPU, GPU = "cpu", "gpu"
 DEVICES = (CPU, GPU)
 PRECISIONS = ("32", "16", "bf16")  # as the classic host writes them; the adapters translate
 STUDENT, TEACHER = "mobilenet_v3_small", "resnet50"
-NATIVE = "native"  # a teacher's size
+NATIVE = "native"  # a value of `teacher_size`
 FILES = ("teacher_checkpoint", "student_checkpoint", "against")
-# they may change between two starts of one run: they decide nothing of what it learns
+# these may change when a run is resumed: they do not affect its result
 MAY_CHANGE = ("out", "device", "memory_format", "workers", "int8", "against")
 LIMITED = {"epochs": "max_epochs", "workers": "num_workers"}  # ours, and the hosts' name
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for; None is chosen by `choices.choose`.
+    """What is asked for; `choices.choose` chooses what is None.
 
     Attributes:
-        photos: folders of photos, or text files with a path in each line.
+        photos: folders of photos, or text files with one path per line.
         out: folder of the run.
         teacher_checkpoint: file of the teacher's weights.
         student: backbone to train.
@@ -36,22 +36,22 @@ class Request:
         method: one of ours.
         crop_size: side of the student's views, in px.
         teacher_size: side of the teacher's views, in px.
-        batch_size: images of a step.
+        batch_size: images per step.
         epochs: passes over the photos.
-        hours: that the training may take, in place of `epochs`.
+        hours: time limit of the training, instead of `epochs`.
         lr: learning rate for a batch of 256.
-        queue_size: keys.
+        queue_size: length of the queue, in keys.
         device: `cpu` or `gpu`.
         precision: `32`, `16` or `bf16`.
         memory_format: `auto`, `channels_last` or `contiguous`.
         workers: processes that load photos.
-        drawn_views: views of each photo that are drawn once; 0: at each step.
-        seed: of everything random.
-        host: which solo-learn trains, as in `solo_rekd.hosts.find`.
-        int8: whether a quantised network is written too.
-        against: a file of weights to compare with; None: what the student starts from.
-        settings: of the method, by name.
-        host_words: flags and keys of the host.
+        drawn_views: views of each photo that are drawn once; 0: views are drawn at each step.
+        seed: seed of everything random.
+        host: solo-learn to train with, as in `solo_rekd.hosts.find`.
+        int8: whether to write a quantised network too.
+        against: weights file to compare with; None: the weights that the student starts from.
+        settings: settings of the method, by name.
+        host_words: flags and keys for the host.
     """
 
     photos: tuple[str, ...]
@@ -84,7 +84,7 @@ class Request:
         if not self.photos:
             raise UserError("no photos are given: name a folder, or a .txt file of paths")
         if self.epochs is not None and self.hours is not None:
-            raise UserError("give epochs or hours, not both: either decides the other")
+            raise UserError("give either epochs or hours, not both")
         for name, values in (
             ("method", tuple(CONFIGS)),
             ("device", DEVICES),
@@ -108,7 +108,7 @@ class Request:
 
     @property
     def decisive(self) -> dict[str, Any]:
-        """What decides the run, as it is after JSON; a path is absolute."""
+        """Returns what affects the run's result, as JSON would give it back; paths are absolute."""
         found: dict[str, Any] = {}
         for option in dataclasses.fields(self):
             value = getattr(self, option.name)
@@ -124,10 +124,10 @@ class Request:
 
 
 def make_request(**options: Any) -> Request:
-    """Makes a request of options by name.
+    """Makes a request from options by name.
 
     Raises:
-        UserError: there is no such option, or its value is not allowed.
+        UserError: an option is unknown, or its value is not allowed.
     """
     names = [option.name for option in dataclasses.fields(Request)]
     for name, value in options.items():

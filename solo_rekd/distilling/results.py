@@ -1,4 +1,4 @@
-"""What a finished training came to, judged on the photos that were held out."""
+"""The results of a finished training, measured on the held-out photos."""
 
 import functools
 import itertools
@@ -21,20 +21,20 @@ from solo_rekd.hosts.jobs import Pretraining
 from solo_rekd.images.photos import PhotoIndex
 from solo_rekd.teachers.build import build_teacher
 
-UNTRAINED, STARTING = "untrained", "starting"  # networks beside the student
+UNTRAINED, STARTING = "untrained", "starting"  # networks that the student is compared with
 ROUND = 4  # digits of a figure
 
 
 class Results:
-    """Features of the held-out photos by each network, and the figures that come of them.
+    """Each network's features of the held-out photos, and the figures computed from them.
 
-    They are computed when they are first asked for.
+    They are computed on first use.
 
     Args:
         request: what was asked for.
-        job: what was done.
-        checkpoint: of the last epoch.
-        held_out: the photos.
+        job: job of the host.
+        checkpoint: checkpoint of the last epoch.
+        held_out: the held-out photos.
     """
 
     def __init__(
@@ -47,20 +47,20 @@ class Results:
         self._workers = job.images.workers or 0
 
     def photos(self, size: int | None = None, **colours: Any) -> Photos:
-        """The held-out photos as the student sees them, or as another network does."""
+        """Returns the held-out photos, preprocessed for the student or for another network."""
         mean, std = self.job.images.mean, self.job.images.std
         seen = {"mean": mean, "std": std} | colours
         return Photos(self.held_out, size or self.size, **seen)
 
     @functools.cached_property
     def student(self) -> Batch:
-        """Features by the student."""
+        """The student's features."""
         network = build_student(self.checkpoint, self.request.student, self.size, self.stem)
         return self._embed(on_device(network), "student")
 
     @functools.cached_property
     def teacher(self) -> Batch:
-        """What the student was compared with: the teacher's embeddings of the same views."""
+        """The teacher's embeddings of the same views, which the student was trained against."""
         names = ("teacher", "teacher_mode", "teacher_checkpoint", "teacher_size")
         given = {name: self.job.settings[name] for name in names}
         given |= {
@@ -74,14 +74,14 @@ class Results:
 
     @property
     def other_name(self) -> str:
-        """What the third network is called."""
+        """Name of the third network."""
         if self.request.against is not None:
             return Path(self.request.against).name
         return UNTRAINED if self.request.student_checkpoint is None else STARTING
 
     @functools.cached_property
     def other(self) -> Batch:
-        """Features by the network that the student is shown beside."""
+        """Features of the network that the student is compared with."""
         if self.request.against is not None:
             read = read_network(Path(self.request.against))
             photos = self.photos(read.size, mean=read.mean, std=read.std)
@@ -97,13 +97,13 @@ class Results:
 
     @functools.cached_property
     def near(self) -> dict[str, Tensor]:
-        """The nearest photos of each, by `student`, `teacher` and the other network's name."""
+        """The photos nearest to each, by name: `student`, `teacher`, and the other network's."""
         by = {"teacher": self.teacher, "student": self.student, self.other_name: self.other}
         return {name: nearest(batch.features) for name, batch in by.items()}
 
     @functools.cached_property
     def figures(self) -> dict[str, float]:
-        """Shares of the teacher's nearest photos that are another network's too."""
+        """Shares of the teacher's nearest photos that are also another network's."""
         if len(self.teacher.places) < 2:
             return {}
         near = self.near
@@ -118,26 +118,26 @@ class Results:
         return {name: round(value, ROUND) for name, value in found.items()}
 
     def figures_of(self, quantised: Path) -> dict[str, float]:
-        """How far a quantised network is from the student.
+        """Measures how much a quantised network differs from the student.
 
         Args:
-            quantised: `.onnx` file.
+            quantised: its `.onnx` file.
         """
         batch = self._embed(onnx_network(quantised), "int8")
         same = cosine_similarity(batch.features, self.student.features)
-        found = {"int8: mean cosine to the student's features": float(same.mean())}
+        found = {"int8: mean cosine with the student's features": float(same.mean())}
         if len(batch.places) > 1:
             near = nearest(batch.features)
             own = agree(near, self.near["teacher"])
             lost = agree(self.near["student"], self.near["teacher"]) - own
             found |= {"int8: agreement with the teacher": own, "int8: agreement lost": lost}
-            found["int8: nearest photos that are the student's too"] = agree(
+            found["int8: nearest photos shared with the student"] = agree(
                 near, self.near["student"]
             )
         return {name: round(value, ROUND) for name, value in found.items()}
 
     def calibration(self) -> Tensor:
-        """Images for a calibration, shape (N, 3, size, size)."""
+        """Returns images for calibration, shape (N, 3, size, size)."""
         photos = self.photos()
         items = (photos[place][1] for place in range(len(photos)))
         images = (image for image in items if isinstance(image, Tensor))
@@ -148,7 +148,7 @@ class Results:
 
     @torch.no_grad()
     def _with_statistics(self, network: nn.Module) -> nn.Module:
-        """Gives the BatchNorm layers of a new network the statistics of the photos."""
+        """Sets the BatchNorm statistics of an untrained network from the photos."""
         for module in network.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.momentum = None  # a mean over all batches
@@ -160,17 +160,17 @@ class Results:
 
 
 class _Embeddings(nn.Module):
-    """A teacher that says its embedding alone."""
+    """A teacher that returns only its embedding."""
 
     def __init__(self, teacher: nn.Module) -> None:
         super().__init__()
         self.teacher = teacher
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to embeddings (B, d)."""
+        """Maps images (B, 3, H, W) to embeddings (B, d)."""
         return self.teacher(images)[1]
 
 
 def figure_lines(figures: Mapping[str, float]) -> list[str]:
-    """The figures as lines."""
+    """Writes the figures as lines of text."""
     return [f"{name}: {value:.3f}" for name, value in figures.items()]

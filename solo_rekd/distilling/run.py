@@ -1,4 +1,4 @@
-"""A distillation from photos to what is deployed: `distil`, the same as the command."""
+"""A distillation from photos to deployment: `distil`, as the command runs it."""
 
 import dataclasses
 import shlex
@@ -37,22 +37,22 @@ from solo_rekd.utils.files import read_json_lines
 from solo_rekd.utils.locks import LOCK, locked
 
 HISTORY, PHOTOS = "history.jsonl", "photos"
-HELD_OUT, SHARE = 1000, 10  # photos for the signal: so many at most, one of so many
-FEWEST = 4  # photos
+HELD_OUT, SHARE = 1000, 10  # held-out photos: at most 1000, and one in 10
+FEWEST = 4  # photos, at least
 
 Paths = str | Path | Sequence[str | Path]
 
 
 @dataclass(frozen=True)
 class Distilled:
-    """What a distillation came to.
+    """The result of a distillation.
 
     Attributes:
         out: folder of the run.
-        checkpoint: of the last epoch.
-        files: what was made of it, by name.
-        figures: on the held-out photos, see the model card.
-        findings: what is wrong with the run, a line each.
+        checkpoint: checkpoint of the last epoch.
+        files: files that were made, by name.
+        figures: figures on the held-out photos, see the model card.
+        findings: what is wrong with the run, one line each.
     """
 
     out: Path
@@ -71,21 +71,20 @@ def distil(
     out: str | Path,
     **options: Any,
 ) -> Distilled:
-    """Distils a teacher into a small network on photos without labels: `solo-rekd distil`.
+    """Distils a teacher into a small network on photos without labels, as `solo-rekd distil` does.
 
-    The same call again resumes a run that was interrupted, and makes what is missing of a finished
-    one.
+    The same call resumes an interrupted run, and makes the missing files of a finished one.
 
     Args:
-        photos: a folder with anything below it, a `.txt` file with a path in each line, or several.
+        photos: a folder with photos at any depth, a `.txt` file with one path per line, or several.
         student: name of the backbone to train (`solo-rekd list`).
         teacher: name of the teacher's backbone.
         teacher_checkpoint: file of its weights, in any format of `solo-rekd list`.
         out: folder of the run.
-        options: any of `Request`'s: student_checkpoint, method, crop_size [px], teacher_size
-            [px], batch_size, epochs or hours, lr (for a batch of 256), queue_size [keys], device,
-            precision, memory_format, workers, drawn_views, seed, host, int8, against, settings of
-            the method by name, host_words. One that is left out is chosen.
+        options: other fields of `Request`: student_checkpoint, method, crop_size [px],
+            teacher_size [px], batch_size, epochs or hours, lr (for a batch of 256), queue_size
+            [keys], device, precision, memory_format, workers, drawn_views, seed, host, int8,
+            against, settings of the method by name, host_words. Those left out are chosen.
 
     Returns:
         The files and figures of the run.
@@ -93,7 +92,7 @@ def distil(
     Raises:
         UserError: an option is not allowed, a file cannot be read, the folder holds another run, or
             the training diverged.
-        KeyboardInterrupt: it was interrupted; what is there is whole.
+        KeyboardInterrupt: it was interrupted; the files already written are complete.
     """
     several = [photos] if isinstance(photos, str | Path) else [*photos]
     given = {"teacher_checkpoint": str(teacher_checkpoint), "out": str(out)}
@@ -102,11 +101,11 @@ def distil(
 
 
 def run(request: Request, say: Callable[[str], None] = print_line) -> Distilled:
-    """Does what is asked for; see `distil`.
+    """Runs a distillation; see `distil`.
 
     Args:
-        request: what that is.
-        say: prints a line.
+        request: what is asked for.
+        say: function that prints a line.
     """
     out = Path(request.out).resolve()
     for source in request.photos:
@@ -132,15 +131,15 @@ def run(request: Request, say: Callable[[str], None] = print_line) -> Distilled:
 
 
 def _refuse_strange(out: Path, given: str) -> None:
-    """Refuses a folder that holds something else than a run: none of it may be replaced."""
+    """Refuses a folder that holds anything but a run, so that nothing in it is replaced."""
     if not out.exists() or read_plan(out) is not None:
         return
     if not out.is_dir() or any(path.name != LOCK for path in out.iterdir()):
-        raise refuse("out", given, "a new folder, an empty one, or that of a run of distil")
+        raise refuse("out", given, "a new or empty folder, or that of an earlier distil run")
 
 
 def begun(out: Path) -> Plan | None:
-    """The plan of a run with a checkpoint; None: nothing of a run is there that could resume."""
+    """Returns the plan of a run that has a checkpoint; None: there is nothing to resume."""
     plan = read_plan(out)
     return plan if newest_first((out / TRAINING).glob(CHECKPOINTS)) else None
 
@@ -150,13 +149,13 @@ class Started:
 
     Args:
         request: what is asked for.
-        host: that trains.
+        host: host that trains.
         out: folder of the run.
-        say: prints a line.
+        say: function that prints a line.
 
     Attributes:
-        plan: of the run.
-        job: that the host does.
+        plan: plan of the run.
+        job: job of the host.
         held_out: photos that are not trained on.
     """
 
@@ -224,7 +223,7 @@ def _plan(
 
 
 def command_of(request: Request) -> list[str]:
-    """What to type for a request."""
+    """Returns the command line of a request."""
     words = ["solo-rekd", "distil", *request.photos]
     for option in dataclasses.fields(Request):
         value = getattr(request, option.name)
@@ -241,7 +240,7 @@ def command_of(request: Request) -> list[str]:
 def _train(
     job: Pretraining, host: Host, out: Path, held_out: PhotoIndex, say: Callable[[str], None]
 ) -> Path:
-    """Trains, or resumes, or finds that all is done; returns the checkpoint of the last epoch."""
+    """Trains or resumes if needed; returns the checkpoint of the last epoch."""
     folder, history = out / TRAINING, out / HISTORY
     newest = newest_whole(folder.glob(CHECKPOINTS))
     done = epoch_of(newest) + 1 if newest else 0
@@ -266,9 +265,9 @@ def _train(
 
 @contextmanager
 def _nothing_left(out: Path, existed: bool) -> Iterator[None]:
-    """Removes what a run has written that was refused before it had a plan.
+    """Removes the files of a run that was refused before it had a plan.
 
-    The folder was new or empty then, see `_refuse_strange`.
+    Its folder was new or empty before, see `_refuse_strange`.
     """
     try:
         yield

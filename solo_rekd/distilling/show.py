@@ -1,4 +1,4 @@
-"""What the terminal says of a distillation."""
+"""The terminal output of a distillation."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from solo_rekd.compare.progress import clock
 from solo_rekd.distilling.choices import Choice
 
 COLUMNS = ("setting", "value", "reason")
-# keys of a history line, in the order in which they are said, and how
+# keys of a history line, in the order in which they are printed, with their format
 SIGNAL = {
     "agreement": ("agreement with the teacher {:.3f}", float),
     "agreement_chance": ("chance {:.3f}", float),
@@ -18,7 +18,7 @@ LOSS, FLOOR = ("loss", "train_student_loss"), "loss_floor"
 
 
 def table_lines(choices: Sequence[Choice]) -> list[str]:
-    """The choices as a table: setting, value, reason."""
+    """Writes the choices as a table: setting, value, reason."""
     rows = [COLUMNS, *((name, say(value), reason) for name, value, reason in choices)]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     lines = [f"{name:<{widths[0]}}  {value:<{widths[1]}}  {why}" for name, value, why in rows]
@@ -27,12 +27,12 @@ def table_lines(choices: Sequence[Choice]) -> list[str]:
 
 
 def say(value: Any) -> str:
-    """A value as it would be typed."""
+    """Writes a value as it would be typed."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def loss_of(line: Mapping[str, Any]) -> tuple[str, float] | None:
-    """Name and value of the student's loss in a line of the history; None: it has none."""
+    """Returns name and value of the student's loss in a line of the history; None: it has none."""
     found = [name for name in LOSS if name in line]
     others = [name for name in line if name.startswith("train_") and name.endswith("_loss")]
     names = found or [name for name in others if "class" not in name]
@@ -40,11 +40,11 @@ def loss_of(line: Mapping[str, Any]) -> tuple[str, float] | None:
 
 
 def epoch_line(line: Mapping[str, Any], epochs: int) -> str:
-    """An epoch in one line: its loss, the signal without labels, and what it took.
+    """Writes an epoch in one line: its loss, the label-free signal, and the time.
 
     Args:
-        line: of the history.
-        epochs: of the whole training.
+        line: line of the history.
+        epochs: length of the training.
     """
     parts = []
     if loss := loss_of(line):

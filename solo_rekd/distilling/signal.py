@@ -1,4 +1,4 @@
-"""What a run is watched by: the signal without labels, and the forms of its history."""
+"""How a run is monitored: the label-free signal, and the formats of its history."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from solo_rekd.hosts.jobs import CSV, TENSORBOARD, Signal
 from solo_rekd.images.photos import PhotoIndex
 from solo_rekd.utils.errors import is_installed
 
-FEWEST = 3  # photos, below which each has the same neighbours
+FEWEST = 3  # photos; with fewer, all have the same neighbours
 
 
 def signal_of(held_out: PhotoIndex) -> Signal | None:
-    """What judges each epoch by photos that are held out; None: they are too few."""
+    """Makes the signal that evaluates each epoch on held-out photos; None: they are too few."""
     number = len(held_out)
     if number < FEWEST:
         return None
@@ -19,6 +19,6 @@ def signal_of(held_out: PhotoIndex) -> Signal | None:
 
 
 def watched(held_out: PhotoIndex) -> dict[str, Any]:
-    """What a `Progress` is given besides the history."""
+    """Returns the arguments of `Progress` besides the history."""
     logs = (CSV, TENSORBOARD) if is_installed(TENSORBOARD) else (CSV,)
     return {"signal": signal_of(held_out), "logs": logs}

@@ -1,6 +1,6 @@
-"""How fast a job runs: a short training of the real job, whose steps are timed.
+"""Measures how fast a job runs, in a short training of the real job.
 
-It says how many epochs fit a budget of time, before the schedule of the real one is made.
+From that follows how many epochs fit in a time limit, before the job's schedule is made.
 """
 
 import dataclasses
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from solo_rekd.hosts.jobs import Host, Pretraining, Progress, Signal
 from solo_rekd.utils.log_levels import at_level
 
-STEPS = 12  # of a trial, at most
-WARM = 3  # steps at its start that are not counted: memory, workers and kernels are made ready
-RESERVE = 0.05  # of a budget, for what comes after the training
+STEPS = 12  # in a trial, at most
+WARM = 3  # first steps that are not counted: memory, workers and kernels warm up
+RESERVE = 0.05  # share of the time limit for what comes after the training
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class Speed:
     """What a trial measured.
 
     Attributes:
-        step: seconds of a step.
-        between: seconds of what an epoch has besides its steps.
+        step: seconds per step.
+        between: seconds per epoch besides its steps.
         spent: seconds of the whole trial.
-        images: of a step.
+        images: images per step.
     """
 
     step: float
@@ -34,20 +34,20 @@ class Speed:
 
     @property
     def images_per_second(self) -> float:
-        """Of the steps alone."""
+        """Images per second in the steps alone."""
         return self.images / self.step
 
 
 def measure(host: Host, job: Pretraining, signal: Signal | None = None) -> Speed:
-    """Trains for a few steps, and keeps nothing of it but what the teacher's cache keeps.
+    """Trains for a few steps, and keeps only what goes to the teacher's cache.
 
     Args:
-        host: that is to do the job.
-        job: the real one.
-        signal: that each epoch of it is judged by, which takes time too.
+        host: host that will do the job.
+        job: the real job.
+        signal: signal that evaluates each epoch, which takes time too.
 
     Raises:
-        UserError: as the job itself would.
+        UserError: as the job itself would raise.
     """
     started = time.perf_counter()
     ends: list[float] = []
@@ -55,7 +55,7 @@ def measure(host: Host, job: Pretraining, signal: Signal | None = None) -> Speed
         job, epochs=1, host={**job.host, "limit_train_batches": STEPS, "enable_progress_bar": False}
     )
     progress = Progress(share=lambda _: ends.append(time.perf_counter()), signal=signal)
-    # so short a training is warned about for its length
+    # hides the warnings about so short a training
     with at_level("solo_rekd", logging.ERROR):
         host.pretrain(short, None, None, progress)
     ended = time.perf_counter()
@@ -63,13 +63,13 @@ def measure(host: Host, job: Pretraining, signal: Signal | None = None) -> Speed
 
 
 def read_times(started: float, ends: list[float], ended: float, images: int) -> Speed:
-    """Makes of the times at which steps ended what a step takes.
+    """Computes the speed from the times at which the steps ended.
 
     Args:
-        started: of the trial, in seconds.
-        ends: of each step, at least one.
-        ended: of the trial.
-        images: of a step.
+        started: start of the trial, in seconds.
+        ends: end of each step, at least one.
+        ended: end of the trial.
+        images: images per step.
     """
     warm = min(WARM, len(ends) - 1)
     first, counted = ends[warm - 1] if warm else started, len(ends) - warm
@@ -77,12 +77,12 @@ def read_times(started: float, ends: list[float], ended: float, images: int) -> 
 
 
 def affordable(speed: Speed, hours: float, steps: int) -> int:
-    """How many epochs fit a budget; 0: not even one.
+    """Returns how many epochs fit in a time limit; 0: not even one.
 
     Args:
-        speed: what was measured.
-        hours: the budget, of which the trial was a part.
-        steps: of an epoch.
+        speed: measured speed.
+        hours: time limit, which includes the trial.
+        steps: steps per epoch.
     """
     left = hours * 3600 * (1 - RESERVE) - speed.spent
     return max(0, int(left // (steps * speed.step + speed.between)))

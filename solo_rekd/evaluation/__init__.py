@@ -1,1 +1,1 @@
-"""How good a network is, and what it costs; no host has a part in it."""
+"""How good a network is, and what it costs; no host is needed."""

@@ -1,8 +1,8 @@
-"""What can be said of a student's features without labels: whose neighbours they have, their rank.
+"""Label-free measures of a student's features: agreement of neighbours, and effective rank.
 
-The agreement is the share of a teacher's nearest neighbours that are the student's too (mutual
-k-nearest neighbours, arXiv 2405.07987, section 2; with the teacher's neighbourhoods as the truth
-that the student is to keep). The effective rank is RankMe (arXiv 2210.02885).
+The agreement is the share of a teacher's nearest neighbours that are also the student's (mutual
+k-nearest neighbours, arXiv 2405.07987, section 2, with the teacher's neighbourhoods as the
+reference). The effective rank is RankMe (arXiv 2210.02885).
 """
 
 import torch
@@ -12,24 +12,24 @@ from torch.nn.functional import normalize
 from solo_rekd.utils.errors import UserError, refuse
 
 CHUNK = 2**22  # similarities held at a time: 32 MiB
-EPSILON = 1e-7  # of RankMe's equation 1, for float32
-TIE = 1e-13  # by which a cosine counts as less for each place: above float64's rounding
+EPSILON = 1e-7  # in RankMe's equation 1, for float32
+TIE = 1e-13  # subtracted from a cosine per index to break ties: above float64's rounding
 
 
 @torch.no_grad()
 def nearest(features: Tensor, k: int = 10, chunk: int = CHUNK) -> Tensor:
     """Finds the k nearest neighbours of each image among all others.
 
-    Nearness is the cosine. The cosines are computed in float64 a block of rows at a time: memory is
-    linear in the number of images. Of images that are equally near the first come first.
+    Cosines are computed in float64, a block of rows at a time: memory is linear in the number of
+    images. Of equally near images, those with lower indexes come first.
 
     Args:
-        features: of N images, shape (N, f), of any floating type.
+        features: features of N images, shape (N, f), of any floating type.
         k: number of neighbours, from 1 to N - 1.
         chunk: cosines to hold at a time, at least 1.
 
     Returns:
-        Places of the neighbours, the nearest first, shape (N, k), int64.
+        Indexes of the neighbours, the nearest first, shape (N, k), int64.
 
     Raises:
         UserError: k is out of range, or a feature is not finite.
@@ -41,7 +41,7 @@ def nearest(features: Tensor, k: int = 10, chunk: int = CHUNK) -> Tensor:
         raise UserError("the features are not finite: they have no neighbours")
     units = normalize(features.double(), dim=1)
     places = torch.arange(number, device=units.device)
-    # rounding must not decide between images that are equally near
+    # rounding must not decide between equally near images
     later = -TIE * places.double()
     found = []
     for rows in places.split(max(1, chunk // number)):
@@ -52,11 +52,11 @@ def nearest(features: Tensor, k: int = 10, chunk: int = CHUNK) -> Tensor:
 
 
 def shared_neighbours(student: Tensor, teacher: Tensor) -> Tensor:
-    """Computes for each image the share of the teacher's neighbours that are the student's too.
+    """Computes for each image the share of the teacher's neighbours that are also the student's.
 
     Args:
-        student: places of each image's neighbours, shape (N, k), as `nearest` gives them.
-        teacher: the same of the teacher, shape (N, k).
+        student: indexes of each image's neighbours for the student, shape (N, k), from `nearest`.
+        teacher: indexes of each image's neighbours for the teacher, shape (N, k).
 
     Returns:
         Shape (N,), float64, multiples of 1 / k in [0, 1].
@@ -67,21 +67,20 @@ def shared_neighbours(student: Tensor, teacher: Tensor) -> Tensor:
 def neighbour_agreement(student: Tensor, teacher: Tensor, k: int = 10, chunk: int = CHUNK) -> float:
     """Computes the mean share of the teacher's k nearest that are among the student's k nearest.
 
-    Two networks without anything in common agree by `chance`. What keeps the order of all cosines
-    has an agreement of 1.
+    Two unrelated networks agree by `chance`. Features with the same order of all cosines have an
+    agreement of 1.
 
     Args:
         student: features of N images, shape (N, f), of any floating type.
         teacher: the teacher's features of the same images, shape (N, F).
-        k: number of neighbours, from 1 to N - 1; the image itself is none.
+        k: number of neighbours, from 1 to N - 1, without the image itself.
         chunk: cosines to hold at a time, at least 1.
 
     Returns:
         The mean over the images, in [0, 1].
 
     Raises:
-        UserError: the two are not of the same images, k is out of range, or a feature is not
-            finite.
+        UserError: the numbers of images differ, k is out of range, or a feature is not finite.
     """
     if len(student) != len(teacher):
         raise UserError(f"the student has features of {len(student)} images, not {len(teacher)}")
@@ -90,15 +89,14 @@ def neighbour_agreement(student: Tensor, teacher: Tensor, k: int = 10, chunk: in
 
 
 def chance(number: int, k: int = 10) -> float:
-    """The agreement of two networks whose neighbours have nothing to do with each other.
+    """Returns the agreement that two unrelated networks have by chance.
 
     Args:
-        number: of images, above k.
+        number: number of images, above k.
         k: number of neighbours.
 
     Returns:
-        k / (number - 1): the expected share of k images drawn from the others without regard to
-        the teacher's.
+        k / (number - 1): the expected share for k images drawn at random from the others.
     """
     return k / (number - 1)
 
@@ -111,11 +109,11 @@ def effective_rank(features: Tensor) -> float:
     matrix of features, which is not centred.
 
     Args:
-        features: shape (N, f), of any floating type; they are computed with in float64.
+        features: shape (N, f), of any floating type; converted to float64.
 
     Returns:
-        From about 1, where all features are multiples of one vector, to min(N, f); not a number
-        where a feature is not finite.
+        From about 1, where all features are multiples of one vector, to min(N, f); NaN where a
+        feature is not finite.
     """
     if not features.isfinite().all():
         return float("nan")
@@ -126,17 +124,17 @@ def effective_rank(features: Tensor) -> float:
 
 @torch.no_grad()
 def feature_deviation(features: Tensor) -> float:
-    """Computes how far unit features lie apart, as figure 2 of arXiv 2011.10566.
+    """Computes the spread of unit features, as in figure 2 of arXiv 2011.10566.
 
-    The standard deviation of each dimension of the L2-normalised features, averaged over the
-    dimensions and multiplied by the root of their number.
+    This is the standard deviation of each dimension of the L2-normalised features, averaged over
+    the dimensions and multiplied by the square root of their number.
 
     Args:
         features: shape (N, f), of any floating type.
 
     Returns:
-        From 0, where all have one direction, to 1, where they are spread evenly over the sphere;
-        not a number where a feature is not finite.
+        From 0, where all have the same direction, to 1, where they are spread evenly over the
+        sphere; NaN where a feature is not finite.
     """
     units = normalize(features.double(), dim=1)
     return float(units.std(0, unbiased=False).mean() * units.shape[1] ** 0.5)

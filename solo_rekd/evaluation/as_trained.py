@@ -1,4 +1,4 @@
-"""An evaluation sees images as the training did, as far as the checkpoint tells how that was."""
+"""Preprocesses images in an evaluation as in training, as far as the checkpoint records it."""
 
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -10,11 +10,11 @@ from solo_rekd.utils.errors import UserError
 
 
 class JudgedImages(Protocol):
-    """What a network is judged by; `solo_rekd.hosts.jobs.Images` is such a thing."""
+    """The images that a network is evaluated on, such as `solo_rekd.hosts.jobs.Images`."""
 
     @property
     def dataset(self) -> str:
-        """`custom` for image folders of one's own, or one of `data_sets.NAMES`."""
+        """`custom` for the user's own image folders, or one of `data_sets.NAMES`."""
 
     @property
     def train(self) -> str:
@@ -26,19 +26,19 @@ class JudgedImages(Protocol):
 
     @property
     def size(self) -> int | None:
-        """Side of what the network sees, in px."""
+        """Side of the network's images, in px."""
 
     @property
     def mean(self) -> tuple[float, ...] | None:
-        """Of each colour, in [0, 1]."""
+        """Channel means, in [0, 1]."""
 
     @property
     def std(self) -> tuple[float, ...] | None:
-        """Of each colour, in [0, 1]."""
+        """Channel standard deviations, in [0, 1]."""
 
     @property
     def resize_to(self) -> int | None:
-        """Side to which what has that size is resized for the network, in px; None: it stays."""
+        """Side that images of that size are then resized to, in px; None: not resized."""
 
     @property
     def workers(self) -> int | None:
@@ -50,8 +50,8 @@ class Seen(NamedTuple):
 
     Attributes:
         size: their side, in px.
-        mean: of each colour, in [0, 1].
-        std: of each colour, in [0, 1].
+        mean: channel means, in [0, 1].
+        std: channel standard deviations, in [0, 1].
         stem: the network's first layers: `small`, `imagenet` or `auto`.
     """
 
@@ -62,24 +62,24 @@ class Seen(NamedTuple):
 
 
 def as_trained(checkpoint: Path, name: str, stem: str, images: JudgedImages) -> Seen:
-    """Gives an evaluation what it leaves open: what the training had, or else the hosts' default.
+    """Fills in what an evaluation leaves open: the training's values, or else the hosts' defaults.
 
     Args:
-        checkpoint: the file that holds the network.
-        name: of the network.
-        stem: the first layers that the user asks for, or `auto`.
-        images: what the network is judged by; what is given there stays.
+        checkpoint: file that holds the network.
+        name: name of the network.
+        stem: first layers that the user asks for, or `auto`.
+        images: images of the evaluation; given values are kept.
 
     Raises:
-        UserError: nothing tells at which size one of our networks was trained.
+        UserError: the size that one of our networks was trained at is not known.
     """
     trained = read_student(checkpoint)
     size = FIXED_SIDES.get(images.dataset) or images.size or trained.get("crop_size")
     if size is None:
         ours = is_known(name) and name not in HOST_NAMES
-        if ours and checkpoint.is_file():  # of no file the reader says so
+        if ours and checkpoint.is_file():  # a missing file is reported by its reader
             raise UserError(
-                f"--crop_size is missing: neither {checkpoint} nor an args.json beside it tells "
+                f"--crop_size is missing: neither {checkpoint} nor an args.json beside it records "
                 "it: give --crop_size N, the side in px of the images that the student was "
                 "trained on"
             )

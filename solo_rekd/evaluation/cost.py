@@ -1,4 +1,4 @@
-"""What a network costs: its parameters, its multiplications, and its time on one CPU core."""
+"""The cost of a network: parameters, multiply-accumulates, and latency on one CPU core."""
 
 import statistics
 import time
@@ -24,12 +24,12 @@ def measure(name: str, img_size: int, stem: str = "auto") -> dict[str, Any]:
 
     Args:
         name: a name that `solo_rekd.backbones.build_backbone` knows.
-        img_size: side of the square input in px.
+        img_size: side of the square input, in px.
         stem: `small`, `imagenet`, or `auto`.
 
     Returns:
         name; parameters; macs, the multiply-accumulates of convolutions, linear layers and
-        attention for one image; latency_ms, as `LATENCY_PROTOCOL` says.
+        attention for one image; latency_ms, by `LATENCY_PROTOCOL`.
 
     Raises:
         UserError: the name or the stem is unknown, or the network cannot take inputs that small.
@@ -50,9 +50,9 @@ def count_macs(network: nn.Module, image: Tensor) -> int:
 
     Args:
         network: the network, in eval mode.
-        image: what it takes, (1, 3, H, W).
+        image: its input, shape (1, 3, H, W).
     """
-    # the fused attention of a CPU is not counted; the plain one is two matrix products
+    # a CPU's fused attention is not counted; plain attention counts as two matrix products
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         network(image)
     return int(counter.get_total_flops()) // 2
@@ -60,11 +60,11 @@ def count_macs(network: nn.Module, image: Tensor) -> int:
 
 @torch.no_grad()
 def latency_ms(network: nn.Module, image: Tensor) -> float:
-    """Measures one forward pass in milliseconds, as `LATENCY_PROTOCOL` says.
+    """Measures one forward pass in milliseconds, by `LATENCY_PROTOCOL`.
 
     Args:
         network: the network, in eval mode and on the CPU.
-        image: what it takes, (1, 3, H, W).
+        image: its input, shape (1, 3, H, W).
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -19,17 +19,17 @@ from solo_rekd.utils.errors import refuse
 from solo_rekd.utils.memory import keep_freed_memory
 from solo_rekd.utils.progress import bar
 
-# makes a backbone that a host alone has, of its name, the data set's, and the images' side in px
+# builds a backbone that only a host has, from its name, the data set's name, and the side in px
 HostBackbone = Callable[[str, str, int], nn.Module]
 
 
 class Features(NamedTuple):
-    """What a network makes of one split, in the order of its images, on the CPU.
+    """A network's features of one split, in the order of its images, on the CPU.
 
     Attributes:
         features: shape (N, f), float32, not normalised.
         labels: shape (N,), int64.
-        classes: the name of each label.
+        classes: name of each label.
     """
 
     features: Tensor
@@ -38,22 +38,22 @@ class Features(NamedTuple):
 
 
 class JudgedNetwork(Protocol):
-    """Which network a checkpoint holds; `solo_rekd.hosts.jobs.Network` is such a thing."""
+    """The network that a checkpoint holds, such as `solo_rekd.hosts.jobs.Network`."""
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """Name of the network."""
 
     @property
     def stem(self) -> str:
-        """Its first layers: `small`, `imagenet` or `auto`."""
+        """First layers of the network: `small`, `imagenet` or `auto`."""
 
 
 class Judgement(NamedTuple):
-    """What comes of the features of a checkpoint.
+    """The features of a checkpoint and their kNN accuracy.
 
     Attributes:
-        splits: the features of `train` and `val`.
+        splits: features of `train` and `val`.
         knn: top1 and top5 in percent on the validation images, k, temperature, and the protocol.
     """
 
@@ -73,23 +73,22 @@ def judge_features(
     memory_format: str = AUTO,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Judgement:
-    """Extracts the features of a checkpoint's network and lets their neighbours vote.
+    """Extracts the features of a checkpoint's network and evaluates them by kNN.
 
     Args:
-        checkpoint: the file, in any format of `solo_rekd.checkpoints`.
-        network: what it holds.
-        images: what the network is judged by; size, mean and deviation default to those of the
-            training.
-        batch_size: images at a time, which no figure depends on.
+        checkpoint: file in any format of `solo_rekd.checkpoints`.
+        network: network that it holds.
+        images: images of the evaluation; size, mean and deviation default to the training's.
+        batch_size: images per batch; the results do not depend on it.
         k: number of neighbours, at least 1; all of them where there are fewer.
-        temperature: of the votes, above 0.
-        host_backbone: builds what no name of `solo_rekd.backbones` stands for.
-        memory_format: of the network, `auto`, `channels_last` or `contiguous`.
-        progress: takes the share of the features that is there, in [0, 1], after every batch.
+        temperature: temperature of the votes, above 0.
+        host_backbone: builds networks that `solo_rekd.backbones` does not know.
+        memory_format: `auto`, `channels_last` or `contiguous`, for the network.
+        progress: function that takes the share of features done, in [0, 1], after every batch.
 
     Raises:
         UserError: the checkpoint cannot be read or lacks weights of the network, or the images
-            cannot be judged by.
+            cannot be used for an evaluation.
     """
     seen = as_trained(Path(checkpoint), network.name, network.stem, images)
     folders, colours = (images.train, images.val), (seen.mean, seen.std)
@@ -120,7 +119,7 @@ def judge_features(
 
 
 def make_ready(backbone: nn.Module, memory_format: str = AUTO) -> str:
-    """Puts a network into evaluation, on the GPU where there is one, in its memory format.
+    """Prepares a network for evaluation: eval mode, GPU where there is one, memory format.
 
     Args:
         backbone: the network.
@@ -150,13 +149,13 @@ def extract_features(
     Args:
         backbone: images (B, 3, H, W) to features (B, f).
         sets: data sets of (image, label) with `classes`, by name.
-        batch_size: images at a time.
+        batch_size: images per batch.
         workers: processes that load images.
-        progress: takes the share done, in [0, 1], after every batch.
-        memory_format: of the network, as in `judge_features`.
+        progress: function that takes the share done, in [0, 1], after every batch.
+        memory_format: as in `judge_features`.
 
     Returns:
-        The features of each data set, under its name.
+        The features of each data set, by its name.
     """
     device = make_ready(backbone, memory_format)
     loaders = {
@@ -168,7 +167,7 @@ def extract_features(
     for name, loader in loaders.items():
         parts = []
         for images, labels in bar(loader, f"features of {name}", "batch"):
-            # a copy: a loader's own tensor keeps a file open
+            # a copy, because a loader's tensor keeps a file open
             parts.append((backbone(images.to(device)).float().cpu(), labels.clone()))
             done += 1
             progress(done / batches)
@@ -188,7 +187,7 @@ def _of_host(
     if network.stem != "auto":
         raise refuse("stem", network.stem, f"auto with {name}, which has one stem only")
     if build is None:
-        raise refuse("encoder", name, "a name of solo-rekd list, or solo-learn, which builds it")
+        raise refuse("encoder", name, "a name of solo-rekd list; other networks need solo-learn")
     backbone = build(name, dataset, size)
     load_student(checkpoint, name, backbone)
     return backbone

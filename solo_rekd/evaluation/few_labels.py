@@ -1,7 +1,7 @@
-"""Accuracy with a few labels, on features that are extracted once.
+"""Accuracy with few labels, on features that are extracted once.
 
 The classifier is the nearest class mean of centred features of unit length (SimpleShot, arXiv
-1911.04623): it has no learning rate and no penalty to choose, and it fits from one label a class.
+1911.04623): it has no learning rate or penalty to choose, and works from one label per class.
 """
 
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-A_CLASS = 3  # labels
-SHARE = 0.01  # of the labels of a class, of which one is drawn at least
+A_CLASS = 3  # labels per class
+SHARE = 0.01  # of the labels of each class; at least one is drawn
 DRAWS = 20
 SEED = 0
-# how many labels of a class are drawn, by the number that it has, and what that is called
+# how many labels of a class are drawn, by its number of images, and the name of that amount
 AMOUNTS: dict[str, tuple[Callable[[int], int], str]] = {
-    "few_label": (lambda images: min(A_CLASS, images), f"{A_CLASS} a class"),
+    "few_label": (lambda images: min(A_CLASS, images), f"{A_CLASS} per class"),
     "few_label_1pct": (
         lambda images: max(1, round(SHARE * images)),
         f"{100 * SHARE:g} % of each class, at least one",
@@ -26,19 +26,19 @@ AMOUNTS: dict[str, tuple[Callable[[int], int], str]] = {
 def few_labels(
     train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], draws: int = DRAWS
 ) -> dict[str, dict[str, Any]]:
-    """Judges features by classifiers that see a few labels, the mean over many draws of them.
+    """Evaluates features with classifiers that see few labels, averaged over many draws of these.
 
-    Which images are drawn depends on their places and labels alone, and so is the same for every
-    network. The centre is the mean of all training features, for which no label is needed.
+    Which images are drawn depends only on their indexes and labels, so it is the same for every
+    network. The features are centred by the mean of all training features, which needs no labels.
 
     Args:
         train: features (N, f) and labels (N,) to draw from.
-        val: features (M, f) and labels (M,) to judge by, of classes that are in `train`.
-        draws: of the labels, at least 2.
+        val: features (M, f) and labels (M,) to evaluate on, of classes that are in `train`.
+        draws: draws of the labels, at least 2.
 
     Returns:
-        Under each name of `AMOUNTS`: top1 in percent (mean over the draws), its sample standard
-        deviation sd, labels (how many a classifier sees), draws, and the protocol.
+        For each name of `AMOUNTS`: top1 in percent (mean over the draws), its sample standard
+        deviation sd, labels (the number that a classifier sees), draws, and the protocol.
     """
     centre = train[0].mean(axis=0, dtype=np.float64)
     features, judged = (_unit(split[0] - centre) for split in (train, val))
@@ -56,19 +56,19 @@ def few_labels(
             "draws": draws,
             "protocol": (
                 f"few labels: {told}; nearest class mean of cached features, centred and of unit "
-                f"length; mean of {draws} draws of the labels, which all runs share"
+                f"length; mean of {draws} draws of the labels, the same in all runs"
             ),
         }
     return found
 
 
 def draw_labels(labels: np.ndarray, amount: Callable[[int], int], draw: int) -> np.ndarray:
-    """Draws the places of the images whose labels a classifier sees, class by class.
+    """Draws the indexes of the images whose labels a classifier sees, class by class.
 
     Args:
-        labels: of all images, shape (N,).
-        amount: how many of a class are drawn, by the number of its images.
-        draw: number of the draw, at least 0; a larger amount adds to what a smaller one draws.
+        labels: labels of all images, shape (N,).
+        amount: number of images to draw from a class, by the number of its images.
+        draw: number of the draw, at least 0; a larger amount adds to the images of a smaller one.
     """
     generator = np.random.default_rng([SEED, draw])
     classes = [generator.permutation(np.flatnonzero(labels == each)) for each in np.unique(labels)]
@@ -76,10 +76,10 @@ def draw_labels(labels: np.ndarray, amount: Callable[[int], int], draw: int) -> 
 
 
 def _nearest_mean(features: np.ndarray, labels: np.ndarray, judged: np.ndarray) -> np.ndarray:
-    """The class whose mean is nearest to each of `judged`; the first of those equally near.
+    """Finds the class whose mean is nearest to each of `judged`; the first of equally near ones.
 
     scikit-learn's NearestCentroid also scales by the deviation within a class, and refuses features
-    without one, such as a single label a class has.
+    without any, as with a single label per class.
     """
     classes = np.unique(labels)
     means = np.stack([features[labels == each].mean(axis=0) for each in classes])
@@ -87,6 +87,6 @@ def _nearest_mean(features: np.ndarray, labels: np.ndarray, judged: np.ndarray) 
 
 
 def _unit(features: np.ndarray) -> np.ndarray:
-    """Features (N, f) of unit length; those at the centre stay there."""
+    """Scales features (N, f) to unit length; zero vectors stay zero."""
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     return features / np.where(lengths > 0, lengths, 1)

@@ -1,7 +1,7 @@
-"""Judges a training by the lines of its history: has it collapsed, diverged, or learnt nothing?
+"""Checks a training by the lines of its history: has it collapsed, diverged, or learnt nothing?
 
-It needs no labels and no networks, only the figures that `hosts/shared/signal.py` adds to a
-history. What a history lacks is not judged.
+It needs neither labels nor networks, only the figures that `hosts/shared/signal.py` adds to a
+history. Figures that a history lacks are not checked.
 """
 
 import math
@@ -10,23 +10,23 @@ from typing import Any, NamedTuple
 
 COLLAPSED, DIVERGED, NOTHING, FAR = "collapsed", "diverged", "nothing", "far"
 
-# the features of a network that tells photos apart fill tens of directions; of one that gives every
-# photo nearly the same answer one direction holds all but a few percent of the singular values
+# features of a healthy network fill tens of directions; in a collapsed one, a single direction
+# holds all but a few percent of the singular values
 COLLAPSED_RANK = 1.5
-# of unit features, whose deviation is near 1 where they are spread; 0.01 is rounding of bfloat16
+# deviation of unit features, near 1 where they are spread; 0.01 is the rounding of bfloat16
 COLLAPSED_DEVIATION = 0.01
-# the share of the way from its first value to its floor by which a loss has to rise: epochs differ
-# by a few percent of it by chance
+# the rise of a loss, as a share of the way from its first value to its floor: epochs differ by a
+# few percent of it by chance
 RISE = 0.2
-# standard errors: by chance alone a figure is further off once in twenty runs
+# standard errors: by chance alone, a figure is further off once in twenty runs
 ERRORS = 2.0
-# the share of the way from the first epoch's loss to the floor that is still ahead: a training that
-# has done less than half of it has not converged
+# the remaining share of the way from the first epoch's loss to the floor: a training with more
+# than half of it left has not converged
 FAR_SHARE = 0.5
-# the share of the way from chance to the ceiling at which a student is good whatever its loss says
+# the share of the way from chance to the ceiling at which a student is good whatever its loss
 GOOD_AGREEMENT = 0.5
-# epochs in which a training that still runs may show nothing: its learning rate rises, and the
-# statistics of a deep network's BatchNorm layers lag behind its weights
+# first epochs in which a running training may show nothing: its learning rate still rises, and a
+# deep network's BatchNorm statistics lag behind its weights
 PATIENCE = 3
 
 Line = Mapping[str, Any]
@@ -38,7 +38,7 @@ class Finding(NamedTuple):
     Attributes:
         kind: `collapsed`, `diverged`, `nothing` (it has learnt nothing) or `far` (its loss is far
             above the floor).
-        message: what is seen and what to try, one line for people.
+        message: what was found and what to try, in one line.
     """
 
     kind: str
@@ -46,16 +46,16 @@ class Finding(NamedTuple):
 
 
 def judge(lines: Sequence[Line], finished: bool = True) -> list[Finding]:
-    """Judges a training by the lines of its history so far.
+    """Checks a training by the lines of its history so far.
 
     Args:
-        lines: one for each epoch, in their order; the line of epoch -1, where there is one, is of
-            the untrained student.
-        finished: whether the training has ended; in the first epochs of one that still runs only
-            divergence is looked for.
+        lines: one line per epoch, in order; the line of epoch -1, if any, describes the untrained
+            student.
+        finished: whether the training has ended; in the first epochs of a running training, only
+            divergence is checked.
 
     Returns:
-        What is wrong, the worst first; empty where nothing is, and where no epoch is over.
+        What is wrong, the worst first; empty where nothing is, or no epoch has ended.
     """
     before = next((line for line in lines if line["epoch"] < 0), {})
     trained = [line for line in lines if line["epoch"] >= 0]
@@ -79,7 +79,7 @@ def _collapsed(trained: Sequence[Line]) -> Finding | None:
         COLLAPSED,
         f"The student has collapsed: it gives all photos nearly the same features (effective rank "
         f"{rank:.1f}, deviation {deviation:.3f}). Try a learning rate 3 to 10 times lower, a "
-        "larger batch, or another method; see that the photos differ.",
+        "larger batch, or another method; check that the photos differ.",
     )
 
 
@@ -90,7 +90,7 @@ def _diverged(trained: Sequence[Line], before: Line) -> Finding | None:
         return Finding(
             DIVERGED,
             f"The training has diverged: {lost[0].replace('_', ' ')} is not a finite number. Try a "
-            "learning rate 3 to 10 times lower, a longer warm-up, or precision 32 in the place of "
+            "learning rate 3 to 10 times lower, a longer warm-up, or precision 32 instead of "
             "16.",
         )
     first, last = trained[0], trained[-1]
@@ -112,20 +112,20 @@ def _learnt_nothing(last: Line, before: Line) -> Finding | None:
     agreement, error = last["agreement"], last.get("agreement_error", 0.0)
     chance = last.get("agreement_chance", 0.0)
     advice = (
-        "Try a learning rate 3 times higher and 3 times lower, and more epochs; see that the "
-        "teacher was trained on such photos."
+        "Try a learning rate 3 times higher and 3 times lower, and more epochs; check that the "
+        "teacher was trained on similar photos."
     )
     if agreement - chance <= ERRORS * error:
         return Finding(
             NOTHING,
-            f"The student has learnt nothing of its teacher: they share {agreement:.1%} of the "
-            f"nearest photos, and chance gives {chance:.1%}. {advice}",
+            f"The student has learnt nothing from its teacher: they share {agreement:.1%} of the "
+            f"nearest photos, and {chance:.1%} would be chance. {advice}",
         )
     if "agreement" in before and not _gained(last, before):
         return Finding(
             NOTHING,
-            f"The student has learnt nothing of its teacher: they share {agreement:.1%} of the "
-            f"nearest photos, and did {before['agreement']:.1%} before the training. {advice}",
+            f"The student has learnt nothing from its teacher: they share {agreement:.1%} of the "
+            f"nearest photos, and shared {before['agreement']:.1%} before the training. {advice}",
         )
     return None
 
@@ -148,7 +148,7 @@ def _far_from_floor(trained: Sequence[Line]) -> Finding | None:
 
 
 def _gained(last: Line, before: Line) -> bool:
-    """Whether the agreement has risen over the untrained student's by more than chance."""
+    """Whether the agreement has risen above the untrained student's by more than chance."""
     if "agreement" not in last or "agreement" not in before:
         return False
     errors = math.hypot(last.get("agreement_error", 0.0), before.get("agreement_error", 0.0))

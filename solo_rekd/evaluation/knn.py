@@ -7,9 +7,9 @@ from torch.nn.functional import normalize
 from solo_rekd.utils.errors import UserError, refuse
 
 DISTANCES = ("cosine", "euclidean")
-EPSILON = 1e-5  # of the hosts: a weight is 1 / (distance + EPSILON)
+EPSILON = 1e-5  # the hosts': a weight is 1 / (distance + EPSILON)
 CHUNK = 2**22  # similarities held at a time: 32 MiB
-SAME_POINT = 1e-12  # squared distance, relative to the squared norm, that is rounding alone
+SAME_POINT = 1e-12  # squared distance, relative to the squared norm, that is only rounding
 
 
 @torch.no_grad()
@@ -23,29 +23,29 @@ def weighted_knn(
     distance: str = "cosine",
     chunk: int = CHUNK,
 ) -> tuple[float, float]:
-    """Judges features by the weighted vote of their nearest neighbours.
+    """Evaluates features by a weighted vote of their nearest neighbours.
 
     Neighbour n votes for its class with the weight exp(cos(x, n) / temperature), or
     1 / (|x - n| + 1e-5). Everything is computed in float64 and then rounded to float32, so that the
     order of the images, the size of the chunks and the number of threads change nothing. Neighbours
-    that are equally far as the k-th share the places that are left; of classes with equal votes
-    the one with the lower label comes first. Images whose label is negative take no part.
+    as far as the k-th share the remaining places; of classes with equal votes the one with the
+    lower label comes first. Images with a negative label are ignored.
 
     Args:
         train: features that vote, shape (N, f), of any floating type.
         train_labels: shape (N,).
-        test: features to judge, shape (M, f).
+        test: features to evaluate, shape (M, f).
         test_labels: shape (M,).
         k: number of neighbours, at least 1; all of them where there are fewer.
-        temperature: of the votes by cosine, above 0.
+        temperature: temperature of the votes by cosine, above 0.
         distance: `cosine` or `euclidean`.
         chunk: similarities to hold at a time, at least 1.
 
     Returns:
-        Accuracies in percent: of the first class, and of the first min(5, k, number of classes).
+        Accuracies in percent: top-1, and top-min(5, k, number of classes).
 
     Raises:
-        UserError: `distance` is unknown, no labelled image is left on one side, or a feature is not
+        UserError: `distance` is unknown, one side has no labelled image, or a feature is not
             finite.
     """
     if distance not in DISTANCES:
@@ -78,7 +78,7 @@ def _labelled(features: Tensor, labels: Tensor, name: str) -> tuple[Tensor, Tens
 
 
 def _closeness(test: Tensor, train: Tensor, distance: str) -> Tensor:
-    """Cosines, or negative distances, of shape (M, N), float32."""
+    """Computes cosines or negative distances, shape (M, N), float32."""
     products = test @ train.T
     if distance == "cosine":
         return products.float()
@@ -90,7 +90,7 @@ def _closeness(test: Tensor, train: Tensor, distance: str) -> Tensor:
 def _votes(
     closeness: Tensor, labels: Tensor, k: int, classes: int, temperature: float, distance: str
 ) -> Tensor:
-    """The votes for each class, of shape (M, classes), float32, up to a factor a row."""
+    """Computes the votes for each class, shape (M, classes), float32, up to a factor per row."""
     nearest = closeness.topk(k).values
     last = nearest[:, -1:]
     image, neighbour = (closeness >= last).nonzero(as_tuple=True)

@@ -1,7 +1,7 @@
-"""A linear probe on features that are extracted once: seconds, where training on images is minutes.
+"""A linear probe on features that are extracted once: it takes seconds rather than minutes.
 
-It sees every training image in one crop, without augmentation, so its figures are not those of the
-host's linear evaluation.
+It sees one crop per training image, without augmentation, so its figures differ from the host's
+linear evaluation.
 """
 
 import warnings
@@ -11,7 +11,7 @@ import numpy as np
 
 from solo_rekd.utils.errors import UserError
 
-C = 0.01  # inverse weight of the L2 penalty, scikit-learn's
+C = 0.01  # inverse weight of the L2 penalty, as in scikit-learn
 MAX_ITERATIONS = 1000
 
 
@@ -21,18 +21,18 @@ def linear_probe(
     c: float = C,
     max_iterations: int = MAX_ITERATIONS,
 ) -> dict[str, Any]:
-    """Fits multinomial logistic regression on standardised features, and judges it.
+    """Fits multinomial logistic regression on standardised features, and evaluates it.
 
-    Nothing in it is random.
+    It is deterministic.
 
     Args:
         train: features (N, f) and labels (N,) to fit.
-        val: features (M, f) and labels (M,) to judge by, of classes that are in `train`.
+        val: features (M, f) and labels (M,) to evaluate on, of classes that are in `train`.
         c: inverse weight of the L2 penalty against the summed loss, above 0.
-        max_iterations: of lbfgs, at least 1.
+        max_iterations: iterations of lbfgs, at least 1.
 
     Returns:
-        top1 and top5 in percent (with fewer than five classes, 100), and the protocol.
+        top1 and top5 in percent (100 with fewer than five classes), and the protocol.
 
     Raises:
         UserError: all training images are of one class.
@@ -47,18 +47,18 @@ def linear_probe(
     classifier = LogisticRegression(C=c, max_iter=max_iterations, solver="lbfgs")
     pipeline = make_pipeline(StandardScaler(), classifier)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the protocol says it
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the protocol reports it
         pipeline.fit(train[0].astype(np.float64), train[1])
     probabilities = pipeline.predict_proba(val[0].astype(np.float64))
     ranked = classifier.classes_[np.argsort(-probabilities, axis=1, kind="stable")]
     hits = ranked == val[1][:, None]
     converged = classifier.n_iter_.max() < max_iterations
-    note = "" if converged else f", not converged in {max_iterations} iterations"
+    note = "" if converged else f", not converged after {max_iterations} iterations"
     return {
         "top1": 100 * float(hits[:, :1].any(axis=1).mean()),
         "top5": 100 * float(hits[:, :5].any(axis=1).mean()),
         "protocol": (
             "linear classifier on cached features: standardised, multinomial logistic regression "
-            f"(lbfgs, C {c:g}), one crop an image, without augmentation{note}"
+            f"(lbfgs, C {c:g}), one crop per image, without augmentation{note}"
         ),
     }

@@ -12,23 +12,23 @@ from solo_rekd.utils.errors import UserError, refuse
 
 CLASSIC, MAIN = "classic", "main"
 HOST_HELP = (
-    "which solo-learn trains: classic (1.0.2), main, or the folder of a checkout of main. "
-    "Default: main where a checkout is importable, else classic"
+    "solo-learn to train with: classic (1.0.2), main, or the folder of a checkout of main. "
+    "Default: main if a checkout is importable, else classic"
 )
 ADAPTERS = {CLASSIC: "solo_rekd.hosts.classic", MAIN: "solo_rekd.hosts.current"}
 SIGNS = {CLASSIC: "args/setup.py", MAIN: "args/pretrain.py"}  # files of the package `solo`
 
 
 def find(given: str | None = None) -> Host:
-    """The host that a command is to use, with the plug-in active in it.
+    """Finds the host for a command and activates the plug-in in it.
 
     Args:
         given: `classic`, `main`, or the folder of a checkout; None: main where a checkout is
             importable, else classic.
 
     Returns:
-        Its adapter. From here on `solo` is that host's, in this process and in those that it
-        starts.
+        Its adapter. From then on `solo` is that host's package, in this process and in those that
+        it starts.
 
     Raises:
         UserError: there is no such host.
@@ -41,7 +41,7 @@ def find(given: str | None = None) -> Host:
 
 
 def locate(given: str | None = None) -> tuple[str, Path]:
-    """Says which host `find` takes, and the folder that holds its package `solo`.
+    """Returns which host `find` chooses, and the folder that holds its package `solo`.
 
     Raises:
         UserError: there is no such host.
@@ -66,7 +66,7 @@ def locate(given: str | None = None) -> tuple[str, Path]:
 
 
 def kind_of(folder: Path) -> str | None:
-    """Which host the package `solo` in `folder` is; None where there is none."""
+    """Returns which host the package `solo` in `folder` is; None where there is none."""
     kinds = (kind for kind, file in SIGNS.items() if (folder / "solo" / file).is_file())
     return next(kinds, None)
 
@@ -80,7 +80,7 @@ def prefer(root: Path) -> None:
     loaded = sys.modules.get("solo")
     folders = [] if loaded is None else [Path(folder).parent for folder in loaded.__path__]
     if folders and root not in folders:
-        raise UserError(f"solo-learn is imported from {folders[0]} already, not from {root}")
+        raise UserError(f"solo-learn is already imported from {folders[0]}, not from {root}")
     if str(root) not in sys.path[:1]:
         sys.path.insert(0, str(root))
     before = os.environ.get("PYTHONPATH", "")
@@ -89,14 +89,14 @@ def prefer(root: Path) -> None:
 
 
 def detect() -> str:
-    """Finds which solo-learn is installed, from what it is made of and without importing it.
+    """Finds which solo-learn is installed, from its files and without importing it.
 
     Returns:
         `classic` (1.0.2 of PyPI) where the host parses flags, in `solo.args.setup`; `current` (the
         main branch) where it checks a configuration, in `solo.args.pretrain`.
 
     Raises:
-        UserError: there is no solo-learn.
+        UserError: solo-learn is not installed.
     """
     spec = importlib.util.find_spec("solo")
     if spec is None:
@@ -112,25 +112,25 @@ def detect() -> str:
 
 
 def activate() -> None:
-    """Registers the plug-in in the solo-learn that is installed; a second call changes nothing.
+    """Registers the plug-in in the installed solo-learn; a second call changes nothing.
 
     Raises:
-        UserError: there is no solo-learn.
+        UserError: solo-learn is not installed.
     """
     host = detect()
-    # first, for the start-up hook calls this function at the end of one of these imports
+    # first, because the start-up hook calls this function at the end of one of these imports
     importlib.import_module("solo.args.setup" if host == "classic" else "solo.args.pretrain")
     importlib.import_module(f"solo_rekd.hosts.{host}.plugin").activate()
 
 
 def commands() -> ModuleType:
-    """The classic host's jobs as functions, `pretrain` and `linear`, each taking its flags.
+    """Returns the classic host's jobs as functions, `pretrain` and `linear`, which take its flags.
 
     Raises:
-        UserError: there is no solo-learn, or it is the current one, which has scripts for them.
+        UserError: solo-learn is not installed, or is the current one, which has scripts instead.
     """
     if detect() == "current":
-        raise UserError("solo-learn's main branch has scripts in place of these functions")
+        raise UserError("solo-learn's main branch has scripts instead of these functions")
     from solo_rekd.hosts.classic import warnings
 
     warnings.silence()

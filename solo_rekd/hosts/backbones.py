@@ -1,4 +1,4 @@
-"""Backbones that only a host has, for evaluations that need nothing else of it."""
+"""Backbones that only a host has, for evaluations that need nothing else from it."""
 
 import importlib
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from solo_rekd import hosts
 
 
 def builder(given: str | None = None) -> Callable[[str, str, int], nn.Module]:
-    """What builds the backbones of a host, of their name, the data set's, and the side in px.
+    """Makes a function that builds a host's backbone from its name, the data set and the side.
 
     Args:
         given: the host, as in `hosts.find`.

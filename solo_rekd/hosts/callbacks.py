@@ -1,6 +1,6 @@
 """The callbacks that Lightning adds to every trainer of the environment, by its entry points.
 
-A program that has no run of ours gets none, so that Lightning says nothing of them.
+A program without a run of ours gets none, so that Lightning does not mention them.
 """
 
 import importlib
@@ -9,17 +9,17 @@ from typing import Any
 
 
 def classic() -> list[Any]:
-    """Those for a trainer of pytorch-lightning 1.9: none where no run of ours is under way."""
+    """Returns the callbacks for pytorch-lightning 1.9, none if no run of ours is active."""
     return _callbacks("solo_rekd.hosts.classic.callbacks")
 
 
 def current() -> list[Any]:
-    """Those for a trainer of lightning 2: none where no run of ours is under way."""
+    """Returns the callbacks for lightning 2, none if no run of ours is active."""
     return _callbacks("solo_rekd.hosts.current.callbacks")
 
 
 def _callbacks(adapter: str) -> list[Any]:
-    # looked up, not imported: any program of the environment that trains comes here
+    # looked up, not imported, because every training in the environment comes here
     ownership = sys.modules.get("solo_rekd.hosts.shared.ownership")
     if ownership is None or not ownership.has_our_run():
         return []

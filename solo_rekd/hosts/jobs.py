@@ -1,7 +1,7 @@
-"""The two jobs of a host, pretraining and linear evaluation, in words of neither host.
+"""The two jobs of a host, pretraining and linear evaluation, independent of the host.
 
-An adapter translates a job into its host's words and undoes its host's arithmetic: rates here are
-absolute, what a step is multiplied by. What is None is left to the host's own default.
+An adapter translates a job into its host's settings and undoes its host's scaling: learning rates
+here are absolute, as a step uses them. Fields that are None get the host's own default.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from solo_rekd.utils.errors import refuse, refuse_missing
 
-DEFAULT_SEED = 5  # of both hosts' scripts
+DEFAULT_SEED = 5  # the default of both hosts' scripts
 CSV, TENSORBOARD = "csv", "tensorboard"
 LOGS = (CSV, TENSORBOARD)
 
@@ -22,8 +22,8 @@ class Network:
     """A backbone.
 
     Attributes:
-        name: of a backbone of the host or of `solo_rekd.backbones`.
-        stem: its first layers: `small`, `imagenet`, or `auto` for the choice by the images' size.
+        name: name of a backbone of the host or of `solo_rekd.backbones`.
+        stem: its first layers: `small`, `imagenet`, or `auto`, chosen by the images' size.
     """
 
     name: str
@@ -32,18 +32,18 @@ class Network:
 
 @dataclass(frozen=True)
 class Images:
-    """What is trained on and judged by.
+    """The images for training and evaluation.
 
     Attributes:
         train: folder of the training images, in folders named after their classes; without labels
             a folder with images at any depth, an index of photos, or a text file of paths.
-        val: folder of the validation images, the same; None: there are none.
+        val: folder of the validation images, in folders named after their classes; None: none.
         size: side of the crops of an image, in px.
-        resize_to: side to which an evaluation resizes them for the network, in px; None: they stay.
-        dali: device on which NVIDIA DALI loads them, `cpu` or `gpu`; None: torchvision loads them.
-        mean: of each colour, in [0, 1].
-        std: of each colour, in [0, 1].
-        dataset: `custom` for folders of one's own, or a data set of the host.
+        resize_to: side to which an evaluation then resizes them, in px; None: not resized.
+        dali: device that NVIDIA DALI loads them on, `cpu` or `gpu`; None: torchvision loads them.
+        mean: channel means, in [0, 1].
+        std: channel standard deviations, in [0, 1].
+        dataset: `custom` for the user's own folders, or a data set of the host.
         labelled: whether the training images have classes.
         workers: processes that load images.
     """
@@ -65,19 +65,19 @@ class View:
     """How crops of an image are drawn; probabilities and strengths as in torchvision.
 
     Attributes:
-        crops: how many are drawn so.
+        crops: number of crops that are drawn this way.
         size: their side in px; None: that of the images.
         min_scale: least share of the image's area.
-        max_scale: largest share of it.
-        jitter: probability of a change of colours.
-        brightness: strength of that change.
-        contrast: the same.
-        saturation: the same.
-        hue: the same, up to 0.5.
+        max_scale: largest share of the image's area.
+        jitter: probability of colour jitter.
+        brightness: strength of the jitter in brightness.
+        contrast: strength of the jitter in contrast.
+        saturation: strength of the jitter in saturation.
+        hue: strength of the jitter in hue, up to 0.5.
         grayscale: probability of a grey crop.
         blur: probability of a blur.
         solarization: probability of a solarization.
-        flip: probability of a mirror image.
+        flip: probability of a horizontal flip.
     """
 
     crops: int = 2
@@ -97,17 +97,17 @@ class View:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """How weights are changed.
+    """The optimiser and its schedule.
 
     Attributes:
         name: `sgd` (with momentum 0.9), `lars`, `adam` or `adamw`.
-        lr: learning rate of a step, whatever the batch.
+        lr: learning rate of a step, whatever the batch size.
         weight_decay: weight of the L2 penalty.
-        schedule: `warmup_cosine`, `cosine`, `step` or `none`; it moves once per epoch.
-        warmup_epochs: in which the rate rises.
-        warmup_start_lr: the rate from which it rises.
-        min_lr: the rate to which a cosine falls.
-        decay_epochs: after which `step` divides the rate by ten.
+        schedule: `warmup_cosine`, `cosine`, `step` or `none`; it changes once per epoch.
+        warmup_epochs: epochs of warm-up.
+        warmup_start_lr: learning rate at the start of the warm-up.
+        min_lr: learning rate at the end of a cosine.
+        decay_epochs: epochs after which `step` divides the rate by ten.
     """
 
     name: str
@@ -125,18 +125,18 @@ class Pretraining:
     """A pretraining.
 
     Attributes:
-        method: of the host or of `solo_rekd.objectives`.
-        network: what is trained.
-        images: on which.
+        method: method of the host or of `solo_rekd.objectives`.
+        network: network to train.
+        images: images to train on.
         views: how crops are drawn.
-        optimizer: how weights are changed.
+        optimizer: optimiser and schedule.
         batch_size: images per step and process.
         epochs: passes over the images.
         classifier_lr: learning rate of the online classifier, absolute.
-        student_checkpoint: a file of weights from which the student starts; None: it is drawn.
-        seed: of everything random.
-        settings: of the method, by name.
-        host: what only the host knows, by the names in `hosts/names.py` or by its own.
+        student_checkpoint: weights file that the student starts from; None: random weights.
+        seed: seed of everything random.
+        settings: settings of the method, by name.
+        host: settings that only the host knows, by the names in `hosts/names.py` or its own.
     """
 
     method: str
@@ -158,13 +158,13 @@ class LinearEvaluation:
     """A linear classifier that is trained on a frozen backbone's features of augmented images.
 
     Attributes:
-        checkpoint: the file that holds the backbone.
+        checkpoint: file that holds the backbone.
         network: the backbone.
-        images: what the classifier is trained on and judged by; with `val`.
-        optimizer: how its weights are changed.
+        images: images to train and evaluate the classifier on; with `val`.
+        optimizer: optimiser and schedule of the classifier.
         batch_size: images per step and process.
         epochs: passes over the images.
-        seed: of everything random.
+        seed: seed of everything random.
         host: as in `Pretraining`.
     """
 
@@ -183,12 +183,12 @@ Job = Pretraining | LinearEvaluation
 
 @dataclass(frozen=True)
 class Signal:
-    """What each epoch of a pretraining is judged by without labels.
+    """The label-free evaluation of each epoch of a pretraining.
 
     Attributes:
         images: photos that are not trained on: a folder, at any depth, or a text file of paths.
-        number: of the photos that are looked at, above `k`; those of a larger set are spread.
-        k: nearest neighbours that student and teacher are compared by, at least 1.
+        number: number of photos to use, above `k`, evenly spread over a larger set.
+        k: number of nearest neighbours that student and teacher are compared by, at least 1.
     """
 
     images: str
@@ -204,16 +204,16 @@ class Signal:
 
 @dataclass(frozen=True)
 class Progress:
-    """How a job reports what it does.
+    """How a job reports its progress.
 
     Attributes:
-        title: of a progress bar; None: there is no bar.
-        share: takes the share of all steps done, in [0, 1], after every step.
-        history: a file that gets a line of JSON per epoch, see `hosts/shared/progress.py`.
-        signal: what a pretraining is judged by after each epoch, in the lines of the history, see
-            `hosts/shared/signal.py`; None: nothing.
-        logs: further forms of the history, beside it: any of `LOGS`.
-        epoch: takes each line of the history after it is written.
+        title: title of a progress bar; None: there is no bar.
+        share: function that takes the share of all steps done, in [0, 1], after every step.
+        history: file that gets a line of JSON per epoch, see `hosts/shared/progress.py`.
+        signal: label-free evaluation after each epoch, in the lines of the history, see
+            `hosts/shared/signal.py`; None: none.
+        logs: further formats of the history, beside it: any of `LOGS`.
+        epoch: function that takes each line of the history after it is written.
     """
 
     title: str | None = None
@@ -228,19 +228,19 @@ class Progress:
             if name not in LOGS:
                 raise refuse("logs", name, LOGS)
         if self.logs and self.history is None:
-            raise refuse("logs", self.logs, "none without a history, of which they are forms")
+            raise refuse("logs", self.logs, "none without a history")
         if TENSORBOARD in self.logs:
             refuse_missing((TENSORBOARD,), TENSORBOARD)
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What a pretraining came to.
+    """The result of a pretraining.
 
     Attributes:
-        checkpoint: of the last epoch; None where none is kept.
-        seconds: of this part of the training.
-        images_per_second: of this part.
+        checkpoint: checkpoint of the last epoch; None: none is kept.
+        seconds: duration of this part of the training.
+        images_per_second: speed of this part.
         metrics: the last value of every logged metric.
     """
 
@@ -252,12 +252,12 @@ class Pretrained:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What an evaluation came to.
+    """The result of an evaluation.
 
     Attributes:
-        top1: in percent.
-        top5: in percent.
-        protocol: how it was measured, for people.
+        top1: top-1 accuracy, in percent.
+        top5: top-5 accuracy, in percent.
+        protocol: how it was measured, in words.
     """
 
     top1: float
@@ -272,7 +272,7 @@ class Host(Protocol):
     root: Path  # the folder that holds its package `solo`
 
     def methods(self) -> Mapping[str, Collection[str]]:
-        """The names of all methods, each with the settings that it takes."""
+        """Returns the names of all methods, each with the settings that it takes."""
 
     def check(self, job: Job) -> Mapping[str, Any]:
         """Reads a job as its run will, and returns every setting as the host has it.
@@ -288,10 +288,10 @@ class Host(Protocol):
 
         Args:
             job: what to do.
-            folder: gets a checkpoint per epoch, in a folder of the method and one of the run;
+            folder: folder for a checkpoint per epoch, in subfolders for the method and the run;
                 None: nothing is kept.
-            resume: a checkpoint of the same job, from which it resumes.
-            progress: how to report.
+            resume: checkpoint of the same job to resume from.
+            progress: how to report progress.
 
         Raises:
             UserError: a setting is not allowed, or the training diverged.
@@ -299,28 +299,28 @@ class Host(Protocol):
         """
 
     def linear(self, job: LinearEvaluation, folder: Path | None, progress: Progress) -> Accuracy:
-        """Evaluates linearly; `folder` and the errors are those of `pretrain`."""
+        """Runs a linear evaluation; `folder` and the errors are as in `pretrain`."""
 
     def command(self, job: Job) -> str:
-        """What to type to repeat a job."""
+        """Returns the command that repeats a job."""
 
     def versions(self) -> Mapping[str, str]:
-        """The host and its Lightning: commit or version, by name."""
+        """Returns the commit or version of the host and its Lightning, by name."""
 
 
 def to_json(job: Job) -> dict[str, Any]:
-    """A job as what JSON can hold."""
+    """Converts a job to what JSON can hold."""
     return dataclasses.asdict(job)
 
 
 def pretraining_from_json(stored: Mapping[str, Any]) -> Pretraining:
-    """Makes a pretraining of what `to_json` gave, after it was written and read."""
+    """Makes a pretraining from what `to_json` returned, after it was written and read."""
     views = tuple(View(**view) for view in stored["views"])
     return Pretraining(**{**stored, **_parts(stored), "views": views})
 
 
 def linear_from_json(stored: Mapping[str, Any]) -> LinearEvaluation:
-    """Makes a linear evaluation of what `to_json` gave, after it was written and read."""
+    """Makes a linear evaluation from what `to_json` returned, after it was written and read."""
     return LinearEvaluation(**{**stored, **_parts(stored)})
 
 

@@ -1,10 +1,10 @@
-"""One table of names: a field of a job, the classic host's flag, and the current host's key."""
+"""A table of names: a job's field, the classic host's flag, and the current host's key."""
 
 from typing import NamedTuple
 
 
 class Name(NamedTuple):
-    """What the hosts call one setting.
+    """The names of a setting in both hosts.
 
     Attributes:
         classic: the flag of solo-learn 1.0.2, without its dashes.
@@ -27,7 +27,7 @@ OPTIMIZER = {
     "schedule": Name("scheduler", "scheduler.name"),
     "decay_epochs": Name("lr_decay_steps", "scheduler.lr_decay_steps"),
 }
-# of a pretraining alone; both hosts scale neither rate by the batch
+# only for pretraining; neither host scales these rates by the batch
 WARMUP = {
     "warmup_epochs": Name("warmup_epochs", "scheduler.warmup_epochs"),
     "warmup_start_lr": Name("warmup_start_lr", "scheduler.warmup_start_lr"),
@@ -58,7 +58,7 @@ VIEW = {  # the current host's keys are those of one entry of `augmentations`
     "solarization": Name("solarization_prob", "solarization.prob"),
     "flip": Name("horizontal_flip_prob", "horizontal_flip.prob"),
 }
-# entries of `Pretraining.settings` that are no setting of the method's
+# entries of `Pretraining.settings` that are not settings of the method
 MOMENTUM = {
     "base_tau_momentum": Name("base_tau_momentum", "momentum.base_tau"),
     "final_tau_momentum": Name("final_tau_momentum", "momentum.final_tau"),
@@ -98,7 +98,7 @@ HOST = {
     )
 }
 
-# keys of the current host's that no field of a job has for itself
+# keys of the current host without a field of their own in a job
 OTHERS = (
     Name("devices", "devices"),  # not `gpus`
     Name("lr", "optimizer.lr"),
@@ -117,5 +117,5 @@ CURRENT_TO_CLASSIC = {
 
 
 def as_flag(key: str) -> str:
-    """The flag of our commands for a key of the current host; the key where there is none."""
+    """Returns our commands' flag for a key of the current host; the key if there is none."""
     return CURRENT_TO_CLASSIC.get(key) or key.removeprefix("method_kwargs.")

@@ -1,9 +1,9 @@
-"""Learning rates, which users and hosts give for one batch, and what is lost by scaling them."""
+"""Learning rates, which users and hosts give for one batch size, without rounding from scaling."""
 
-BATCH = 256  # images, of the step for which both hosts, and our commands, take a learning rate
-DIGITS = 12  # of a rate, beyond which lies nothing but rounding
+BATCH = 256  # images per step that learning rates refer to, in both hosts and our commands
+DIGITS = 12  # significant digits of a rate; further ones are only rounding
 
 
 def rounded(rate: float) -> float:
-    """A rate without what a multiplication and its inverse leave."""
+    """Removes the rounding of a multiplication and its inverse from a rate."""
     return float(f"{rate:.{DIGITS}g}")

@@ -1,7 +1,7 @@
-"""Words of a command line: those of a host put into a job, and a job's settings as words.
+"""Converts between words of a command line and a job's settings.
 
-Those that a user types after a bare `--` may be the classic host's flags (`--precision 16`) or the
-current host's keys (`precision=16`): what both have by the table of names works on both.
+The words after a bare `--` may be the classic host's flags (`--precision 16`) or the current
+host's keys (`precision=16`): those in the table of names work on both.
 """
 
 import dataclasses
@@ -53,17 +53,17 @@ def read_words(words: Sequence[str]) -> dict[str, Any]:
 
 
 def values_of(name: str, texts: Sequence[str]) -> Any:
-    """The value of a flag: of several words a tuple, of none True."""
+    """Returns the value of a flag: a tuple of several words, True without any."""
     values = tuple(text if name in TEXTS else value_of(text) for text in texts)
     return values if len(values) > 1 else values[0] if values else True
 
 
 def value_of(text: str) -> Any:
-    """Reads a number, a truth value, null or a list; any other text stays as it is."""
+    """Reads a number, true or false, null or a list; other text is returned as it is."""
     if text.lower() in WORDS:
         return WORDS[text.lower()]
     with suppress(ValueError):
-        if str(int(text)) == text:  # 02 is no number, but a pair of devices
+        if str(int(text)) == text:  # 02 is not a number, but two devices
             return int(text)
         return text
     with suppress(ValueError):
@@ -76,7 +76,7 @@ def value_of(text: str) -> Any:
 
 
 def flags(settings: Mapping[str, Any]) -> list[str]:
-    """Flags with their values: True is a flag alone; None and False are no flag."""
+    """Writes flags with their values: True is a bare flag; None and False are left out."""
     said: list[str] = []
     for name, value in settings.items():
         if value is None or value is False:
@@ -87,7 +87,7 @@ def flags(settings: Mapping[str, Any]) -> list[str]:
 
 
 def folders(images: Images) -> dict[str, str | None]:
-    """The folder of training and validation images, and where they lie in it, by their flags."""
+    """Returns the common folder of the images and the folders in it, by their flags."""
     if images.val is None:
         root = str(Path(images.train).parent)
     else:
@@ -100,7 +100,7 @@ def folders(images: Images) -> dict[str, str | None]:
 
 
 def override(job: Pretraining, settings: Mapping[str, Any]) -> Pretraining:
-    """Puts settings of a host's words into a job; those that no field of it holds go to `host`."""
+    """Puts settings of a host's words into a job; those without a field go to `host`."""
     for name, value in settings.items():
         if field := _field(name, names.VIEW, f"{VIEW_KEY}."):
             views = tuple(dataclasses.replace(view, **{field: value}) for view in job.views)

@@ -1,9 +1,9 @@
-"""What is known of data sets by their names: where their images lie, their sizes and colours.
+"""What is known of data sets by name: their folders, sizes and normalisation.
 
-It imports nothing, so that a command line can be described without torch.
+It imports nothing, so that help can be shown without torch.
 """
 
-CUSTOM = "custom"  # an image folder of one's own
+CUSTOM = "custom"  # the user's own image folders
 FOLDERS = (CUSTOM, "imagenet", "imagenet100")  # data sets that are there already, as folders
 # px: both hosts evaluate these data sets at one size, whatever is asked for
 FIXED_SIDES = {"cifar10": 32, "cifar100": 32, "stl10": 96, "imagenet": 224, "imagenet100": 224}
@@ -28,5 +28,5 @@ COLOURS: dict[str, tuple[Colours, Colours]] = {
 
 
 def needs_size(dataset: str) -> bool:
-    """Whether the size of a data set's images is the user's choice in an evaluation."""
+    """Whether the user chooses the size of a data set's images in an evaluation."""
     return dataset == CUSTOM

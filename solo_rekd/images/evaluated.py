@@ -24,14 +24,14 @@ def evaluation_sets(
     """Opens the training and the validation images; torchvision downloads CIFAR and STL-10.
 
     Args:
-        dataset: `custom` for image folders of one's own, or one of `data_sets.NAMES`.
+        dataset: `custom` for the user's own image folders, or one of `data_sets.NAMES`.
         train: folder of the training images.
         val: folder of the validation images.
-        size: side of what the network sees, in px, and mean and std of each colour, in [0, 1]: of
-            image folders; both hosts fix those of CIFAR and STL-10.
-        mean: see `size`.
-        std: see `size`.
-        resize_to: side to which what has that size is resized then, in px; None: it stays.
+        size: side of the network's images, in px; for image folders, like mean and std: both hosts
+            fix those of CIFAR and STL-10.
+        mean: channel means, in [0, 1].
+        std: channel standard deviations, in [0, 1].
+        resize_to: side to which the images are then resized, in px; None: not resized.
 
     Returns:
         Data sets `train` and `val` of (image, label) in a fixed order, each with the names of its

@@ -1,8 +1,8 @@
-"""Which files of a folder are its images, by one rule for every loader.
+"""The rule by which every loader decides which files of a folder are images.
 
-An image ends as one of `ENDINGS`. Hidden files and folders, whose names start with a dot, hold
-previews and copies that programs leave behind: they are neither images nor classes. What is left
-out is counted and reported.
+An image has one of `ENDINGS`. Hidden files and folders, whose names start with a dot, hold previews
+and copies that programs leave behind: they are neither images nor classes. Files that are left out
+are counted and reported.
 """
 
 import logging
@@ -32,9 +32,9 @@ class Listing(NamedTuple):
     """The images of a folder.
 
     Attributes:
-        samples: path and label of each image, in torchvision's order; the label is the place of
-            the class among the classes, or -1 without labels.
-        left_out: how many entries of the folder are no images, by kind.
+        samples: path and label of each image, in torchvision's order; the label is the index of
+            the class, or -1 without labels.
+        left_out: number of entries of the folder that are not images, by kind.
     """
 
     samples: list[tuple[str, int]]
@@ -42,7 +42,7 @@ class Listing(NamedTuple):
 
 
 def list_classes(root: str | Path) -> list[str]:
-    """Lists the class folders, sorted: all folders of `root` but hidden ones.
+    """Lists the class folders, sorted: all folders of `root` except hidden ones.
 
     Raises:
         UserError: `root` cannot be read.
@@ -54,10 +54,10 @@ def list_classes(root: str | Path) -> list[str]:
 def list_class_images(root: str | Path, classes: Sequence[str] | None = None) -> Listing:
     """Lists the images in the class folders of `root`, at any depth.
 
-    A link to a folder that it lies in is not followed: its images would be listed again and again.
+    A link to a parent folder is not followed, because its images would be listed endlessly.
 
     Args:
-        root: the folder of class folders.
+        root: folder of the class folders.
         classes: names of the class folders, in the order of their labels; None: `list_classes`.
 
     Raises:
@@ -101,11 +101,11 @@ def list_images(root: str | Path, left_out: Counter[str]) -> list[str]:
 
     Args:
         root: the folder.
-        left_out: gets what is no image, by kind.
+        left_out: counts what is not an image, by kind.
 
     Returns:
-        Their paths, folder by folder, each folder's names sorted; a folder without folders in it
-        is listed by name.
+        Their paths, folder by folder, with each folder's names sorted; without subfolders, simply
+        sorted by name.
 
     Raises:
         UserError: a folder cannot be read.
@@ -125,12 +125,12 @@ def refuse_no_image(root: str | Path) -> UserError:
 
 
 def report_left_out(root: str | Path, kept: int, left_out: Counter[str]) -> None:
-    """Warns of what is left out in a folder, in one line, once in a run.
+    """Warns of files that are left out in a folder, in one line, once per run.
 
     Args:
         root: the folder.
-        kept: how many images were found there.
-        left_out: how many other files, by kind.
+        kept: number of images found there.
+        left_out: number of other files, by kind.
     """
     if number := sum(left_out.values()):
         said = f"{number} of {number + kept} files are left out ({by_kind(left_out)})"
@@ -138,11 +138,11 @@ def report_left_out(root: str | Path, kept: int, left_out: Counter[str]) -> None
 
 
 def report_once(place: str | Path, line: str) -> None:
-    """Warns of something about a folder or a file, once in a run.
+    """Warns about a folder or a file, once per run.
 
     Args:
         place: the folder or the file.
-        line: what is to be said of it.
+        line: the warning.
     """
     path = os.path.realpath(place)
     # every process of a distributed run lists the images
@@ -153,7 +153,7 @@ def report_once(place: str | Path, line: str) -> None:
 
 
 def by_kind(left_out: Counter[str]) -> str:
-    """Numbers of what is left out, the most frequent kinds first."""
+    """Writes the numbers of files left out, the most frequent kinds first."""
     kinds = [f"{count} {kind}" for kind, count in left_out.most_common(KINDS)]
     return ", ".join(kinds) + (" and others" if len(left_out) > KINDS else "")
 
@@ -170,7 +170,7 @@ def _walk(folder: str, left_out: Counter[str]) -> list[str]:
 
 
 def _visit(folder: str, left_out: Counter[str]) -> Iterator[tuple[str, list[str]]]:
-    """Goes through a folder: each folder in it, and the sorted names of its images."""
+    """Walks through a folder: each folder in it, and the sorted names of its images."""
     with reading(folder):
         # the folders around each folder to visit
         above = {folder: frozenset(map(_identity, Path(folder).resolve().parents))}
@@ -193,7 +193,7 @@ def _visit(folder: str, left_out: Counter[str]) -> Iterator[tuple[str, list[str]
 
 
 def _identity(folder: str | Path) -> tuple[int, int]:
-    """What a folder is known by, whatever links lead to it."""
+    """Returns what identifies a folder, whatever links lead to it."""
     status = os.stat(folder)
     return status.st_dev, status.st_ino
 
@@ -207,7 +207,7 @@ def _hidden(name: str) -> bool:
 
 
 def _kind(name: str) -> str | None:
-    """Says what a file that is no image counts as; None for an image."""
+    """Returns the kind of a file that is not an image; None for an image."""
     if _hidden(name):
         return HIDDEN
     if name.lower().endswith(ENDINGS):

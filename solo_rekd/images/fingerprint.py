@@ -36,26 +36,22 @@ DAMAGED = (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile
 
 
 class Known(NamedTuple):
-    """A file's digest, and the status that the file had then; None: it may not be kept."""
+    """A file's digest, and the file's status at that time; None: it must not be cached."""
 
     status: Status | None
     digest: bytes
 
 
 def fingerprint(dataset: Any) -> str:
-    """Tells a data set from others, by its images, their names and labels, and their order.
+    """Identifies a data set by its images, their names and labels, and their order.
 
     Args:
         dataset: an image folder with `root` and `samples` (path, class), images without classes
             with `root` and `images`, their paths relative to it, one in the HDF5 file `h5_path`,
-            one with all pixels in the array `data`, or any that has the answer as its method
-            `fingerprint`.
+            one with all pixels in the array `data`, or any with its own method `fingerprint`.
 
     Returns:
-        SHA-256 in hexadecimal digits. Images that were moved to another folder keep it.
-
-    Raises:
-        UserError: the data set is of another kind, or a file cannot be read.
+        SHA-256 in hexadecimal. It does not change if the images are moved to another folder.
     """
     if hasattr(dataset, "fingerprint"):
         return dataset.fingerprint()
@@ -79,23 +75,23 @@ def fingerprint(dataset: Any) -> str:
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
     raise UserError(
-        "images can be told from others in image folders, HDF5 files, CIFAR and STL-10: give the "
-        "data as one"
+        "images can be identified only in image folders, HDF5 files, CIFAR and STL-10: give the "
+        "data as one of these"
     )
 
 
 def fingerprint_files(
     paths: Sequence[str], root: str | Path, labels: Sequence[Any] | None = None
 ) -> str:
-    """SHA-256 over the content of files, their names and labels, in their order.
+    """Computes the SHA-256 of files' content, names and labels, in order.
 
     Args:
         paths: the files.
-        root: what their names are relative to.
-        labels: one for each file; None: they have none.
+        root: folder that their names are relative to.
+        labels: one label per file; None: they have none.
 
     Returns:
-        64 hexadecimal digits. Files that were moved with their folder keep it.
+        64 hexadecimal digits. They do not change if the files are moved with their folder.
 
     Raises:
         UserError: a file cannot be read.
@@ -110,7 +106,7 @@ def fingerprint_files(
 
 
 def relative_names(paths: Sequence[str], root: str | Path) -> list[str]:
-    """The names of files relative to a folder; a million of them in a second."""
+    """Returns the names of files relative to a folder; a million take a second."""
     start = str(root).rstrip(os.sep) + os.sep
     return [
         path[len(start) :] if path.startswith(start) else os.path.relpath(path, root)
@@ -119,11 +115,11 @@ def relative_names(paths: Sequence[str], root: str | Path) -> list[str]:
 
 
 def digest_files(paths: Sequence[str], root: str | Path) -> list[bytes]:
-    """SHA-256 of the content of each file, from the cache where the file has not changed since.
+    """Computes the SHA-256 of each file, or reads it from the cache if the file has not changed.
 
     Args:
         paths: the files.
-        root: the folder under whose name the digests are kept.
+        root: folder under whose name the digests are cached.
 
     Raises:
         UserError: a file cannot be read.
@@ -155,7 +151,7 @@ def digest_files(paths: Sequence[str], root: str | Path) -> list[bytes]:
 
 
 def cache_file(root: str) -> Path | None:
-    """Where the digests of a folder's files are kept; None where the user has no folder."""
+    """Returns the cache file for the digests of a folder; None without a user's cache folder."""
     try:
         folder = user_cache() / "digests"
     except RuntimeError:
@@ -164,7 +160,7 @@ def cache_file(root: str) -> Path | None:
 
 
 def read_cache(path: Path | None, root: str) -> dict[str, Known]:
-    """Reads the digests of a folder's files, by name; none where they are damaged or absent."""
+    """Reads the digests of a folder's files by name; empty if they are damaged or missing."""
     if path is None:
         return {}
     try:
@@ -187,12 +183,12 @@ def read_cache(path: Path | None, root: str) -> dict[str, Known]:
 def write_cache(
     path: Path | None, root: str, known: Mapping[str, Known], found: Mapping[str, Known]
 ) -> None:
-    """Writes the digests of a folder's files, whole or not at all; a run continues without.
+    """Writes the digests of a folder's files, completely or not at all; failing is no error.
 
     Args:
         path: the file.
         root: the folder.
-        known: what the file held, of which stays what is unchanged.
+        known: what the file held; unchanged entries are kept.
         found: what was found now.
     """
     if path is None:
@@ -223,7 +219,7 @@ def write_cache(
 
 
 def drop_gone(folder: Path) -> None:
-    """Removes the digests of folders that are gone, and the oldest beyond `ROOTS` folders."""
+    """Removes the digests of deleted folders, and the oldest beyond `ROOTS` folders."""
     files = sorted(folder.glob("*.npz"), key=lambda path: path.stat().st_mtime, reverse=True)
     for place, path in enumerate(files):
         try:
@@ -236,7 +232,7 @@ def drop_gone(folder: Path) -> None:
 
 
 def _digest(known: Mapping[str, Known], file: tuple[str, str]) -> tuple[Known, bool]:
-    """A file's digest, and whether it is to be written to the cache."""
+    """Returns a file's digest, and whether it should be written to the cache."""
     path, name = file
     try:
         status, now = _status(os.stat(path)), time.time_ns()

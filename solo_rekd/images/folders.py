@@ -1,4 +1,4 @@
-"""What is wrong with a pair of image folders, before anything is trained or judged on them."""
+"""Checks a pair of image folders before anything is trained or evaluated on them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,12 +9,12 @@ from solo_rekd.utils.errors import UserError, refuse
 
 
 def refuse_other_classes(train: Sequence[str], val: Sequence[str], names: tuple[str, str]) -> None:
-    """Sees to it that two image folders give a label the same meaning.
+    """Refuses image folders with different classes.
 
     Args:
-        train: the classes of the training images, in the order of their labels.
-        val: those of the validation images.
-        names: of both folders, for the message.
+        train: classes of the training images, in the order of their labels.
+        val: classes of the validation images, in the order of their labels.
+        names: names of both folders, for the message.
 
     Raises:
         UserError: they hold different classes.
@@ -43,14 +43,13 @@ def refuse_empty_classes(key: str, path: str, classes: Sequence[str]) -> None:
 
 
 def refuse_folders(paths: Mapping[str, str | None]) -> None:
-    """Looks at the classes of the training and validation folder, where both are folders.
+    """Checks the classes of the training and validation folder, where both are folders.
 
     Args:
-        paths: of the training and of the validation images, by the name of the setting.
+        paths: paths of the training and validation images, by the name of the setting.
 
     Raises:
-        UserError: one has no class folders, or a class without images, or they hold different
-            classes.
+        UserError: one has no class folders or a class without images, or their classes differ.
     """
     classes = {}
     for key, path in paths.items():

@@ -1,6 +1,6 @@
-"""Photos that are held out of a training: where they are, and what a network sees of them.
+"""Photos that are held out from training, as a network sees them.
 
-They need no labels. They are read once and kept as bytes, so that every epoch can look at them.
+They need no labels. They are read once and kept as bytes, so that every epoch can use them.
 """
 
 import logging
@@ -30,12 +30,12 @@ _log = logging.getLogger("solo_rekd")
 
 
 class HeldOut(NamedTuple):
-    """Photos as a network sees them before they are normalised.
+    """Photos as a network sees them, before normalisation.
 
     Attributes:
-        pixels: shape (N, 3, S, S), uint8: resized and cropped in the centre, as in an evaluation.
-        views: a second view of each, the same shape: a random part of `LEAST_AREA` or more of the
-            photo, mirrored or not.
+        pixels: shape (N, 3, S, S), uint8, resized and centre-cropped as in an evaluation.
+        views: a second view of each, of the same shape: a random part with at least `LEAST_AREA` of
+            the photo, perhaps mirrored.
     """
 
     pixels: Tensor
@@ -43,27 +43,27 @@ class HeldOut(NamedTuple):
 
 
 def spread(photos: Sequence[str], number: int) -> list[str]:
-    """Chooses photos at even distances, so that every folder of a list has its share.
+    """Chooses evenly spaced photos, so that every folder of a list has its share.
 
     Args:
         photos: paths.
-        number: how many at most, at least 1.
+        number: number of photos to choose at most, at least 1.
     """
     number = min(number, len(photos))
     return [photos[place * len(photos) // number] for place in range(number)]
 
 
 def read_held_out(paths: Sequence[str], size: int) -> HeldOut:
-    """Reads photos, in threads; one that cannot be read is left out and reported.
+    """Reads photos in threads; unreadable ones are left out and reported.
 
-    Nothing is drawn from the random numbers of torch, NumPy or Python.
+    The random number generators of torch, NumPy and Python are not used.
 
     Args:
-        paths: of the photos.
-        size: side of what the network sees, in px.
+        paths: paths of the photos.
+        size: side of the network's images, in px.
 
     Raises:
-        UserError: none can be read.
+        UserError: no photo can be read.
     """
     crop = Compose(evaluation_crop(size))
 
@@ -88,7 +88,7 @@ def read_held_out(paths: Sequence[str], size: int) -> HeldOut:
 
 
 def random_view(photo: Image.Image, size: int, draws: np.random.Generator) -> Image.Image:
-    """A random part of a photo, see `HeldOut`, `size` px wide and high."""
+    """Draws a random part of a photo, `size` px wide and high, see `HeldOut`."""
     width, height = photo.size
     area = width * height * draws.uniform(LEAST_AREA, 1)
     ratio = math.exp(draws.uniform(-math.log(ASPECT), math.log(ASPECT)))
@@ -102,14 +102,14 @@ def random_view(photo: Image.Image, size: int, draws: np.random.Generator) -> Im
 def normalised(
     pixels: Tensor, mean: Sequence[float], std: Sequence[float], batch_size: int, like: Tensor
 ) -> Iterator[Tensor]:
-    """Gives batches of photos as a network takes them.
+    """Yields normalised batches of photos.
 
     Args:
         pixels: shape (N, 3, S, S), uint8.
-        mean: of each colour, in [0, 1].
-        std: of each colour, in [0, 1].
-        batch_size: photos at a time.
-        like: of the device and type of the batches.
+        mean: channel means, in [0, 1].
+        std: channel standard deviations, in [0, 1].
+        batch_size: photos per batch.
+        like: tensor with the device and type of the batches.
     """
     centre, scale = (torch.tensor(each, device=like.device)[:, None, None] for each in (mean, std))
     for part in pixels.split(batch_size):

@@ -1,8 +1,8 @@
-"""What one image file becomes: RGB of 8 bits a colour, the same in both hosts and in `compare`.
+"""Reads an image file as RGB with 8 bits per channel, the same in both hosts and in `compare`.
 
-The pixels are those of torchvision's own reader, apart from two rules. A picture is turned upright
-as its EXIF orientation says, as DALI turns it. Pixels of more than 8 bits a grey value are refused,
-because torchvision cuts them off at 255, so that most of them are white.
+The pixels are those of torchvision's own reader, with two exceptions. A picture is turned upright
+by its EXIF orientation, as DALI does. Greyscale pixels of more than 8 bits are refused, because
+torchvision clips them at 255, so that most of them would be white.
 """
 
 import struct
@@ -21,17 +21,17 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
     """Opens an image, and names it in every error of reading and decoding it in the block.
 
     Args:
-        path: the file; its content decides about its format, whatever its ending says.
+        path: the file; its format follows from its content, not from its ending.
 
     Raises:
-        UserError: the file cannot be read, holds no image, is damaged, has no pixels, or has more
-            than 8 bits a grey value.
+        UserError: the file cannot be read, is not an image, is damaged, has no pixels, or has more
+            than 8 bits per grey value.
     """
     with reading(path), _decoding(path), Image.open(path) as image:
         # old and new versions of Pillow open a 16-bit file as I or as one of several I;16
         if image.mode.startswith("I") or image.mode == "F":
             raise UserError(
-                f"{path} has {image.mode} pixels: convert the images to 8 bits a colour, for only "
+                f"{path} has {image.mode} pixels: convert the images to 8 bits per colour; only "
                 "you know which of their values are black and white"
             )
         if 0 in image.size:
@@ -42,8 +42,8 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
 def load_rgb(path: str | Path) -> Image.Image:
     """Reads an image.
 
-    Transparency is dropped, as torchvision and DALI drop it. Of an animation, and of a file of
-    several pages, the first picture is read. 16-bit colours keep their high byte.
+    Transparency is dropped, as torchvision and DALI do. Of an animation or a file with several
+    pages, the first picture is read. 16-bit colours keep their high byte.
 
     Args:
         path: the file.

@@ -1,4 +1,4 @@
-"""Resizing images that are tensors already, as a teacher's views are."""
+"""Resizes images that are tensors, such as a teacher's views."""
 
 import torch
 import torch.nn.functional as F
@@ -6,14 +6,14 @@ from torch import Tensor
 
 
 def resize(images: Tensor, side: int) -> Tensor:
-    """Resizes square images; of that side already, they are returned as they are.
+    """Resizes square images; images of that side are returned unchanged.
 
-    Bicubic with antialiasing, as most published networks were evaluated: Pillow's, but without
-    rounding to 8 bits.
+    It is bicubic with antialiasing, as in the evaluation of most published networks: like Pillow's,
+    but without rounding to 8 bits.
 
     Args:
-        images: shape (..., 3, H, H), of floating point.
-        side: in px.
+        images: shape (..., 3, H, H), of a floating type.
+        side: new side, in px.
 
     Returns:
         Shape (..., 3, side, side), in the precision of `images`.
@@ -21,7 +21,7 @@ def resize(images: Tensor, side: int) -> Tensor:
     if images.shape[-2:] == (side, side):
         return images
     batch = images if images.ndim == 4 else images[None]
-    # torch has no antialiased kernel of every half precision on every device
+    # torch lacks antialiased kernels for some half precisions on some devices
     wide = batch.to(torch.promote_types(batch.dtype, torch.float32))
     resized = F.interpolate(wide, (side, side), mode="bicubic", antialias=True)
     return resized.to(batch.dtype).reshape(*images.shape[:-2], side, side)

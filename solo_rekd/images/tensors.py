@@ -1,8 +1,8 @@
-"""Augmentations whose first step, which resizes, takes images that are tensors.
+"""Augmentations whose first step, which resizes, accepts images as tensors.
 
-That step reads the whole image, the later ones its crop. Torchvision's v2 does it on the bytes in
-memory, the host's on a picture that is made of them first. Both draw the same numbers, and their
-pixels differ by rounding. All other steps are the host's own, on pictures.
+That step reads the whole image, the later ones its crop. torchvision's v2 does it on the bytes in
+memory, the host's on a picture made from them. Both draw the same numbers, and their pixels differ
+by rounding. All other steps are the host's own, on pictures.
 """
 
 import copy
@@ -30,7 +30,7 @@ class ResizedOnTensors:
             self.on_tensor = v2.Resize(step.size, step.interpolation, step.max_size, antialias=True)
 
     def __repr__(self) -> str:
-        """Says what the step does, by which caches tell one from another."""
+        """Describes the step; caches use this to identify it."""
         return f"{type(self).__name__}({self.step})"
 
     def __call__(self, image: Any) -> Any:
@@ -44,10 +44,10 @@ def on_tensors(transform: Any) -> Callable[[Any], Any] | None:
     """Makes an augmentation take tensors beside pictures.
 
     Args:
-        transform: steps of torchvision, which may lie in a host's classes, of several crops too.
+        transform: steps of torchvision, perhaps inside a host's classes and for several crops.
 
     Returns:
-        A copy, whose parts are where they were; None where its first step does not resize.
+        A copy with the same structure; None where its first step does not resize.
     """
     if type(transform) in (transforms.RandomResizedCrop, transforms.Resize):
         return ResizedOnTensors(transform)

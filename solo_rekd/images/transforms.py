@@ -1,4 +1,4 @@
-"""What becomes of an image before a network is evaluated on it, at any size."""
+"""The preprocessing of images for evaluation, at any size."""
 
 import functools
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from solo_rekd.images.resize import resize
 
 
 def before_crop(crop_size: int) -> int:
-    """The shorter side, in pixels, to which an image is resized before its centre is cropped."""
+    """Returns the shorter side, in px, to which an image is resized before the centre crop."""
     # 256 for 224, as on ImageNet; a small image has no border to spare
     return crop_size if crop_size <= SMALL_IMAGE else crop_size * 256 // 224
 
@@ -18,7 +18,7 @@ def before_crop(crop_size: int) -> int:
 def evaluation_pipeline(
     crop_size: int, mean: Sequence[float], std: Sequence[float], resize_to: int | None = None
 ) -> dict[str, transforms.Compose]:
-    """Training and validation transforms of linear evaluation; at 224 px these are the host's own.
+    """Makes the transforms of linear evaluation; at 224 px these are the host's own.
 
     Both hosts name `build_custom_pipeline` as the place to put such transforms.
 
@@ -45,7 +45,7 @@ def evaluation_pipeline(
 
 
 def evaluation_crop(crop_size: int) -> list:
-    """The steps that make the picture of which a network is evaluated: `crop_size` px, no more."""
+    """Returns the steps that make the picture for evaluation, of `crop_size` px."""
     return [transforms.Resize(before_crop(crop_size)), transforms.CenterCrop(crop_size)]
 
 
@@ -56,7 +56,7 @@ def plain_transform(
     std: Sequence[float],
     resize_to: int | None = None,
 ) -> transforms.Compose:
-    """The transform without augmentation: both hosts' own of a data set, or that of a folder.
+    """Makes the transform without augmentation: both hosts' own for a data set, or a folder's.
 
     Args:
         dataset: one of `data_sets.NAMES`.

@@ -1,4 +1,4 @@
-"""The contrast with several positives an image: its own embedding and those of its bag."""
+"""A contrast with several positives per image: its own embedding and those of its bag."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from solo_rekd.utils.precision import full_precision
 def bag_contrast_loss(
     query: Tensor, positives: Tensor, queue: Tensor, temperature: float
 ) -> Tensor:
-    """InfoNCE of each query with each of its positives, which are not each other's negatives.
+    """Computes InfoNCE of each query with each of its positives, which are not negatives.
 
     `L_p = mean_i [log(exp(s(q_i, P_ip)) + sum_j exp(s(q_i, D_j))) - s(q_i, P_ip)]` with
     `s(a, b) = a.b / tau`: the intra-sample and inter-sample distillation of BINGO (arXiv

@@ -1,9 +1,9 @@
-"""InfoNCE and the relation contrast: one cross-entropy over a dictionary, several targets.
+"""InfoNCE and the relation contrast: one cross-entropy over a dictionary, with several targets.
 
 All are `-mean_i sum_j y_ij log softmax_j(q_i.D_j / tau)` over the own key and a queue. InfoNCE
 puts all of y on the own key; the relation contrast shares it with the entries of the queue that
-belong to the query's prototype (arXiv 2112.04174: the relation plays the part of labels in
-supervised contrast, arXiv 2004.11362), or with relatives that need not be in the queue.
+belong to the query's prototype (arXiv 2112.04174: the relation replaces the labels of supervised
+contrastive learning, arXiv 2004.11362), or with relatives that need not be in the queue.
 """
 
 import torch
@@ -15,7 +15,7 @@ from solo_rekd.utils.precision import full_precision
 
 @full_precision
 def info_nce_loss(query: Tensor, positive: Tensor, queue: Tensor, temperature: float) -> Tensor:
-    """InfoNCE against a queue, as in MoCo (arXiv 1911.05722, equation 1).
+    """Computes InfoNCE against a queue, as in MoCo (arXiv 1911.05722, equation 1).
 
     Args:
         query: L2-normalised queries, shape (B, d).
@@ -33,10 +33,10 @@ def info_nce_loss(query: Tensor, positive: Tensor, queue: Tensor, temperature: f
 def target_contrast_loss(
     query: Tensor, positive: Tensor, queue: Tensor, target: Tensor, temperature: float
 ) -> Tensor:
-    """Contrast whose target is a mean of keys, `mean_i logsumexp_j s(q_i, D_j) - q_i.T_i / tau`.
+    """Computes a contrast to a mean of keys, `mean_i logsumexp_j s(q_i, D_j) - q_i.T_i / tau`.
 
-    A logit is linear in its key: a mean T_i of keys under any weights stands for those weights, and
-    its keys need not be in the queue. With T_i the own key it is InfoNCE.
+    A logit is linear in its key, so a weighted mean T_i of keys represents those weights, and its
+    keys need not be in the queue. If T_i is the own key, this is InfoNCE.
 
     Args:
         query: L2-normalised queries q, shape (B, d).
@@ -56,12 +56,12 @@ def target_contrast_loss(
 def symmetric_info_nce_loss(
     queries: list[Tensor], keys: list[Tensor], queues: list[Tensor], temperature: float
 ) -> Tensor:
-    """Mean of `info_nce_loss` over both orders of two views, as the host's MoCo.
+    """Computes the mean of `info_nce_loss` over both orders of two views, as the host's MoCo does.
 
     Args:
-        queries: of each view, shape (B, d).
-        keys: of each view, shape (B, d): the queries of a view meet the other's.
-        queues: of each view, shape (K, d): likewise.
+        queries: queries of each view, shape (B, d).
+        keys: keys of each view, shape (B, d), compared with the other view's queries.
+        queues: queue of each view, shape (K, d), compared with the other view's queries.
         temperature: tau, above 0.
 
     Returns:
@@ -85,15 +85,15 @@ def relation_contrast_loss(
     own_weight: float | str,
     shares: Tensor | None = None,
 ) -> Tensor:
-    """Contrast in which the queue's entries of the query's prototype are positives too.
+    """Computes a contrast where queue entries of the query's prototype are positives too.
 
     With S_c the sum of the n_c queue entries of prototype c, a_i the query's prototype and w_i
     the target weight of its own key,
     `L_i = logsumexp_j s(q_i, D_j) - w_i s(q_i, k_i) - (1 - w_i) q_i.S_{a_i} / (n_{a_i} tau)`,
     which is the cross-entropy with the B x K mask of positives, at the cost of InfoNCE.
-    Soft assignments p put `sum_c p_ic S_c / n_c` in the place of `S_{a_i} / n_{a_i}`, the sum
-    being over the prototypes that have entries.
-    The relation as positives: arXiv 2112.04174; weights and this form: ours.
+    Soft assignments p replace `S_{a_i} / n_{a_i}` by `sum_c p_ic S_c / n_c`, summed over the
+    prototypes that have entries.
+    The relation as positives is from arXiv 2112.04174; the weights and this form are ours.
 
     Args:
         query: L2-normalised queries, shape (B, d).
@@ -105,8 +105,8 @@ def relation_contrast_loss(
         temperature: tau, above 0.
         own_weight: w in [0, 1], or "uniform" for 1 / (1 + n_{a_i}). A query whose prototype has
             no entry in the queue puts all its weight on its own key.
-        shares: soft assignments p of the queries, shape (B, C), rows that sum to 1; None: each
-            query wholly to the prototype in `query_ids`. A query without one stays without.
+        shares: soft assignments p of the queries, shape (B, C), with rows that sum to 1; None: each
+            query belongs to the prototype in `query_ids`. A query without one has no relatives.
 
     Returns:
         The mean over the batch, a scalar.
@@ -128,17 +128,17 @@ def relation_target(
     own_weight: float | str,
     shares: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Computes the target of `relation_contrast_loss`, whose arguments these are.
+    """Computes the target of `relation_contrast_loss`, with the same arguments.
 
     Its weights are `w` on the own key and `(1 - w) p_c / n_c` on each of the n_c entries of
-    prototype c. Their entropy `H(w) + (1 - w) (H(p) + sum_c p_c log n_c)` is the least value of
-    the loss, which is reached where the student's softmax has these weights.
+    prototype c. Their entropy `H(w) + (1 - w) (H(p) + sum_c p_c log n_c)` is the minimum of the
+    loss, reached where the student's softmax has these weights.
 
     Returns:
         The mean of the keys under these weights, shape (B, d), and their entropy in nats, (B,).
     """
     dtype = positive.dtype
-    # Row 0 collects the entries without a prototype and is emptied again.
+    # Row 0 collects the entries without a prototype and is then zeroed.
     sums = queue.new_zeros(num_prototypes + 1, queue.shape[1]).index_add_(0, queue_ids + 1, queue)
     counts = count_members(queue_ids, num_prototypes)
     sums[0] = 0
@@ -170,7 +170,7 @@ def count_members(ids: Tensor, num_prototypes: int) -> Tensor:
         num_prototypes: size C of the bank.
 
     Returns:
-        Shape (C + 1,), whole numbers: entry c + 1 counts prototype c, entry 0 is 0.
+        Shape (C + 1,), integers: entry c + 1 counts prototype c, entry 0 is 0.
     """
     counts = ids.new_zeros(num_prototypes + 1).index_add_(0, ids + 1, torch.ones_like(ids))
     counts[0] = 0

@@ -1,6 +1,6 @@
 """CRCD's second element (arXiv 2103.16367): the task's gradients with respect to an embedding.
 
-They are written out, not taken by autograd, so that the student can learn from its own.
+They are written out rather than computed by autograd, so that the student's can be trained.
 """
 
 import torch
@@ -13,10 +13,10 @@ from solo_rekd.utils.precision import full_precision
 
 @full_precision
 def info_nce_gradient(query: Tensor, positive: Tensor, queue: Tensor, temperature: float) -> Tensor:
-    """Gradient of each query's InfoNCE (`info_nce_loss`) with respect to the query.
+    """Computes the gradient of each query's InfoNCE (`info_nce_loss`) with respect to the query.
 
     `g_i = (sum_j p_ij D_j - k_i) / tau`, with D the own key k_i and the queue, and p_i the softmax
-    of the similarities: the mean of the dictionary under it, less the own key.
+    of the similarities: the mean of the dictionary under p_i, minus the own key.
 
     Args:
         query: L2-normalised queries, shape (B, d).
@@ -34,7 +34,7 @@ def info_nce_gradient(query: Tensor, positive: Tensor, queue: Tensor, temperatur
 def cross_entropy_gradient(
     embedding: Tensor, labels: Tensor, weight: Tensor, bias: Tensor
 ) -> Tensor:
-    """Gradient of each embedding's cross-entropy under a linear classifier.
+    """Computes the gradient of each embedding's cross-entropy under a linear classifier.
 
     `g_i = (softmax(W x_i + b) - y_i) W`, with y_i the label as a one-hot vector.
 
@@ -56,15 +56,15 @@ def cross_entropy_gradient(
 def gradient_relation_loss(
     student: Tensor, teacher: Tensor, counted: Tensor | None = None
 ) -> Tensor:
-    """`mean_i (1 - cos(g_i, h_i))`, between the gradients of student and teacher.
+    """Computes `mean_i (1 - cos(g_i, h_i))` between the gradients of student and teacher.
 
-    As the code of arXiv 2103.16367, which weighs it by 10.
+    As in the code of arXiv 2103.16367, which weights it by 10.
 
     Args:
         student: gradients g of the student's task, shape (B, d).
-        teacher: gradients h of the teacher's, shape (B, d), without gradient.
-        counted: which rows the mean is of, shape (B,); None: all. A mask, where to choose rows
-            would have the host wait for the device to count them.
+        teacher: gradients h of the teacher's task, shape (B, d), without gradient.
+        counted: mask of the rows to average, shape (B,); None: all. Selecting rows instead would
+            wait for the device to count them.
 
     Returns:
         A scalar in [0, 2]; 0 where no row counts.

@@ -1,7 +1,7 @@
-"""The softmax of a query over a long dictionary, without keeping its logits.
+"""The softmax of a query over a long dictionary, without storing its logits.
 
-Its log-sum-exp and the mean of further values under it are all that a cross-entropy between two
-softmaxes needs (losses/similarity.py).
+A cross-entropy between two softmaxes only needs the log-sum-exp and the mean of further values
+under the softmax (losses/similarity.py).
 """
 
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ class _Attended(NamedTuple):
 
     Attributes:
         log_sum: log-sum-exp of the scaled similarities, shape (B,).
-        mean: of the values under their softmax, shape (B, v).
+        mean: mean of the values under their softmax, shape (B, v).
         logit: the mean similarity under it, shape (B,); None where it is not asked for.
     """
 
@@ -37,10 +37,10 @@ def _attend(
     scale: float,
     mean_logit: bool = False,
 ) -> _Attended:
-    """Log-sum-exp of the scaled similarities, and the mean of the values under their softmax.
+    """Computes the log-sum-exp of the scaled similarities, and the mean of the values.
 
-    One pass in chunks keeps a running maximum, sum, and softmax-weighted sum of the values; an own
-    key is its own value.
+    One pass in chunks keeps a running maximum, sum, and softmax-weighted sum of the values; the
+    value of an own key is the key itself.
     """
     if own is None:
         maximum = query.new_full((len(query),), -torch.inf)
@@ -71,7 +71,7 @@ def _attend(
 
 
 class _LogSumExp(torch.autograd.Function):
-    """The mean of the keys themselves is the gradient: backward has nothing to recompute."""
+    """The gradient is the mean of the keys, so backward recomputes nothing."""
 
     @staticmethod
     def forward(
@@ -89,7 +89,7 @@ class _LogSumExp(torch.autograd.Function):
 
 
 class _SoftmaxMean(torch.autograd.Function):
-    """Backward takes the softmax again, chunk by chunk: its B x K weights are not kept."""
+    """Backward recomputes the softmax chunk by chunk, so its B x K weights are not stored."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, own: Tensor, keys: Tensor, scale: float) -> Tensor:
@@ -100,10 +100,10 @@ class _SoftmaxMean(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    @full_precision  # who calls backward may be under autocast
+    @full_precision  # backward may be called under autocast
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         query, own, keys, value, mean = ctx.saved_tensors
-        # the mean's derivative in the query is scale times the covariance of the keys
+        # the mean's derivative by the query is scale times the covariance of the keys
         weight = ((query * own).sum(1) * ctx.scale - value).exp() * (grad * own).sum(1)
         found = weight[:, None] * own - (grad * mean).sum(1, keepdim=True) * mean
         for chunk in keys.split(CHUNK):
@@ -115,11 +115,11 @@ class _SoftmaxMean(torch.autograd.Function):
 def key_mean(query: Tensor, own: Tensor, keys: Tensor, temperature: float) -> Tensor:
     """Computes `sum_j p_ij D_j` with `p_i = softmax_j(q_i.D_j / tau)`, differentiable in q.
 
-    Memory is linear in the chunk, in backward too.
+    Memory is linear in the size of a chunk, in backward too.
 
     Args:
         query: queries q, shape (B, d).
-        own: a further key of each query's own, shape (B, d), without gradient.
+        own: one further key per query, shape (B, d), without gradient.
         keys: keys D, shape (K, d), without gradient.
         temperature: tau, above 0.
 
@@ -134,7 +134,7 @@ def log_sum_exp(
 ) -> Tensor:
     """Computes `log(exp(q_i.k_i / tau) + sum_j exp(q_i.D_j / tau))` for every query.
 
-    Memory is linear in the chunk, not in the dictionary. Only the query receives a gradient.
+    Memory is linear in the size of a chunk, not in the dictionary. Only the query gets a gradient.
 
     Args:
         query: queries q, shape (B, d).
@@ -156,14 +156,14 @@ def softmax_mean_and_entropy(
     """Computes `sum_j p_ij V_j` with `p_i = softmax_j(z_ij)`, an attention, and p_i's entropy.
 
     The logits are `z_ij = q_i.D_j / tau`, and `H(p_i) = logsumexp_j z_ij - sum_j p_ij z_ij`: where
-    the values are the keys, their mean gives the mean logit; else it is summed up on the way.
+    the values are the keys, their mean gives the mean logit; otherwise it is accumulated.
 
-    Memory is linear in the chunk. torch's fused attention is as fast and as exact on a CPU, but
-    where keys and values differ in width, as two networks' features do, it keeps whole logits.
+    Memory is linear in the size of a chunk. torch's fused attention is as fast and exact on a CPU,
+    but stores all logits where keys and values differ in width, as two networks' features do.
 
     Args:
         query: queries q, shape (B, d).
-        own: a further key and value of each query's own, shape (B, d), or None.
+        own: one further key and value per query, shape (B, d), or None.
         keys: keys D, shape (K, d).
         values: values V, shape (K, v); v = d where there is an own key.
         temperature: tau, above 0.

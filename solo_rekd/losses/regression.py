@@ -1,4 +1,4 @@
-"""Regression on a teacher's features, up to their length."""
+"""Regression on the direction of a teacher's features."""
 
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -11,7 +11,7 @@ from solo_rekd.utils.precision import full_precision
 def regression_loss(predicted: Tensor, taught: Tensor) -> Tensor:
     """Computes `mean_i ||h_i/|h_i| - t_i/|t_i| ||^2`, as in SimReg (arXiv 2201.05131).
 
-    It is `mean_i (2 - 2 cos(h_i, t_i))`.
+    It equals `mean_i (2 - 2 cos(h_i, t_i))`.
 
     Args:
         predicted: the student's predictions h of any length, shape (B, F).

@@ -1,8 +1,8 @@
 """CRCD's relation contrast (arXiv 2103.16367), anchor by anchor.
 
-The relation of an embedding x to an anchor A is its direction from there, `(x - A) / |x - A|`, a
-zero vector where the two coincide. All pairs of a batch with every entry of a queue make B x B x K
-relations; their cosines need no more than one B x K matrix an anchor, for
+The relation of an embedding x to an anchor A is its direction from the anchor, `(x - A) / |x - A|`,
+or zero where the two coincide. All pairs of a batch with every entry of a queue make B x B x K
+relations; their cosines need only one B x K matrix per anchor, because
 `(x - A).(Q - A) = x.Q - A.Q - (x - A).A`, and `x.Q` is the same for all anchors.
 """
 
@@ -15,8 +15,8 @@ from torch.nn.functional import logsigmoid
 
 from solo_rekd.utils.precision import full_precision
 
-LOGITS = 2**20  # at a time, unless those of one anchor are more: 4 MiB in float32
-CLOSEST = 1e-3  # a shorter difference of unit vectors in float32 has no direction worth a contrast
+LOGITS = 2**20  # at a time, unless one anchor has more: 4 MiB in float32
+CLOSEST = 1e-3  # a shorter difference of unit vectors in float32 has no reliable direction
 
 
 @full_precision
@@ -32,15 +32,16 @@ def relation_difference_loss(
     With r(x, a) the relation of x to the anchor t_a, for each sample i and each anchor a != i,
     `-log(e(s_i, t_i) / (e(s_i, t_i) + sum_k e(s_i, T_k)))
     - log(e(s_i, t_i) / (e(s_i, t_i) + sum_k e(t_i, S_k)))`, `e(x, y) = exp(r(x, a).r(y, a) / tau)`:
-    the student's relation finds the teacher's, and the teacher's the student's (arXiv 2103.16367;
-    InfoNCE for its NCE). The anchor a = i is left out: the teacher has no relation to itself.
+    the student's relation is matched to the teacher's, and the teacher's to the student's (arXiv
+    2103.16367, with InfoNCE instead of NCE). The anchor a = i is left out: the teacher has no
+    relation to itself.
 
-    Memory is linear in B: the anchors are worked through in chunks, and the gradient is summed up
-    on the way. Only the student receives one.
+    Memory is linear in B: the anchors are processed in chunks, and the gradient is accumulated.
+    Only the student receives one.
 
     Args:
         student: L2-normalised embeddings s, shape (B, d).
-        teacher: the same images' teacher embeddings t, which are the anchors too, shape (B, d).
+        teacher: teacher embeddings t of the same images, which are also the anchors, shape (B, d).
         student_queue: momentum embeddings S of other images, shape (K, d).
         teacher_queue: teacher embeddings T of other images, shape (K, d).
         temperature: tau, above 0.
@@ -48,7 +49,7 @@ def relation_difference_loss(
     Returns:
         The mean over the B (B - 1) pairs, a scalar; 0 for a single image.
     """
-    # Differences do not change with the origin, but float32 products of what lies close together do
+    # Differences do not depend on the origin, but float32 products of close vectors do
     origin = teacher.detach().mean(0)
     constants = [x.detach() - origin for x in (teacher, student_queue, teacher_queue)]
     pairs = max(1, len(student) * (len(student) - 1))
@@ -65,14 +66,14 @@ def sum_over_anchors(
     teacher_products: Tensor,
     temperature: float,
 ) -> Tensor:
-    """The losses of `relation_difference_loss`, summed over all samples and some of the anchors.
+    """Sums the losses of `relation_difference_loss` over all samples and some of the anchors.
 
     Args:
-        anchors: places of the anchors in the batch, shape (A,).
-        student: as there, from any origin.
-        teacher: as there, from the same origin.
-        student_queue: the same.
-        teacher_queue: the same.
+        anchors: indexes of the anchors in the batch, shape (A,).
+        student: as in `relation_difference_loss`, from any origin.
+        teacher: as in `relation_difference_loss`, from the same origin.
+        student_queue: as in `relation_difference_loss`, from the same origin.
+        teacher_queue: as in `relation_difference_loss`, from the same origin.
         student_products: student times teacher_queue, shape (B, K).
         teacher_products: teacher times student_queue, shape (B, K).
         temperature: tau, above 0.
@@ -96,7 +97,7 @@ def sum_over_anchors(
 
 
 def _relate(embeddings: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
-    """Relations (A, B, d) of embeddings (B, d) to anchors (A, d), and the distances (A, B, 1)."""
+    """Returns the relations (A, B, d) of embeddings to anchors, and the distances (A, B, 1)."""
     differences = embeddings - anchors[:, None]
     distances = torch.linalg.vector_norm(differences, dim=2, keepdim=True).clamp(min=CLOSEST)
     return differences / distances, distances
@@ -110,8 +111,8 @@ def _log_sum_exp(
     queue: Tensor,
     temperature: float,
 ) -> Tensor:
-    """Log-sum-exp, shape (A, B), of the relations' cosines with those of the queue's entries."""
-    # without products of vectors: exact for entries close to an anchor
+    """Computes the log-sum-exp, (A, B), of the relations' cosines with those of the queue."""
+    # without products of vectors, so exact for entries close to an anchor
     exact = "donot_use_mm_for_euclid_dist"
     queue_distances = torch.cdist(anchors, queue, compute_mode=exact).clamp(min=CLOSEST)
     along = relations @ anchors[:, :, None]
@@ -121,9 +122,9 @@ def _log_sum_exp(
 
 
 class _AnchorByAnchor(torch.autograd.Function):
-    """Sums value and gradient over chunks of anchors: no chunk's graph outlives it.
+    """Sums value and gradient over chunks of anchors, so that no graph outlives its chunk.
 
-    Recomputing the chunks in backward would take every logit twice.
+    Recomputing the chunks in backward would compute every logit twice.
     """
 
     @staticmethod
@@ -140,7 +141,7 @@ class _AnchorByAnchor(torch.autograd.Function):
         teacher_products = teacher @ student_queue.T
         value, *gradients = (torch.zeros_like(x) for x in (student.new_empty(()), leaf, products))
         with torch.enable_grad():
-            # leaves both: their product's gradient is taken once, not in every chunk
+            # both are leaves: their product's gradient is computed once, not in every chunk
             leaf.requires_grad_(), products.requires_grad_()
             for anchors in torch.arange(len(student), device=student.device).split(chunk):
                 loss = sum_over_anchors(

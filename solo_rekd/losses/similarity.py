@@ -1,8 +1,8 @@
 """Similarity distillation: the student's similarities to a dictionary match the teacher's.
 
-SEED (arXiv 2101.04731) and CompRess (arXiv 2010.14713) are this one cross-entropy; CompRess writes
-it as KL(teacher || student), which is less by the entropy of the teacher's softmax and has the same
-gradient.
+SEED (arXiv 2101.04731) and CompRess (arXiv 2010.14713) use this cross-entropy; CompRess writes it
+as KL(teacher || student), which is smaller by the entropy of the teacher's softmax and has the
+same gradient.
 """
 
 import torch
@@ -22,7 +22,7 @@ def similarity_distillation_loss(
     teacher_temperature: float,
     own: Tensor | None = None,
 ) -> Tensor:
-    """Computes the loss of `similarity_distillation`, a scalar; arguments are the same."""
+    """Computes the loss of `similarity_distillation`, a scalar, from the same arguments."""
     return similarity_distillation(
         query, dictionary, taught, teacher_dictionary, temperature, teacher_temperature, own
     )[0]
@@ -38,28 +38,27 @@ def similarity_distillation(
     teacher_temperature: float,
     own: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy between the softmax over the teacher's dictionary and that over the student's.
+    """Computes the cross-entropy between the teacher's softmax and the student's.
 
     `-mean_i sum_j p_ij log softmax_j(q_i.D_j / tau)` with `p_i = softmax_j(t_i.T_j / tau_t)`. A
-    logit is linear in D_j, so the mean of them under p_i is `q_i.(sum_j p_ij D_j) / tau`, and
-    neither p nor the logits need be kept.
+    logit is linear in D_j, so the mean logit under p_i is `q_i.(sum_j p_ij D_j) / tau`, and neither
+    p nor the logits need to be stored.
 
-    It is at least the mean entropy of p, for it is that and the Kullback-Leibler divergence. The
-    student's softmax equals p, and the loss its floor, where the student has the teacher's
-    similarities and both have one temperature. A student that looks into the teacher's own
-    dictionary at a higher temperature cannot have as sharp a softmax: `contrast_floor` bounds what
-    it can, and the greater of both is the floor of an image.
+    It is at least the mean entropy of p, because it is that plus the Kullback-Leibler divergence.
+    The loss reaches this floor where the student has the teacher's similarities and both have the
+    same temperature. A student with the teacher's dictionary at a higher temperature cannot have as
+    sharp a softmax: `contrast_floor` bounds its loss, and the larger bound is the image's floor.
 
     Args:
         query: L2-normalised queries q, shape (B, d).
         dictionary: the student's dictionary D, shape (K, d), without gradient.
         taught: the teacher's embeddings t of the same images, shape (B, D), without gradient.
         teacher_dictionary: the teacher's dictionary T, shape (K, D), without gradient; its entry j
-            is of the same image as the student's. It may be the student's itself.
+            is from the same image as the student's. It may be the student's dictionary itself.
         temperature: tau, above 0.
         teacher_temperature: tau_t, above 0.
-        own: a further entry of each query's own, in both dictionaries, shape (B, d), without
-            gradient; only where d = D. SEED's own entry is `taught`; CompRess has none.
+        own: one further entry per query, in both dictionaries, shape (B, d), without gradient; only
+            where d = D. SEED's own entry is `taught`; CompRess has none.
 
     Returns:
         The mean over the batch, a scalar, and its floor, a scalar without gradient.

@@ -12,7 +12,7 @@ def cosine_loss(predicted: Tensor, taught: Tensor) -> Tensor:
 
     Args:
         predicted: the student's predictions h of any length, shape (N, M).
-        taught: the teacher's t, shape (N, M), without gradient.
+        taught: the teacher's features t, shape (N, M), without gradient.
 
     Returns:
         A scalar from -1 to 1; a row of zeros counts as 0.
@@ -24,7 +24,7 @@ def space_similarity_loss(predicted: Tensor, taught: Tensor) -> Tensor:
     """Computes `-mean_j cos(H_j, T_j)` over the columns, as in CoSS (arXiv 2409.13939).
 
     A column holds one dimension of the features of all images of a batch. The rows are not
-    normalised before, so that their lengths count.
+    normalised first, so their lengths count.
 
     Args:
         predicted: the student's predictions H, shape (B, F).

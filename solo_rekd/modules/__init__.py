@@ -1,1 +1,1 @@
-"""The parts of an objective that keep a state: queue of keys, bank of prototypes, momentum twin."""
+"""The stateful parts of an objective: queue of keys, bank of prototypes, momentum twin."""

@@ -1,4 +1,4 @@
-"""Counters that a step reads without waiting for the device."""
+"""Counters that can be read without waiting for the device."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from torch import nn
 
 
 class Counters(nn.Module):
-    """Keeps whole numbers twice: as Python's, which a step reads, and as buffers, for a checkpoint.
+    """Keeps integers twice: as Python numbers for the steps, and as buffers for checkpoints.
 
-    To read a number from a GPU is to wait until it has done all that it was given.
+    Reading a number from a GPU waits until all of its queued work is done.
 
     Args:
-        numbers: the first value of each counter.
+        numbers: initial value of each counter.
     """
 
     def __init__(self, **numbers: int) -> None:
@@ -22,11 +22,11 @@ class Counters(nn.Module):
             self.register_buffer(name, torch.tensor([number]))
 
     def number(self, name: str) -> int:
-        """The value of a counter."""
+        """Returns the value of a counter."""
         return self._numbers[name]
 
     def set_number(self, name: str, number: int) -> None:
-        """Gives a counter a value."""
+        """Sets the value of a counter."""
         self._numbers[name] = number
         self.get_buffer(name).fill_(number)
 

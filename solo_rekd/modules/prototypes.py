@@ -1,7 +1,7 @@
 """The relation miner: a dynamic bank of prototypes in the teacher's space (arXiv 2112.04174).
 
-The paper gives the idea, semantic prototypes that are mined online at a cost linear in batch and
-bank. The update rule, the start and the re-seeding are ours.
+The paper gives the idea: semantic prototypes that are mined online at a cost linear in batch and
+bank. The update rule, the initialisation and the re-seeding are ours.
 """
 
 import torch
@@ -11,7 +11,7 @@ from torch.nn.functional import normalize, one_hot
 from solo_rekd.modules.counters import Counters
 from solo_rekd.utils.precision import full_precision
 
-NOT_STARTED = -1  # steps of a bank
+NOT_STARTED = -1  # the steps of a bank that is not started
 CHUNK = 4096  # embeddings assigned at a time, to bound the similarity matrix
 
 
@@ -32,7 +32,7 @@ def assign(prototypes: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
 
 @full_precision
 def soft_assign(prototypes: Tensor, embeddings: Tensor, temperature: float) -> Tensor:
-    """Shares every embedding out among the prototypes, `s_ic = softmax_c(C_c.t_i / tau)`.
+    """Assigns every embedding softly to the prototypes, `s_ic = softmax_c(C_c.t_i / tau)`.
 
     Args:
         prototypes: unit vectors C, shape (C, d).
@@ -49,8 +49,8 @@ def soft_assign(prototypes: Tensor, embeddings: Tensor, temperature: float) -> T
 def member_means(embeddings: Tensor, ids: Tensor, num_prototypes: int) -> tuple[Tensor, Tensor]:
     """Averages the members of each prototype.
 
-    A matrix product rather than a scatter: on a GPU it adds in a fixed order, so that every rank
-    gets the same bits.
+    A matrix product is used rather than a scatter: on a GPU it adds in a fixed order, so every
+    rank gets the same bits.
 
     Args:
         embeddings: shape (N, d).
@@ -70,13 +70,13 @@ def member_means(embeddings: Tensor, ids: Tensor, num_prototypes: int) -> tuple[
 
 
 def candidate_weights(similarity: Tensor) -> Tensor:
-    """How likely each embedding is to seed a prototype: by its distance from the nearest one."""
-    # nan: the training diverged, which its host says at the end of the epoch
+    """Weights each embedding as a seed of a prototype, by its distance from the nearest one."""
+    # nan: the training diverged, which the host reports at the end of the epoch
     return (1 - similarity).nan_to_num(nan=0).clamp(min=1e-6)
 
 
 def seed_from(embeddings: Tensor, similarity: Tensor, number: int, seed: int) -> Tensor:
-    """Draws embeddings to start prototypes from, the worse explained the likelier (k-means++).
+    """Draws embeddings to seed prototypes, those far from all prototypes more likely (k-means++).
 
     Args:
         embeddings: candidates, shape (N, d).
@@ -85,7 +85,7 @@ def seed_from(embeddings: Tensor, similarity: Tensor, number: int, seed: int) ->
         seed: seed of the draw, the same on every rank.
 
     Returns:
-        Shape (number, d).
+        Embeddings, shape (number, d).
     """
     generator = torch.Generator().manual_seed(seed)
     weights = candidate_weights(similarity).float().cpu()
@@ -97,7 +97,7 @@ def seed_from(embeddings: Tensor, similarity: Tensor, number: int, seed: int) ->
 def spherical_kmeans(embeddings: Tensor, num_prototypes: int, iterations: int = 20) -> Tensor:
     """Clusters unit vectors by cosine similarity, from a k-means++ start.
 
-    A cluster that runs empty is seeded anew.
+    A cluster that becomes empty is seeded again.
 
     Args:
         embeddings: unit vectors, shape (N, d), N at least num_prototypes.
@@ -126,15 +126,15 @@ def spherical_kmeans(embeddings: Tensor, num_prototypes: int, iterations: int = 
 def group_means(embeddings: Tensor, ids: Tensor) -> Tensor:
     """Averages each embedding's group, at a cost that does not grow with the number of groups.
 
-    Every member of a group gets the very same bits, those of the row of its first member, and
-    every rank too: a matrix product adds in a fixed order.
+    Every member of a group gets the same bits, those in the row of its first member, on every
+    rank: a matrix product adds in a fixed order.
 
     Args:
         embeddings: shape (N, d).
-        ids: the group of each, shape (N,).
+        ids: group of each embedding, shape (N,).
 
     Returns:
-        The mean of the group of each embedding, shape (N, d).
+        The mean of each embedding's group, shape (N, d).
     """
     means, first = [], []
     for chunk in ids.split(CHUNK):
@@ -146,17 +146,17 @@ def group_means(embeddings: Tensor, ids: Tensor) -> Tensor:
 
 @full_precision
 def draw_order(similarity: Tensor, seed: int) -> Tensor:
-    """Orders embeddings by a draw without replacement: the worse explained, the likelier first.
+    """Orders embeddings by a draw without replacement, those far from all prototypes more likely.
 
-    The largest `log(weight) + Gumbel noise` come first, which is that draw (arXiv 1903.06059); the
-    noise is the CPU's, the same on every rank, and nothing waits for the device.
+    Sorting by `log(weight) + Gumbel noise` is such a draw (arXiv 1903.06059); the noise comes from
+    the CPU, the same on every rank, and nothing waits for the device.
 
     Args:
         similarity: each embedding's similarity to its nearest prototype, shape (N,), at most 1.
-        seed: of the draw, the same on every rank.
+        seed: seed of the draw, the same on every rank.
 
     Returns:
-        Places, shape (N,).
+        Indexes, shape (N,).
     """
     generator = torch.Generator().manual_seed(seed)
     noise = -torch.empty(len(similarity)).exponential_(generator=generator).log()
@@ -171,7 +171,7 @@ class PrototypeBank(Counters):
         num_prototypes: size C of the bank.
         dim: dimensions d of the teacher's embeddings.
         momentum: m in `C_c <- normalize(m C_c + (1 - m) mean{t_i : a_i = c})`, in [0, 1].
-        patience: a prototype that none of so many embeddings in a row chose is seeded anew.
+        patience: a prototype that no embedding chose among this many in a row is seeded again.
     """
 
     prototypes: Tensor
@@ -198,7 +198,7 @@ class PrototypeBank(Counters):
 
     @torch.no_grad()
     def assign(self, embeddings: Tensor) -> Tensor:
-        """Returns the prototype of each embedding: (N, d) to (N,); all -1 before the start."""
+        """Returns the prototype of each embedding, (N, d) to (N,); -1 before the start."""
         if not self.ready:
             return torch.full((len(embeddings),), -1, device=embeddings.device)
         return assign(self.prototypes, embeddings)[1]
@@ -206,19 +206,19 @@ class PrototypeBank(Counters):
     @torch.no_grad()
     @full_precision
     def update(self, embeddings: Tensor, ids: Tensor) -> None:
-        """Moves the prototypes towards their new members and re-seeds those idle for long.
+        """Moves the prototypes towards their new members and re-seeds those idle for too long.
 
-        Time is linear in the bank only where one number per prototype is looked at: no prototype
-        but those of the batch, and as many that are seeded anew, is touched. Of more idle ones
-        than there are embeddings, the others wait for the next batch.
+        Time is linear in the bank only for reading one number per prototype: only the prototypes of
+        the batch, and at most as many that are re-seeded, are changed. If there are more idle ones
+        than embeddings, the others wait for the next batch.
 
         Args:
             embeddings: the global batch of teacher embeddings, shape (N, d).
-            ids: their prototypes, as `assign` gives them, shape (N,).
+            ids: their prototypes from `assign`, shape (N,).
         """
         before = self.prototypes[ids]
         moved = self.momentum * before + (1 - self.momentum) * group_means(embeddings, ids)
-        dtype = self.prototypes.dtype  # half where all of a method's weights are
+        dtype = self.prototypes.dtype  # half precision where all of a method's weights are
         self.prototypes[ids] = normalize(moved, dim=1).to(dtype)
 
         step = self.number("steps") + 1
@@ -226,7 +226,7 @@ class PrototypeBank(Counters):
         self.idle += len(embeddings)
         self.idle[ids] = 0
         order = draw_order((embeddings * before).sum(1), seed=step)[: len(self.idle)]
-        # among equally idle ones the first: which one is no matter of chance on any device
+        # of equally idle prototypes the first, so that every device chooses the same
         rank = self.idle * len(self.idle) - torch.arange(len(self.idle), device=self.idle.device)
         longest = rank.topk(len(order)).indices
         stale = self.idle[longest] >= self.patience

@@ -1,4 +1,4 @@
-"""A ring buffer of keys with the fields that belong to each key, the same on every rank."""
+"""A ring buffer of keys, each with further fields, the same on every rank."""
 
 import torch
 import torch.distributed as dist
@@ -9,7 +9,7 @@ from solo_rekd.utils.processes import is_distributed
 
 
 def gather(values: Tensor) -> Tensor:
-    """Concatenates `values` of every rank along the first dimension, in rank order; no gradient."""
+    """Concatenates every rank's `values` along the first dimension, in rank order, no gradient."""
     if not is_distributed():
         return values
     parts = [torch.empty_like(values) for _ in range(dist.get_world_size())]
@@ -24,7 +24,7 @@ class KeyQueue(Counters):
     oldest first.
 
     Args:
-        fields: the initial content of each field, shape (size, ...), the same size for all.
+        fields: initial content of each field, shape (size, ...), with the same size for all.
     """
 
     def __init__(self, **fields: Tensor) -> None:
@@ -47,8 +47,8 @@ class KeyQueue(Counters):
         """Writes one batch of every field, already gathered over the ranks.
 
         Args:
-            values: a tensor of shape (B, ...) for each field, those of others are left out; of a
-                batch longer than the queue, the last `size` entries stay.
+            values: a tensor of shape (B, ...) for each field; other names are ignored. Of a batch
+                longer than the queue, the last `size` entries stay.
         """
         batch = len(values[self.names[0]])
         kept = min(batch, self.size)
@@ -62,7 +62,7 @@ class KeyQueue(Counters):
         self.set_number("seen", self.number("seen") + batch)
 
     def newest(self, count: int) -> dict[str, Tensor]:
-        """The last `count` entries of every field, at most `size`, the newest first."""
+        """Returns the last `count` entries of every field, at most `size`, the newest first."""
         device = self[self.names[0]].device
         back = torch.arange(1, min(count, self.size) + 1, device=device)
         places = (self.number("pointer") - back) % self.size
@@ -70,5 +70,5 @@ class KeyQueue(Counters):
 
 
 def random_keys(size: int, dim: int) -> Tensor:
-    """Random unit vectors, shape (size, dim), with which MoCo starts its queue."""
+    """Returns random unit vectors, shape (size, dim), the initial queue of MoCo."""
     return nn.functional.normalize(torch.randn(size, dim), dim=1)

@@ -1,8 +1,8 @@
-"""Relatives among all training images: for each image a mean of the others' embeddings.
+"""Relatives among all training images: for each image, a mean of the others' embeddings.
 
-A contrast is linear in its target (`losses.target_contrast_loss`), so one vector an image stands
-for all its relatives, whether or not they are in the queue; a step only looks it up. The relation
-is that of the paper (arXiv 2112.04174); mining it from whole images, once, is ours.
+A contrast is linear in its target (`losses.target_contrast_loss`), so one vector per image
+represents all its relatives, whether or not they are in the queue; a step only looks it up. The
+relation is that of the paper (arXiv 2112.04174); mining it once from whole images is ours.
 """
 
 from typing import NamedTuple
@@ -13,20 +13,20 @@ from torch import Tensor
 from solo_rekd.modules.prototypes import CHUNK, assign, member_means, spherical_kmeans
 from solo_rekd.utils.precision import full_precision
 
-SHOWN = 10  # relatives of an image that its purity is measured by
-LEVEL = 3  # each further bank has so many times the prototypes of the one before
-MEMBERS = 4  # images for each prototype, at least
-SAMPLE = 256  # images for each prototype, at most, that k-means looks at
+SHOWN = 10  # relatives per image that purity is measured on
+LEVEL = 3  # each further bank has three times the prototypes of the one before
+MEMBERS = 4  # images per prototype, at least
+SAMPLE = 256  # images per prototype that k-means uses, at most
 
 
 class Relatives(NamedTuple):
-    """What is related to each of N images.
+    """The relatives of each of N images.
 
     Attributes:
-        means: the mean of the relatives' embeddings, shape (N, d); 0 where there is none.
-        found: whether there is one, shape (N,).
-        nearest: places of some relatives, the same number for all, -1 where there is none, (N, k).
-        ids: the image's prototype in the first bank, shape (N,); -1 throughout without a bank.
+        means: mean of the relatives' embeddings, shape (N, d); 0 for images without relatives.
+        found: whether an image has relatives, shape (N,).
+        nearest: indexes of some relatives, shape (N, k), -1 where there are fewer.
+        ids: the image's prototype in the first bank, shape (N,); all -1 without a bank.
     """
 
     means: Tensor
@@ -37,15 +37,15 @@ class Relatives(NamedTuple):
 
 @full_precision
 def by_prototypes(embeddings: Tensor, number: int, levels: int = 1) -> Relatives:
-    """Relates images of one prototype of spherical k-means, the mean over several banks.
+    """Relates images with the same prototype of spherical k-means, averaged over several banks.
 
-    The image itself is no relative of its own: in a small group it would be most of the mean.
+    An image is not its own relative: in a small group it would dominate the mean.
 
     Args:
         embeddings: unit vectors of all images, shape (N, d).
-        number: prototypes of the first bank; at most a quarter of N are made.
-        levels: banks, each with three times the prototypes of the one before (as in PCL, arXiv
-            2005.04966, several granularities at once).
+        number: prototypes of the first bank; at most N / 4 are made.
+        levels: number of banks, each with three times the prototypes of the one before (several
+            granularities at once, as in PCL, arXiv 2005.04966).
     """
     generator = torch.Generator().manual_seed(0)
     order = torch.randperm(len(embeddings), generator=generator)
@@ -57,7 +57,7 @@ def by_prototypes(embeddings: Tensor, number: int, levels: int = 1) -> Relatives
         means, alone = others_mean(embeddings, ids, wanted)
         sums, counts = sums + means, counts + ~alone
         first = ids if first is None else first
-    assert first is not None  # levels is 1 at least
+    assert first is not None  # levels is at least 1
     found = counts > 0
     means = sums / counts.clamp(min=1)[:, None]
     return Relatives(means, found, group_mates(first, order), first)
@@ -65,13 +65,13 @@ def by_prototypes(embeddings: Tensor, number: int, levels: int = 1) -> Relatives
 
 @full_precision
 def by_similarity(embeddings: Tensor, temperature: float) -> Relatives:
-    """Relates all images to all others, by a softmax of their similarities.
+    """Relates each image to all others by a softmax of their similarities.
 
-    Time is that of N^2 similarities; memory is linear in N.
+    Time is quadratic in N, and memory linear.
 
     Args:
         embeddings: unit vectors of all images, shape (N, d).
-        temperature: of the softmax, above 0.
+        temperature: temperature of the softmax, above 0.
     """
     if len(embeddings) < 2:
         return by_groups(embeddings, torch.full((len(embeddings),), -1), 1)
@@ -92,8 +92,8 @@ def by_groups(embeddings: Tensor, ids: Tensor, number: int) -> Relatives:
 
     Args:
         embeddings: unit vectors of all images, shape (N, d).
-        ids: the group of each, shape (N,), from -1 (none) to number - 1.
-        number: of groups.
+        ids: group of each image, shape (N,), from -1 (none) to number - 1.
+        number: number of groups.
     """
     means, alone = others_mean(embeddings, ids + 1, number + 1)
     found = ~alone & (ids >= 0)
@@ -102,12 +102,12 @@ def by_groups(embeddings: Tensor, ids: Tensor, number: int) -> Relatives:
 
 
 def others_mean(embeddings: Tensor, ids: Tensor, number: int) -> tuple[Tensor, Tensor]:
-    """The mean of the other members of each image's group.
+    """Averages the other members of each image's group.
 
     Args:
         embeddings: shape (N, d).
-        ids: the group of each, shape (N,), from 0 to number - 1.
-        number: of groups.
+        ids: group of each image, shape (N,), from 0 to number - 1.
+        number: number of groups.
 
     Returns:
         Means, shape (N, d), and whether an image is alone, shape (N,).
@@ -119,16 +119,16 @@ def others_mean(embeddings: Tensor, ids: Tensor, number: int) -> tuple[Tensor, T
 
 
 def group_mates(ids: Tensor, order: Tensor) -> Tensor:
-    """Places of up to `SHOWN` other members of each image's group: those that follow it there.
+    """Lists up to `SHOWN` other members of each image's group, those that follow it in `order`.
 
     Args:
-        ids: the group of each, shape (N,), -1 where there is none.
-        order: in which members follow each other, shape (N,).
+        ids: group of each image, shape (N,), -1 for none.
+        order: order of the members, shape (N,).
 
     Returns:
-        Shape (N, SHOWN), -1 where there is none.
+        Indexes, shape (N, SHOWN), -1 where there are fewer.
     """
-    # sorted by group, a member's mates are the rows around it
+    # after sorting by group, an image's group is in the rows around it
     ranked = order[ids[order].argsort(stable=True)]
     sorted_ids = ids[ranked]
     places = torch.full((len(ids), SHOWN), -1, device=ids.device)

@@ -1,4 +1,4 @@
-"""A momentum twin whose keys depend on the images and the weights alone."""
+"""A momentum twin whose keys depend only on the images and the weights."""
 
 import torch
 from torch import nn
@@ -6,11 +6,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def switch_off_noise(twin: nn.Module) -> None:
-    """Puts a momentum twin into eval mode, but for its BatchNorm, which stays in its mode.
+    """Puts a momentum twin into eval mode, except for its BatchNorm layers, which keep their mode.
 
-    Dropout and stochastic depth then draw nothing, whatever the library that wrote them; BatchNorm
-    can take its statistics from the batch, as MoCo's keys have them. CompRess's code (arXiv
-    2010.14713) does the same.
+    This switches off dropout and stochastic depth, whatever library wrote them; BatchNorm can
+    still use the statistics of the batch, as for MoCo's keys. CompRess's code (arXiv 2010.14713)
+    does the same.
 
     Args:
         twin: the network, changed in place.
@@ -28,11 +28,11 @@ def switch_off_noise(twin: nn.Module) -> None:
 
 @torch.no_grad()
 def follow(network: nn.Module, twin: nn.Module, momentum: float) -> None:
-    """Moves a momentum twin, `w' <- m w' + (1 - m) w` (arXiv 1911.05722, equation 2), in place.
+    """Updates a momentum twin, `w' <- m w' + (1 - m) w` (arXiv 1911.05722, equation 2), in place.
 
     Args:
-        network: whose parameters w are followed; its buffers are not.
-        twin: of the same kind.
+        network: network with the parameters w; its buffers are not used.
+        twin: network of the same architecture.
         momentum: m, in [0, 1].
     """
     for parameter, follower in zip(network.parameters(), twin.parameters(), strict=True):

@@ -1,6 +1,6 @@
-"""Bags: the training images most alike to each training image, as a frozen teacher sees them.
+"""Bags: for each training image, the training images most similar to it for a frozen teacher.
 
-They are found by an exact kNN over the teacher's features of the images without augmentation;
+They are found by an exact kNN on the teacher's features of the images without augmentation;
 `teacher_cache.py` keeps them for the next run with the same data and the same teacher.
 """
 
@@ -23,11 +23,11 @@ QUERIES, ENTRIES = 16384, 4096  # similarities at a time: 256 MiB
 
 
 class Bags(NamedTuple):
-    """Every training image's bag, and what the teacher says of every training image.
+    """The bag and the teacher's embedding of every training image.
 
     Attributes:
-        members: places in the training set of the k images most alike to each, itself left out,
-            the most alike first, shape (N, k).
+        members: indexes in the training set of the k images most similar to each, without itself,
+            the most similar first, shape (N, k).
         embeddings: the teacher's L2-normalised embedding of each image, shape (N, d).
     """
 
@@ -47,21 +47,21 @@ def find_bags(
     """Reads the bags of a training set from the cache, or finds them: see `teacher_cache.find`.
 
     Args:
-        teacher: moved to `device` already.
-        stem: the setting `teacher_stem`.
-        images: gives the training set in its order, without augmentation, in batches of
-            (places, images, anything); its data set lists the images (`fingerprint`).
+        teacher: teacher, already on `device`.
+        stem: value of the setting `teacher_stem`.
+        images: loader of the training set in order, without augmentation, in batches of
+            (indexes, images, anything); its data set lists the images (`fingerprint`).
         size: k, images in a bag.
-        folder: of the cache.
-        device: where to compute, and where the bags go.
-        key: the setting that says k, for the message.
+        folder: folder of the cache.
+        device: device for the computation and the bags.
+        key: name of the setting for k, for the message.
 
     Raises:
-        UserError: there are too few images for a bag, or they cannot be told from others.
+        UserError: there are too few images for a bag, or they cannot be identified.
     """
     number = len(images.dataset)  # type: ignore[arg-type]
     if size >= number:
-        raise refuse(key, size, f"at most {number - 1}, for there are {number} images")
+        raise refuse(key, size, f"at most {number - 1}, one less than the number of images")
 
     def compute(put: Put) -> None:
         bags, places = compute_bags(teacher, images, size, device), torch.arange(number)
@@ -78,7 +78,7 @@ def find_bags(
     }
     wanted = Wanted(f"bags of {size}", {"bag_size": str(size)}, tables, compute, fits)
     found = teacher_cache.find(wanted, teacher, stem, images.dataset, folder)
-    # a copy: every step reads them at random, and they go to the device as a whole
+    # a copy, because every step reads them at random, and all of them go to the device
     return Bags(found["members"].long().to(device), found["embeddings"].clone().to(device))
 
 
@@ -93,9 +93,9 @@ def compute_bags(
 def embed_images(
     teacher: FrozenTeacher, images: DataLoader, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """The teacher's L2-normalised features (N, F) and embeddings (N, d) of all images, on the CPU.
+    """Computes L2-normalised features (N, F) and embeddings (N, d) of all images, on the CPU.
 
-    The images are put in their places, whatever the order of the batches.
+    The results are in the order of the images, whatever the order of the batches.
     """
     number = len(images.dataset)  # type: ignore[arg-type]
     features = torch.empty(number, teacher.num_features)
@@ -108,17 +108,17 @@ def embed_images(
 
 
 def nearest_others(features: Tensor, size: int, device: torch.device) -> Tensor:
-    """For every row the places of the rows most similar to it, itself left out.
+    """Finds for every row the indexes of the rows most similar to it, without itself.
 
-    Exact, in chunks: memory is linear in the number of rows.
+    It is exact, and works in chunks: memory is linear in the number of rows.
 
     Args:
         features: L2-normalised rows, shape (N, F), N above `size`.
         size: k, at least 1.
-        device: where to compute.
+        device: device for the computation.
 
     Returns:
-        Shape (N, k), the most similar first.
+        Indexes, shape (N, k), the most similar first.
     """
     rows = torch.arange(len(features), device=device)
     found = []

@@ -1,12 +1,12 @@
 """BINGO, Bag of Instances Aggregation (arXiv 2107.01691).
 
-A frozen teacher finds each training image's bag, the k images most alike to it, once. The student's
-query then meets the teacher's embedding of its own image (intra-sample) and of its bag's members
-(inter-sample), against a queue of teacher embeddings.
+A frozen teacher finds each training image's bag, the k images most similar to it, once. The
+student's query is then contrasted with the teacher's embeddings of its own image (intra-sample) and
+of its bag's members (inter-sample), against a queue of teacher embeddings.
 
-The paper's code draws one member a step, augments it, and runs both networks on it; a host's
+The paper's code draws one member per step, augments it, and runs both networks on it; a host's
 loader gives views of one image only. Here the members' embeddings are those of the images without
-augmentation, found along with the bags, and the mean over the whole bag stands for the draw.
+augmentation, computed along with the bags, and the mean over the whole bag replaces the draw.
 """
 
 from collections.abc import Callable
@@ -26,12 +26,12 @@ from solo_rekd.teachers import FrozenTeacher
 
 
 class BINGO(DistillationObjective):
-    """The student's query meets its teacher's embedding of the image and of the image's bag."""
+    """Contrasts the student's query with the teacher's embeddings of the image and its bag."""
 
     config_class = BingoConfig
     config: BingoConfig
     teacher: FrozenTeacher
-    bags: Bags  # no buffer: DDP would broadcast it at every step, and every checkpoint hold it
+    bags: Bags  # not a buffer, which DDP would broadcast and checkpoints would hold
 
     def __init__(self, config: BingoConfig, run: HostRun) -> None:
         super().__init__(config, run)
@@ -59,7 +59,7 @@ class BINGO(DistillationObjective):
         taught, losses, metrics = self.teach(batch)
         places = batch.indexes.to(self.bags.members.device, non_blocking=True)
         own = self.mix(batch, self.bags.embeddings[places])
-        # of two bags the members of one rank
+        # the members of the same rank in both bags
         members = self.mix(batch, self.bags.embeddings[self.bags.members[places]])
 
         parts, floors = [], []
@@ -70,7 +70,7 @@ class BINGO(DistillationObjective):
             positives = torch.cat([embeddings[:, None], members], dim=1)
             entries, temperature = queue["teacher"], self.config.temperature
             parts.append(bag_contrast_loss(query, positives, entries, temperature))
-            # the image itself counts as much as its whole bag, and the loss is the sum of both
+            # the image itself counts as much as its whole bag; the loss is their sum
             middle = (embeddings + members.mean(1)) / 2
             floors.append(2 * bag_floor(middle, entries, temperature).mean())
         by_positive = torch.stack(parts)

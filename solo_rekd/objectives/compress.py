@@ -1,9 +1,9 @@
 """CompRess, Compressing Representations (arXiv 2010.14713).
 
-Student and teacher see the same view, and have no head: their spaces are their normalised pooled
-features. The student's similarities to a memory match the teacher's. Variant 2q: each has a memory
-of its own features, index-aligned, the student's from its momentum twin. Variant 1q: both look into
-the teacher's, the student through a linear layer.
+Student and teacher see the same view, and have no projector: they are compared in their normalised
+pooled features. The student's similarities to a memory match the teacher's. In variant 2q each has
+a memory of its own features, index-aligned, the student's from its momentum twin. In variant 1q
+both use the teacher's memory, the student through a linear layer.
 """
 
 import torch
@@ -18,7 +18,7 @@ from solo_rekd.teachers import OnlineTeacher
 
 
 class CompRess(DistillationObjective):
-    """The student's features have the neighbours that the teacher's have."""
+    """Trains the student's features to have the same neighbours as the teacher's."""
 
     config_class = CompressConfig
     config: CompressConfig
@@ -33,9 +33,9 @@ class CompRess(DistillationObjective):
         else:
             self.set_projector(nn.Identity())
             fields["student"] = random_keys(config.queue_size, run.features_dim)
-        # one for both views: at the paper's length and widths it takes 1.3 GB
+        # one memory for both views: at the paper's length and widths it takes 1.3 GB
         self.memory = KeyQueue(**fields)
-        # an online teacher's own training continues in the space of its projector
+        # an online teacher is still trained in the space of its projector
         online = isinstance(self.teacher, OnlineTeacher)
         self.queues = self.view_queues() if online else []
 

@@ -1,8 +1,8 @@
 """CoSS, Cosine and Space Similarity (arXiv 2409.13939).
 
-Student and teacher see the same view. The student's prediction of the teacher's pooled features has
-the teacher's direction for each image, and for each dimension over the images of a batch. A batch
-holds images and some of their nearest neighbours, which a frozen teacher finds once.
+Student and teacher see the same view. The student's prediction of the teacher's pooled features is
+trained to have the teacher's direction, for each image and for each dimension over a batch. A
+batch holds images and some of their nearest neighbours, which a frozen teacher finds once.
 """
 
 from collections.abc import Callable
@@ -23,13 +23,13 @@ from solo_rekd.teachers import FrozenTeacher
 
 
 class CoSS(FeatureRegression):
-    """The student's prediction has the teacher's directions, of images and of dimensions."""
+    """Trains the student's prediction to have the teacher's direction per image and dimension."""
 
     config_class = CossConfig
     config: CossConfig
 
     def make_head(self, in_dim: int, out_dim: int) -> nn.Module:
-        """Two layers, as every method here has them."""
+        """Builds two layers, as for every method here."""
         return two_layer_projector(in_dim, self.config.proj_hidden_dim, out_dim)
 
     def before_training(
@@ -60,7 +60,7 @@ class CoSS(FeatureRegression):
         losses["cosine_loss"] = torch.stack(list(rows)).mean()
         losses["space_loss"] = torch.stack(list(columns)).mean()
         both = losses["cosine_loss"] + self.config.space_weight * losses["space_loss"]
-        # both cosines are 1 where the prediction is the feature
+        # both cosines are 1 where the prediction equals the feature
         least = -self.config.loss_weight * (1 + self.config.space_weight)
         metrics[FLOOR] = torch.full_like(losses["cosine_loss"], least)
         self.push(teacher=taught.embeddings)

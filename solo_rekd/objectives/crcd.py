@@ -1,8 +1,8 @@
 """CRCD, Complementary Relation Contrastive Distillation (arXiv 2103.16367).
 
 From the paper: relations to anchors, contrasted between student and teacher, and the gradients of
-the task as a second element. Ours, for the paper learns from labels: InfoNCE as the task of both
-networks, a queue as their memory. Student and teacher see the same view.
+the task as a second element. Because the paper learns from labels, InfoNCE as the task of both
+networks and a queue as their memory are ours. Student and teacher see the same view.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ from solo_rekd.objectives.distillation import (
 
 
 class CRCD(DistillationObjective):
-    """The student's relations to the teacher's embeddings, and its gradients, are the teacher's."""
+    """Trains the student's relations to the teacher's embeddings, and its gradients, to match."""
 
     config_class = CrcdConfig
     config: CrcdConfig
@@ -49,7 +49,7 @@ class CRCD(DistillationObjective):
         self.distilled_epochs = run.max_epochs - round(config.finetune_share * run.max_epochs)
 
     def learnable_params(self, classifier_lr: float, lr: float) -> list[dict[str, Any]]:
-        """See `DistillationObjective.learnable_params`; the task's classifiers, if any, too."""
+        """Adds the task's classifiers, if any, to `DistillationObjective.learnable_params`."""
         groups = super().learnable_params(classifier_lr, lr)
         if self.config.gradient_task == "labels":
             group = classifier_group("task_classifiers", self.task_classifiers, classifier_lr)
@@ -62,7 +62,7 @@ class CRCD(DistillationObjective):
         (_, taught), losses, metrics = self.teach(batch)
         if self.config.gradient_task == "labels":
             losses["task_class_loss"] = self.task_class_loss(queries, taught, batch.labels)
-        # the queries of a view meet the keys and the queue of the other, as in MoCo
+        # the queries of a view are contrasted with the other view's keys and queue, as in MoCo
         views = ((0, 1), (1, 0))
         entries = self.entries("student")
         losses["nce_loss"] = symmetric_info_nce_loss(
@@ -89,7 +89,7 @@ class CRCD(DistillationObjective):
         return loss, losses | metrics
 
     def relation_loss(self, query: Tensor, taught: Tensor, queue: KeyQueue) -> Tensor:
-        """The relation contrast of one view, among the newest entries of a queue."""
+        """Computes the relation contrast of one view, on the newest entries of a queue."""
         newest = queue.newest(self.config.relation_negatives)
         temperature = self.config.relation_temperature
         return relation_difference_loss(
@@ -99,35 +99,35 @@ class CRCD(DistillationObjective):
     def task_gradient(
         self, network: str, embedding: Tensor, key: Tensor, view: int, labels: Tensor
     ) -> Tensor:
-        """Gradient of a network's task with respect to its embedding.
+        """Computes the gradient of a network's task with respect to its embedding.
 
         Args:
             network: student or teacher.
             embedding: shape (B, d).
             key: the same network's embedding of the other view, shape (B, d).
-            view: that view.
-            labels: shape (B,), -1 where there is none; read if they are the task.
+            view: index of the other view.
+            labels: shape (B,), -1 for images without one; read if the task uses labels.
 
         Returns:
-            Shape (B, d); of an image without a label, one that means nothing.
+            Shape (B, d); meaningless for an image without a label.
         """
         if self.config.gradient_task == "labels":
             weight, bias = self.task_classifiers[network].parameters()
             return cross_entropy_gradient(embedding, labels.clamp(min=0), weight, bias)
         of_student = network == "student"
         temperature = self.config.temperature if of_student else self.config.teacher_temperature
-        # a copy: backward needs the entries that the queue has now
+        # a copy, because backward needs the current entries of the queue
         entries = self.queues[view][network].clone()
         return info_nce_gradient(embedding, key, entries, temperature)
 
     def has_task(self, labels: Tensor) -> Tensor | None:
-        """Whether each image has a task, (B,); None: every one has."""
+        """Returns whether each image has a task, (B,); None: all have."""
         return labels >= 0 if self.config.gradient_task == "labels" else None
 
     def task_class_loss(
         self, queries: list[Tensor], taught: list[Tensor], labels: Tensor
     ) -> Tensor:
-        """Trains the task's classifiers on both networks' embeddings, and only them."""
+        """Trains only the task's classifiers, on both networks' embeddings."""
         twice = labels.repeat(2)
         embeddings = {"student": torch.cat(queries).detach(), "teacher": torch.cat(taught)}
         # a unit embedding is float32 where all weights are bfloat16

@@ -1,8 +1,8 @@
 """DisCo, Distilled Contrastive Learning (arXiv 2104.09124).
 
-InfoNCE of MoCo v2 on the student's queue, and the student's embedding of a view drawn to the
-teacher's of the same view. The wide head of the student, against the paper's distilling bottleneck,
-is the default of `proj_hidden_dim`.
+InfoNCE of MoCo v2 on the student's queue, plus the distance of the student's embedding of a view
+to the teacher's of the same view. The student's wide projector, which avoids the paper's distilling
+bottleneck, is the default of `proj_hidden_dim`.
 """
 
 from torch import Tensor
@@ -14,7 +14,7 @@ from solo_rekd.objectives.distillation import Batch, DistillationObjective, Host
 
 
 class DisCo(DistillationObjective):
-    """The student's query meets its own key, and its teacher's embedding."""
+    """Contrasts the student's query with its own key, and regresses the teacher's embedding."""
 
     config_class = DiscoConfig
     config: DiscoConfig
@@ -35,7 +35,7 @@ class DisCo(DistillationObjective):
         losses["nce_loss"] = symmetric_info_nce_loss(
             queries, keys, entries, self.config.temperature
         )
-        # the online student in both terms, each with the teacher on its own view
+        # both terms use the online student, each with the teacher on its own view
         losses["consistency_loss"] = consistency_loss(
             queries[0], taught.embeddings[0]
         ) + consistency_loss(queries[1], taught.embeddings[1])

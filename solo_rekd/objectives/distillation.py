@@ -1,4 +1,4 @@
-"""What every objective has: the student's head, a teacher, and the teacher's own training."""
+"""The base of every objective: the student's projector, a teacher, and its own training."""
 
 import copy
 import logging
@@ -27,23 +27,23 @@ from solo_rekd.utils.processes import is_first
 _log = logging.getLogger("solo_rekd")
 
 STUDENT_LOSS, FLOOR = "student_loss", "loss_floor"  # names of metrics, see `forward`
-# what trains a teacher or a classifier, and no student
+# losses that train a teacher or a classifier, but not the student
 OTHERS_LOSSES = ("teacher_nce_loss", "teacher_class_loss", "task_class_loss")
-VIEWS_SEED = 0  # of `teacher_image_views` and `drawn_views`: runs of all seeds share them
+VIEWS_SEED = 0  # seed of `teacher_image_views` and `drawn_views`, which runs of all seeds share
 
 
 class HostRun(NamedTuple):
-    """What an objective has to know of the run that it trains in.
+    """What an objective needs to know about its run.
 
     Attributes:
         features_dim: width f of the student's pooled features.
-        num_classes: classes of the labels, for the teacher's online accuracy.
-        img_size: side of the training crops in pixels.
+        num_classes: number of classes, for the teacher's online accuracy.
+        img_size: side of the training crops, in px.
         max_epochs: length of the training.
-        mean: of the images' channels before they were normalised, in [0, 1]; None: not known.
-        std: their standard deviations, likewise.
-        teacher: the teacher where the settings have `teacher=module`: images (B, 3, H, W) to
-            features (B, F).
+        mean: channel means that the images are normalised with, in [0, 1]; None: not known.
+        std: channel standard deviations that they are normalised with, in [0, 1]; None: not known.
+        teacher: the teacher for the setting `teacher=module`: images (B, 3, H, W) to features
+            (B, F).
     """
 
     features_dim: int
@@ -56,19 +56,19 @@ class HostRun(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a host's training step has of one batch.
+    """One batch in a host's training step.
 
     Attributes:
-        images: two views, each of shape (B, 3, H, W), with `mixup` already mixed.
+        images: two views, each of shape (B, 3, H, W), already mixed with `mixup`.
         features: the student's features of each view, shape (B, f).
-        momentum_features: those of its momentum twin, without gradient; none where the settings
-            read none (`reads_momentum`).
-        labels: shape (B,), -1 where there is none; they reach the student only on request, and the
-            host sees to it that they are there then (`DistillationObjective.needs_labels`).
-        indexes: the images' places in the training set, shape (B,); a host leaves them on the CPU
-            where it can.
-        mixed: how the images were mixed; None: they were not. Labels and indexes are of the image
-            that has the larger share.
+        momentum_features: its momentum twin's features, without gradient; empty where the settings
+            do not need them (`reads_momentum`).
+        labels: shape (B,), -1 for images without one; the student learns from them only on request,
+            and the host then ensures that they exist (`DistillationObjective.needs_labels`).
+        indexes: the images' indexes in the training set, shape (B,); a host leaves them on the CPU
+            if it can.
+        mixed: how the images were mixed; None: they were not. Labels and indexes belong to the
+            image with the larger share.
     """
 
     images: list[Tensor]
@@ -80,7 +80,7 @@ class Batch(NamedTuple):
 
 
 class Taught(NamedTuple):
-    """What the teacher says of two views, without gradient.
+    """The teacher's outputs for two views, without gradient.
 
     Attributes:
         features: pooled features of each view, shape (B, F).
@@ -92,11 +92,11 @@ class Taught(NamedTuple):
 
 
 class Neighbours(NamedTuple):
-    """What a batch holds beside its anchors, where an objective asks for more than chance.
+    """The neighbours that batches hold beside their anchors, for objectives that need them.
 
     Attributes:
-        members: places in the training set of the p images most alike to each, shape (N, p).
-        number: k, of these drawn for an anchor, from 1 to p.
+        members: indexes in the training set of the p images most similar to each, shape (N, p).
+        number: k, the neighbours drawn per anchor, from 1 to p.
     """
 
     members: Tensor
@@ -104,27 +104,27 @@ class Neighbours(NamedTuple):
 
 
 class DistillationObjective(nn.Module):
-    """A student's head and a teacher; subclasses turn two views into named losses.
+    """A student's projector and a teacher; subclasses turn two views into named losses.
 
     Args:
         config: the settings of the run.
         run: see `HostRun`.
 
     Raises:
-        UserError: the teacher's checkpoint is refused, or the width of its embeddings.
+        UserError: the teacher's checkpoint or the width of its embeddings is refused.
 
     Attributes:
         run: as given.
-        projector: the student's head, features (B, f) to embeddings (B, d).
-        momentum_projector: its momentum twin; None where the settings read none.
-        teacher: online or frozen.
-        queues: one a view, made by the subclass; none where nothing is contrasted with a queue.
-        taught_images: what a frozen teacher says of each image, with `teacher_view=image`.
-        needs_labels: what cannot do without labels; empty: nothing.
-        neighbours: from `before_training` on, what the host's batches are to hold; None: images by
-            chance.
-        drawn_views: from `before_training` on, with the setting of that name, the views that the
-            host's batches are to hold, and what the teacher says of them; else None.
+        projector: the student's projector, features (B, f) to embeddings (B, d).
+        momentum_projector: its momentum twin; None where the settings do not need it.
+        teacher: the online or frozen teacher.
+        queues: one per view, made by the subclass; empty where there is no queue.
+        taught_images: a frozen teacher's outputs for each image, with `teacher_view=image`.
+        needs_labels: why labels are needed; empty: they are not.
+        neighbours: set by `before_training`, the neighbours for the host's batches; None: batches
+            are random.
+        drawn_views: set by `before_training` with the setting of that name: the views for the
+            host's batches and the teacher's outputs for them; else None.
     """
 
     config_class: ClassVar[type[DistillationConfig]]
@@ -134,7 +134,7 @@ class DistillationObjective(nn.Module):
     needs_labels: str
     neighbours: Neighbours | None = None
     drawn_views: DrawnViews | None = None
-    # no buffer: DDP would broadcast it at every step, and every checkpoint hold it
+    # not a buffer: DDP would broadcast it at every step, and every checkpoint would hold it
     taught_images: TaughtImages
 
     def __init__(self, config: DistillationConfig, run: HostRun) -> None:
@@ -147,32 +147,32 @@ class DistillationObjective(nn.Module):
         config.refuse_width(self.teacher.embedding_dim)
         self.teacher_classifier = None
         if config.teacher_probe == "on":
-            # the host's probe learning rate suits features of unit variance, not any teacher's
+            # the learning rate of the host's probe suits features of unit variance, not any others
             self.teacher_classifier = nn.Sequential(
                 nn.BatchNorm1d(self.teacher.num_features, affine=False),
                 nn.Linear(self.teacher.num_features, run.num_classes),
             )
 
     def new_projector(self) -> nn.Module:
-        """Builds the student's head, (B, f) to (B, d); only `config` and `run` are there yet."""
+        """Builds the student's projector, (B, f) to (B, d); only `config` and `run` are set yet."""
         features, config = self.run.features_dim, self.config
         if config.projector == LINEAR:
             return linear_projector(features, config.proj_output_dim)
         return two_layer_projector(features, config.proj_hidden_dim, config.proj_output_dim)
 
     def set_projector(self, projector: nn.Module) -> None:
-        """Takes a head for the student, and a copy for its momentum twin where there is one."""
+        """Sets the student's projector, and a copy for its momentum twin if there is one."""
         self.projector = projector
         self.momentum_projector = None
         if self.config.reads_momentum:
             self.momentum_projector = copy.deepcopy(projector).requires_grad_(False)
 
     def learnable_params(self, classifier_lr: float, lr: float) -> list[dict[str, Any]]:
-        """Parameter groups for the optimiser; a frozen teacher has none.
+        """Returns parameter groups for the optimiser; a frozen teacher has none.
 
         Args:
             classifier_lr: learning rate of online classifiers.
-            lr: the student's.
+            lr: learning rate of the student.
         """
         groups: list[dict[str, Any]] = [
             {"name": "projector", "params": list(self.projector.parameters())}
@@ -188,7 +188,7 @@ class DistillationObjective(nn.Module):
 
     @property
     def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
-        """Pairs (network, its momentum twin) which the host averages after each step."""
+        """Returns pairs (network, its momentum twin) that the host updates after each step."""
         pairs: list[tuple[nn.Module, nn.Module]] = []
         if self.momentum_projector is not None:
             pairs.append((self.projector, self.momentum_projector))
@@ -199,16 +199,16 @@ class DistillationObjective(nn.Module):
     def before_training(
         self, training_images: Callable[..., DataLoader], training: Training
     ) -> None:
-        """Lets an objective see the whole training set once, before a run's first step.
+        """Lets an objective read the whole training set once, before a run's first step.
 
-        A resumed run comes here too.
+        A resumed run calls this too.
 
         Args:
             training_images: makes a loader of the images in the order of `Batch.indexes`, without
                 augmentation, in batches of (indexes, images, labels); with `views=k` and `seed`,
-                in k augmented views each, which the seed decides, of shape (B, k, 3, H, W). Raises
-                a UserError where the host's loader does not tell which image is which.
-            training: how long it is; its images are those of one epoch's batches.
+                in k augmented views each, determined by the seed, of shape (B, k, 3, H, W). Raises
+                a UserError where the host's loader does not identify its images.
+            training: length of the training; its images are those of one epoch's batches.
         """
         self.report_queue(training)
         if self.config.teacher_view == IMAGE:
@@ -225,7 +225,7 @@ class DistillationObjective(nn.Module):
             self.drawn_views = self.draw_views(training_images)
 
     def draw_views(self, training_images: Callable[..., DataLoader]) -> DrawnViews:
-        """Draws the views of `drawn_views`, and asks the teacher, or reads both from the cache."""
+        """Draws the views of `drawn_views` and runs the teacher, or reads both from the cache."""
         views, run = self.config.drawn_views, self.run
         if run.mean is None or run.std is None:
             raise refuse("drawn_views", views, "0 where the images' mean and std are not known")
@@ -241,7 +241,7 @@ class DistillationObjective(nn.Module):
         )
 
     def before_epoch(self, training_images: Callable[..., DataLoader], epoch: int) -> None:
-        """Lets an objective see the whole training set again, before an epoch's first step.
+        """Lets an objective read the whole training set again, before an epoch's first step.
 
         Args:
             training_images: see `before_training`.
@@ -249,7 +249,7 @@ class DistillationObjective(nn.Module):
         """
 
     def report_queue(self, training: Training) -> None:
-        """Warns of a queue that most of the training does not see filled."""
+        """Warns of a queue that is not filled for most of the training."""
         size, keys = self.config.queue_size, self.config.KEYS_PER_IMAGE * training.seen
         # the first step fills a shorter one
         if not is_first() or size <= max(keys // SHARE, training.batch):
@@ -265,18 +265,18 @@ class DistillationObjective(nn.Module):
         )
 
     def query(self, batch: Batch) -> list[Tensor]:
-        """The student's unit query of each view, shape (B, d)."""
+        """Returns the student's unit query of each view, shape (B, d)."""
         return [normalize(self.projector(view), dim=1) for view in batch.features]
 
     @torch.no_grad()
     def key(self, batch: Batch) -> list[Tensor]:
-        """Its momentum twin's unit key of each view, (B, d), without gradient and always finite."""
-        assert self.momentum_projector is not None  # of a class whose settings read it
+        """Returns its momentum twin's unit key per view, (B, d), no gradient, always finite."""
+        assert self.momentum_projector is not None  # only called where the settings need it
         views = batch.momentum_features
         return [finite(normalize(self.momentum_projector(view), dim=1)) for view in views]
 
     def view_queues(self, **fields: Tensor) -> list[KeyQueue]:
-        """One queue a view, with an online teacher's embeddings as field `teacher`.
+        """Makes one queue per view, with an online teacher's embeddings as field `teacher`.
 
         Args:
             fields: initial content of further fields, shape (K, ...).
@@ -290,24 +290,24 @@ class DistillationObjective(nn.Module):
         """Pushes the global batch into the queues.
 
         Args:
-            views: for each field the values of each view, shape (B, ...); those of a field that
-                the queues lack are left out.
+            views: for each field, the values of each view, shape (B, ...); fields that the queues
+                lack are ignored.
         """
         for view, queue in enumerate(self.queues):
             queue.push(**{name: gather(views[name][view]) for name in queue.names})
 
     def entries(self, field: str) -> list[Tensor]:
-        """The queues' entries of one field, each of shape (K, ...)."""
+        """Returns the queues' entries of one field, each of shape (K, ...)."""
         return [queue[field] for queue in self.queues]
 
     @staticmethod
     def mix(batch: Batch, looked_up: Tensor, *, unit: bool = True) -> Tensor:
-        """Makes what was looked up by image, at `batch.indexes`, that of the batch's mixed images.
+        """Mixes values that were looked up per image, at `batch.indexes`, as the images are mixed.
 
         Args:
-            batch: says how its images were mixed, if at all.
-            looked_up: a row for each image, shape (B, ...).
-            unit: whether the last dimension is a unit vector, and is to be one afterwards.
+            batch: batch with the mix of its images, if any.
+            looked_up: one row per image, shape (B, ...).
+            unit: whether the last dimension is a unit vector, and is normalised again.
 
         Returns:
             The same shape; `looked_up` itself where the images are not mixed.
@@ -318,18 +318,18 @@ class DistillationObjective(nn.Module):
         return normalize(mixed, dim=-1) if unit else mixed
 
     def teach(self, batch: Batch) -> tuple[Taught, dict[str, Tensor], dict[str, Tensor]]:
-        """Runs the teacher on both views; an online one also gets its InfoNCE.
+        """Runs the teacher on both views; an online teacher also gets its InfoNCE.
 
-        With `teacher_view=image` a frozen one does not run: what it said of each image stands for
-        both views. Nor does it with `drawn_views`, where it has seen these very views before. An
-        online teacher's queries of a view are contrasted with the field `teacher` of the other's
-        queue.
+        With `teacher_view=image` a frozen teacher does not run: its output for each image is used
+        for both views. With `drawn_views` it does not run either, as it has seen these views
+        before. An online teacher's queries of a view are contrasted with the field `teacher` of the
+        other view's queue.
 
         Args:
-            batch: images, labels and indexes are read.
+            batch: its images, labels and indexes are read.
 
         Returns:
-            What the teacher says, its losses, and its metrics.
+            The teacher's outputs, its losses, and its metrics.
         """
         losses: dict[str, Tensor] = {}
         if isinstance(self.teacher, OnlineTeacher):
@@ -373,24 +373,24 @@ class DistillationObjective(nn.Module):
             epoch: epochs completed so far.
 
         Returns:
-            The loss, a scalar, and what to log: every loss part and metric by name. Where teacher
-            and data alone decide the least value that the student's part of the loss can have, the
-            metric `loss_floor` is a bound from below, which the subclass derives. There is none
-            where the student's own momentum twin makes the target or the dictionary.
+            The loss, a scalar, and the loss parts and metrics to log by name. Where teacher and
+            data alone determine how low the student's part of the loss can get, the metric
+            `loss_floor` is a lower bound, which the subclass derives. There is none where the
+            student's momentum twin makes the target or the dictionary.
         """
         raise NotImplementedError
 
 
 def student_loss(loss: Tensor, logs: Mapping[str, Tensor]) -> Tensor:
-    """The part of an objective's loss that trains the student, a scalar without gradient.
+    """Returns the part of an objective's loss that trains the student, a scalar without gradient.
 
     Args:
-        loss: what `DistillationObjective.forward` returns.
-        logs: what it returns to log.
+        loss: loss from `DistillationObjective.forward`.
+        logs: metrics from `DistillationObjective.forward`.
     """
     return loss.detach() - sum(logs[name].detach() for name in OTHERS_LOSSES if name in logs)
 
 
 def classifier_group(name: str, classifier: nn.Module, lr: float) -> dict[str, Any]:
-    """The parameter group of a linear classifier, trained as the host's online classifier is."""
+    """Returns the parameter group of a linear classifier, trained like the host's online one."""
     return {"name": name, "params": list(classifier.parameters()), "lr": lr, "weight_decay": 0}

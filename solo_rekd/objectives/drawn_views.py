@@ -1,8 +1,8 @@
-"""Augmented views that are drawn once, and what a frozen teacher says of each of them.
+"""Augmented views that are drawn once, with a frozen teacher's outputs for each.
 
-A frozen teacher then runs once for a data set, and not at every step of every run, as in fast
-knowledge distillation (arXiv 2112.01528). There the teacher's answers are kept beside the
-parameters of the crops; here the pixels are kept too, so that a step neither decodes nor augments.
+A frozen teacher then runs once per data set, and not at every step of every run, as in fast
+knowledge distillation (arXiv 2112.01528). There the teacher's outputs are kept with the parameters
+of the crops; here the pixels are kept too, so that a step neither decodes nor augments.
 """
 
 from pathlib import Path
@@ -23,44 +23,44 @@ BYTE = 255
 
 
 class DrawnImages:
-    """The pixels of the views of all training images, of which each epoch takes the next two.
+    """The pixels of the views of all training images; each epoch uses the next two views.
 
     Args:
         pixels: V views of N images, shape (N, V, 3, H, W), uint8.
-        labels: shape (N,), -1 where there is none.
-        colours: mean and standard deviation of each channel, in [0, 1], to normalise by.
+        labels: shape (N,), -1 for images without one.
+        colours: channel means and standard deviations to normalise with, in [0, 1].
     """
 
     def __init__(self, pixels: Tensor, labels: Tensor, colours: Colours) -> None:
         self.pixels, self.labels, self.colours = pixels, labels, colours
-        # workers that outlive an epoch see it change
+        # shared, so that persistent workers see it change
         self._first = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def begin(self, epoch: int) -> None:
-        """Turns to the two views of an epoch, counted from 0; after the last come the first."""
+        """Selects the two views of an epoch, counted from 0; after the last come the first."""
         self._first.fill_(2 * epoch % self.pixels.shape[1])
 
     @property
     def pair(self) -> tuple[int, int]:
-        """The numbers of the epoch's two views."""
+        """Returns the numbers of the epoch's two views."""
         first = int(self._first)
         return first, first + 1
 
     def views(self, place: int) -> list[Tensor]:
-        """The epoch's two views of an image, normalised, each of shape (3, H, W)."""
+        """Returns the epoch's two views of an image, normalised, each of shape (3, H, W)."""
         return [normalise(self.pixels[place, view], self.colours) for view in self.pair]
 
 
 class DrawnViews:
-    """The drawn views, and what the teacher says of them.
+    """The drawn views, and the teacher's outputs for them.
 
     Args:
         images: see `DrawnImages`.
-        features: of each view, shape (N, V, F), in half precision.
-        embeddings: L2-normalised, shape (N, V, d), likewise.
+        features: features of each view, shape (N, V, F), in half precision.
+        embeddings: L2-normalised embeddings of each view, shape (N, V, d), in half precision.
     """
 
     def __init__(self, images: DrawnImages, features: Tensor, embeddings: Tensor) -> None:
@@ -70,18 +70,18 @@ class DrawnViews:
     def look_up(
         self, indexes: Tensor, dtype: torch.dtype, device: torch.device | str = "cpu"
     ) -> list[tuple[Tensor, Tensor]]:
-        """Says what `FrozenTeacher` would say of the epoch's two views: see `TaughtImages`."""
+        """Returns the teacher's outputs for the epoch's two views: see `TaughtImages.look_up`."""
         rows = indexes.cpu() * self.images.pixels.shape[1]
         return [self._taught.look_up(rows + view, dtype, device) for view in self.images.pair]
 
 
 def normalise(pixels: Tensor, colours: Colours) -> Tensor:
-    """Makes of bytes what the hosts' last two steps make of them, shape (..., 3, H, W)."""
+    """Converts and normalises bytes as the hosts' last two steps do, shape (..., 3, H, W)."""
     return transforms.normalize(pixels.float().div(BYTE), *map(list, colours))
 
 
 def to_bytes(images: Tensor, colours: Colours) -> Tensor:
-    """The bytes of which `normalise` makes images, of the same shape."""
+    """Inverts `normalise`: returns bytes of the same shape."""
     mean, std = (torch.tensor(each)[:, None, None] for each in colours)
     return ((images * std + mean) * BYTE).round().clamp(0, BYTE).to(torch.uint8)
 
@@ -96,23 +96,23 @@ def find_drawn(
     size: int,
     folder: Path,
 ) -> DrawnViews:
-    """Reads the views and what the teacher says of them from the cache, or finds them.
+    """Reads the views and the teacher's outputs for them from the cache, or computes them.
 
-    They are two files: other teachers share the first.
+    They are two files, so that other teachers can share the views.
 
     Args:
-        teacher: on the device that is to compute.
-        stem: the setting `teacher_stem`.
-        images: gives the training set, in any order, in batches of (places, views of shape
+        teacher: teacher, on the device for the computation.
+        stem: value of the setting `teacher_stem`.
+        images: loader of the training set, in any order, in batches of (indexes, views of shape
             (B, V, 3, H, W), labels).
-        colours: mean and standard deviation by which they are normalised.
+        colours: channel means and standard deviations that they are normalised with.
         views: V, an even number.
-        seed: of the views.
+        seed: seed of the views.
         size: H and W.
-        folder: of the cache.
+        folder: folder of the cache.
 
     Raises:
-        UserError: the images cannot be told from others, or neither disk nor memory has room.
+        UserError: the images cannot be identified, or neither disk nor memory has room.
     """
     number = len(images.dataset)  # type: ignore[arg-type]
     depends_on = {"drawn_views": str(views), "seed": str(seed)}

@@ -1,4 +1,4 @@
-"""What the objectives share that predict a teacher's pooled features, without a dictionary."""
+"""The base of objectives that predict a teacher's pooled features, without a dictionary."""
 
 from torch import Tensor, nn
 
@@ -11,7 +11,7 @@ from solo_rekd.teachers import OnlineTeacher
 class FeatureRegression(DistillationObjective):
     """A head from the student's features to the teacher's; subclasses compare the two.
 
-    An online teacher's own InfoNCE has the queues and the space of its projector.
+    An online teacher's own InfoNCE uses the queues and its projector.
     """
 
     def __init__(self, config: DistillationConfig, run: HostRun) -> None:
@@ -25,10 +25,10 @@ class FeatureRegression(DistillationObjective):
         raise NotImplementedError
 
     def predict(self, batch: Batch) -> list[Tensor]:
-        """The student's prediction of the teacher's features for each view, shape (B, F)."""
+        """Returns the student's prediction of the teacher's features per view, shape (B, F)."""
         return [self.projector(view) for view in batch.features]
 
     def report_queue(self, training: Training) -> None:
-        """See `DistillationObjective.report_queue`; a frozen teacher needs no queue."""
+        """Reports the queue of an online teacher; a frozen teacher needs none."""
         if self.queues:
             super().report_queue(training)

@@ -1,4 +1,4 @@
-"""ReKD's relation among the whole training images: mined before the steps, looked up in them."""
+"""ReKD's relation among whole training images: mined before training, looked up in each step."""
 
 import functools
 from collections.abc import Callable
@@ -19,12 +19,12 @@ UNKNOWN = -1
 
 
 class Known(NamedTuple):
-    """What a relation among all images says of a batch.
+    """The relation of a batch's images.
 
     Attributes:
-        means: of the relatives' embeddings, shape (B, d), 0 where there are none.
-        found: 1 where there are some, else 0, shape (B, 1).
-        ids: the images' groups, shape (B,).
+        means: mean of the relatives' embeddings, shape (B, d), 0 for images without relatives.
+        found: 1 for images with relatives, else 0, shape (B, 1).
+        ids: groups of the images, shape (B,).
     """
 
     means: Tensor
@@ -33,7 +33,7 @@ class Known(NamedTuple):
 
 
 class ImageRelation:
-    """The relatives of every training image, on the CPU, and the labels that were seen of it.
+    """The relatives of every training image, on the CPU, and the labels seen so far.
 
     Args:
         relatives: see `Relatives`.
@@ -41,20 +41,20 @@ class ImageRelation:
 
     def __init__(self, relatives: Relatives) -> None:
         self.relatives = Relatives(*(part.cpu() for part in relatives))
-        # no table of the data set tells them: they are kept as batches come
+        # labels are not read from the data set, but kept as batches come
         self.labels = torch.full((len(relatives.ids),), UNKNOWN)
 
     @property
     def groups(self) -> int:
-        """Prototypes of the first bank."""
+        """Number of prototypes of the first bank."""
         return int(self.relatives.ids.max()) + 1
 
     def look_up(self, places: Tensor, like: Tensor) -> "Known":
-        """What is related to some images.
+        """Looks up the relation of some images.
 
         Args:
-            places: theirs, shape (B,); on another device than the CPU they are waited for.
-            like: of the device and type of the results.
+            places: their indexes, shape (B,); reading them from a device other than the CPU waits.
+            like: tensor with the device and type of the results.
         """
         means, found, _, ids = (part[places.cpu()] for part in self.relatives)
         move = functools.partial(Tensor.to, device=like.device, non_blocking=True)
@@ -62,11 +62,11 @@ class ImageRelation:
         return Known(means, found, move(ids))
 
     def purity(self, places: Tensor, labels: Tensor) -> Tensor:
-        """Share of the images' relatives, of those whose label is known, that have their label.
+        """Returns the share of the images' relatives of known label that have the same label.
 
         Args:
-            places: of the images, shape (B,), on the CPU.
-            labels: theirs, shape (B,), on any device; they are kept.
+            places: indexes of the images, shape (B,), on the CPU.
+            labels: their labels, shape (B,), on any device; they are kept.
         """
         self.labels = self.labels.to(labels.device, non_blocking=True)
         at = places.to(labels.device, non_blocking=True)
@@ -81,13 +81,13 @@ class ImageRelation:
 def mine(
     embeddings: Tensor, config: RekdConfig, labels: Tensor | None, device: torch.device
 ) -> ImageRelation:
-    """Relates the training images as the settings have it.
+    """Relates the training images by the settings.
 
     Args:
         embeddings: unit vectors of all images, shape (N, d).
-        config: of which `relation` and what belongs to it are read.
-        labels: of the images, shape (N,); only for the relation of the labels.
-        device: where to compute.
+        config: settings with `relation`.
+        labels: labels of the images, shape (N,); only for `relation=labels`.
+        device: device for the computation.
     """
     embeddings = embeddings.to(device).float()
     number = len(embeddings)
@@ -100,22 +100,22 @@ def mine(
         ids = random_groups(torch.arange(number, device=device), groups)
         return ImageRelation(by_groups(embeddings, ids, groups))
     if config.relation == "labels":
-        assert labels is not None  # who asks for this relation gives them
+        assert labels is not None  # given for this relation
         ids = labels.to(device)
         return ImageRelation(by_groups(embeddings, ids, int(ids.max()) + 1))
     return ImageRelation(by_prototypes(embeddings, groups, config.prototype_levels))
 
 
 def random_groups(indexes: Tensor, groups: int) -> Tensor:
-    """A group for every image by chance, the same whenever it comes: (B,) to (B,).
+    """Returns a fixed random group for every image, (B,) to (B,).
 
-    Knuth's multiplicative hash of the image's place in the training set.
+    It is Knuth's multiplicative hash of the image's index in the training set.
     """
     return (indexes.long() * 2654435761 % 2**32) * groups >> 32
 
 
 def read_labels(images: DataLoader) -> Tensor:
-    """The labels of the whole training set, in its order, shape (N,)."""
+    """Reads the labels of the whole training set, in order, shape (N,)."""
     labels = torch.full((len(images.dataset),), UNKNOWN)  # type: ignore[arg-type]
     for places, _, some in bar(images, "labels of the images", "batch"):
         labels[places] = some
@@ -124,14 +124,14 @@ def read_labels(images: DataLoader) -> Tensor:
 
 @torch.no_grad()
 def embed_online(teacher: OnlineTeacher, images: Callable[[], DataLoader]) -> Tensor:
-    """What the momentum twin of a jointly trained teacher says of all images now, (N, d).
+    """Computes the embeddings of all images by an online teacher's momentum twin, (N, d).
 
     Each process embeds its share, and all of them get the same bits. BatchNorm layers use their
-    statistics and leave them alone.
+    running statistics and do not update them.
 
     Args:
         teacher: see `OnlineTeacher`.
-        images: makes a loader of the whole training set, in batches of (places, images, anything).
+        images: makes a loader of the whole training set, in batches of (indexes, images, anything).
     """
     loader = images()
     some = next(teacher.momentum_backbone.parameters())
@@ -141,7 +141,7 @@ def embed_online(teacher: OnlineTeacher, images: Callable[[], DataLoader]) -> Te
         Subset(loader.dataset, range(rank(), number, world_size())),
         batch_size=loader.batch_size,
         num_workers=loader.num_workers,
-        generator=torch.Generator(),  # the training's draws are left alone
+        generator=torch.Generator(),  # the training's random numbers are untouched
     )
     modes = {module: module.training for module in teacher.modules()}
     teacher.eval()

@@ -1,6 +1,6 @@
-"""Mixup (arXiv 1710.09412): each image of a batch becomes a mean of itself and of another.
+"""Mixup (arXiv 1710.09412): each image of a batch becomes a weighted mean of itself and another.
 
-One share and one permutation a batch, for all its views.
+There is one share and one permutation per batch, for all its views.
 """
 
 from typing import NamedTuple
@@ -16,30 +16,30 @@ class Mixed(NamedTuple):
     """How the images of a batch are mixed.
 
     Attributes:
-        share: of the image itself, from 0.5 to 1; the rest is its partner's.
-        partners: the place of each image's partner in the batch, shape (B,).
+        share: share of the image itself, from 0.5 to 1; the rest is its partner's.
+        partners: index of each image's partner in the batch, shape (B,).
     """
 
     share: float
     partners: Tensor
 
     def rows(self, values: Tensor) -> Tensor:
-        """The mean of each row and its partner's, by their shares: (B, ...) to (B, ...)."""
+        """Returns the weighted mean of each row and its partner's: (B, ...) to (B, ...)."""
         return self.share * values + (1 - self.share) * values[self.partners]
 
 
 def draw(alpha: float, batch: int, seed: int, device: torch.device | str = "cpu") -> Mixed:
-    """Draws how a batch is mixed; neither torch's random numbers are used nor a device waited for.
+    """Draws the mix of a batch, without using torch's random numbers or waiting for a device.
 
     Args:
-        alpha: of Beta(alpha, alpha), above 0.
-        batch: images B.
-        seed: decides all that is drawn.
-        device: of the partners.
+        alpha: alpha of Beta(alpha, alpha), above 0.
+        batch: number of images B.
+        seed: seed of the draw.
+        device: device of the partners.
 
     Returns:
-        A share that is the larger of the one drawn and the rest, so that a row's own label is that
-        of the larger part. With the inverse permutation these are the same mixed images.
+        A mix whose share is the larger of the drawn share and its rest, so that a row's own label
+        belongs to the larger part. With the inverse permutation, the mixed images are the same.
     """
     rng = np.random.default_rng(seed)
     drawn = float(rng.beta(alpha, alpha))
@@ -48,11 +48,11 @@ def draw(alpha: float, batch: int, seed: int, device: torch.device | str = "cpu"
 
 
 def class_loss(logits: Tensor, labels: Tensor, mixed: Mixed | None) -> Tensor:
-    """Computes the cross-entropy of mixed images: that with each one's label, by its share.
+    """Computes the cross-entropy of mixed images with both labels, weighted by their shares.
 
     Args:
-        logits: of one view or of several, one after the other, shape (V B, C).
-        labels: shape (B,), from 0 to C - 1, or -1 where there is none.
+        logits: logits of one or more views, one after the other, shape (V B, C).
+        labels: shape (B,), from 0 to C - 1, or -1 for images without one.
         mixed: how the images were mixed; None: they were not.
 
     Returns:

@@ -1,8 +1,8 @@
 """ReKD, Relation Knowledge Distillation (arXiv 2112.04174).
 
 From the paper: a heterogeneous, jointly trained teacher, a relation miner with a dynamic bank of
-semantic prototypes, and the mined relation in the part of labels in a contrastive loss. Ours, for
-the paper's code was never released: the bank's update rule, all constants, the choice of
+semantic prototypes, and the mined relation in place of labels in a contrastive loss. The paper's
+code was never released, so these are ours: the bank's update rule, all constants, the choice of
 dictionary, the share kept for the image's own key, the warm-up, and a relation of whole images.
 """
 
@@ -48,12 +48,12 @@ class Related(NamedTuple):
     """The relatives of a batch.
 
     Attributes:
-        ids: the images' prototypes, shape (B,).
+        ids: prototypes of the images, shape (B,).
         shares: soft assignments, shape (B, C); None where they are hard.
-        means: of the relatives' embeddings by the teacher, shape (B, d), 0 where there are none;
-            None of a relation among views.
-        found: 1 where there are some, else 0, shape (B, 1); with `mixup` anything between.
-        share: of their target weight that the schedule leaves, in [0, 1].
+        means: mean of the relatives' teacher embeddings, shape (B, d), 0 for images without
+            relatives; None for a relation among views.
+        found: 1 for images with relatives, else 0, shape (B, 1); with `mixup` also between.
+        share: share of the relatives' target weight that the schedule leaves, in [0, 1].
     """
 
     ids: Tensor
@@ -64,11 +64,11 @@ class Related(NamedTuple):
 
 
 class ReKD(DistillationObjective):
-    """The student's query meets its own key and the queue's entries of its teacher's prototype."""
+    """Contrasts the student's query with its own key and with its relatives by the teacher."""
 
     config_class = RekdConfig
     config: RekdConfig
-    # no buffer, as `taught_images`; None until it is mined, and of `relation_view=views` always
+    # not a buffer, like `taught_images`; None until it is mined, and for `relation_view=views`
     relation: ImageRelation | None = None
 
     def __init__(self, config: RekdConfig, run: HostRun) -> None:
@@ -76,7 +76,7 @@ class ReKD(DistillationObjective):
         config = self.config
         teacher_dim = self.teacher.embedding_dim
         size = config.queue_size
-        # One queue a view: the keys of view 2 meet the queries of view 1.
+        # One queue per view: the keys of view 2 are compared with the queries of view 1.
         keys = {}
         if config.reads_momentum:
             keys["student"] = random_keys(size, config.proj_output_dim)
@@ -86,13 +86,15 @@ class ReKD(DistillationObjective):
             ids=torch.full((size,), -1),
             labels=torch.full((size,), -1),
         )
-        # of images, mining says how many
+        # with a relation of whole images, the number follows from mining
         number = 1 if config.of_images else config.num_prototypes
         self.groups = run.num_classes if config.relation == "labels" else number
         self.warmup_epochs = 0 if self.teacher.pretrained else config.teacher_warmup_epochs
-        self.labelled: bool | None = None  # the queues; until the relation counts nobody asks
-        # A prototype is seeded anew once the queues have turned over without it: none of their
-        # entries can then carry its id.
+        self.labelled: bool | None = (
+            None  # whether the queues have labels; unknown until the relation counts
+        )
+        # A prototype is re-seeded once the queues have been renewed without it, so that none of
+        # their entries can carry its id.
         self.bank = PrototypeBank(number, teacher_dim, config.prototype_momentum, patience=size)
 
     def before_training(
@@ -109,7 +111,7 @@ class ReKD(DistillationObjective):
         if idle >= self.run.max_epochs:
             _log.warning(
                 "the relation will not count in this run of rekd: it has %d epochs, and queues and "
-                "teacher are ready after %d (queue_size, teacher_warmup_epochs: less, or auto)",
+                "teacher are ready after %d (lower queue_size or teacher_warmup_epochs, or auto)",
                 self.run.max_epochs,
                 idle,
             )
@@ -119,7 +121,7 @@ class ReKD(DistillationObjective):
         queries = self.query(batch)
         (_, taught), losses, metrics = self.teach(batch)
         teacher_keys = taught[::-1] if self.config.teacher_view == "other" else taught
-        # without a twin, the teacher's embeddings are the only keys from the first step on
+        # without a twin, the teacher's embeddings are the only keys, from the first step on
         own = "student" if self.config.reads_momentum else "teacher"
         keys = self.key(batch) if own == "student" else teacher_keys[::-1]
         images = merge_views(taught)
@@ -152,7 +154,7 @@ class ReKD(DistillationObjective):
         return loss, losses | metrics
 
     def is_ready(self, epoch: int) -> bool:
-        """Whether the relation counts; a bank of the views is started when it first does."""
+        """Returns whether the relation counts; a bank of views is started when it first does."""
         warm = epoch >= self.warmup_epochs
         if self.config.of_images:
             full = self.config.dictionary == "teacher" or all(q.full for q in self.queues)
@@ -166,7 +168,7 @@ class ReKD(DistillationObjective):
         return ready
 
     def embed_images(self, training_images: Callable[..., DataLoader]) -> Tensor:
-        """A frozen teacher's embedding of each whole image, (N, d), from its cache if it can."""
+        """Returns a frozen teacher's embedding of each whole image, (N, d), cached if possible."""
         if self.config.teacher_view == IMAGE and self.config.teacher_image_views < 2:
             return self.taught_images.embeddings
         folder = cache_folder(self.config.teacher_cache)
@@ -182,7 +184,7 @@ class ReKD(DistillationObjective):
         self.groups = max(1, self.relation.groups)
 
     def before_epoch(self, training_images: Callable[..., DataLoader], epoch: int) -> None:
-        """Relates the images anew where the teacher has changed."""
+        """Relates the images again where the teacher has changed."""
         config = self.config
         if not config.of_images or not isinstance(self.teacher, OnlineTeacher):
             return
@@ -191,7 +193,7 @@ class ReKD(DistillationObjective):
             self.relate_images(training_images, embed_online(self.teacher, training_images))
 
     def relatives(self, images: Tensor, batch: Batch, known: Known | None) -> Tensor:
-        """The group of each image: its prototype, or in a control its label or chance."""
+        """Returns the group of each image: its prototype, or for the controls a label or random."""
         if self.config.relation == "labels":
             return batch.labels
         if known is not None:
@@ -204,7 +206,7 @@ class ReKD(DistillationObjective):
     def related(
         self, images: Tensor, ids: Tensor, batch: Batch, known: Known | None, epoch: int
     ) -> "Related":
-        """What the loss has to know of the images' relatives."""
+        """Returns the images' relatives, for the loss."""
         falls = self.config.relation_schedule == "falling"
         share = (1 + math.cos(math.pi * epoch / self.run.max_epochs)) / 2 if falls else 1.0
         means = found = None
@@ -214,8 +216,8 @@ class ReKD(DistillationObjective):
         return Related(ids, self.soft_relatives(images), means, found, share)
 
     def relation_metrics(self, ids: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """What the relation is worth: see the function of that name."""
-        if self.labelled is None:  # once a run: the queue is the same on every rank
+        """Measures the relation: see the function of that name."""
+        if self.labelled is None:  # checked once per run: the queue is the same on every rank
             seen = (self.queues[1]["labels"] >= 0).any() | (batch.labels >= 0).any()
             self.labelled = bool(seen)
         if self.relation is not None and self.config.dictionary == "teacher":
@@ -226,16 +228,16 @@ class ReKD(DistillationObjective):
         return relation_metrics(ids, labels, self.queues[1], self.groups, self.run.num_classes)
 
     def soft_relatives(self, images: Tensor) -> Tensor | None:
-        """The share of each prototype in each image, (B, C); None where assignment is hard."""
+        """Returns the soft assignment of each image, (B, C); None where assignment is hard."""
         temperature = self.config.assignment_temperature
         return soft_assign(self.bank.prototypes, images, temperature) if temperature else None
 
     def floor(self, view: int, key: Tensor, target: Tensor) -> Tensor:
-        """The least that a contrast with the teacher's keys of a view can be, a scalar.
+        """Returns a lower bound of the contrast with the teacher's keys of a view, a scalar.
 
         Args:
-            view: of the queue.
-            key: the teacher's of each query, shape (B, d).
+            view: view of the queue.
+            key: the teacher's key of each query, shape (B, d).
             target: mean of the keys under the target's weights, shape (B, d).
         """
         entries = self.queues[view]["teacher"]
@@ -244,15 +246,15 @@ class ReKD(DistillationObjective):
     def relation_loss(
         self, query: Tensor, key: Tensor, teacher_key: Tensor, related: "Related", view: int
     ) -> tuple[Tensor, Tensor]:
-        """The relation contrast on the chosen dictionary of a view, and its floor.
+        """Computes the relation contrast on the chosen dictionary of a view, and its floor.
 
-        The floor is the mean entropy of the target's weights where its keys are in the dictionary.
-        Relatives of whole images need not be there: then it is the bound of `contrast_floor`.
-        With the student's dictionary it is 0, and nobody reads it.
+        The floor is the mean entropy of the target's weights, or `contrast_floor` if that is
+        higher. Relatives of whole images need not be in the dictionary: then it is
+        `contrast_floor` alone. With the student's dictionary it is 0, and not used.
 
-        With both, the mean of that on the student's and of plain InfoNCE on the teacher's: who is
-        near whom is seen there already, and a relation among views adds nothing
-        (docs/benchmarks-earlier.md).
+        With both dictionaries, the loss is the mean of that on the student's and of plain InfoNCE
+        on the teacher's, which shows already who is near whom: there, a relation among views adds
+        nothing (docs/benchmarks-earlier.md).
         """
         temperature, own_weight = self.config.temperature, self.config.own_weight
         queue = self.queues[view]
@@ -284,7 +286,7 @@ class ReKD(DistillationObjective):
         for queue in self.queues:
             queue["ids"].copy_(self.bank.assign(images))
         _log.info(
-            "the bank of %d prototypes is started: relations count from here on",
+            "the bank of %d prototypes is started: relations count from now on",
             len(self.bank.prototypes),
         )
 
@@ -303,9 +305,9 @@ class ReKD(DistillationObjective):
 
 
 def merge_views(embeddings: list[Tensor]) -> Tensor:
-    """One unit vector an image from its views', 2 of (B, d) to (B, d): the relation is mined there.
+    """Sums an image's two views to one unit vector, 2 of (B, d) to (B, d), to mine the relation.
 
-    Two crops tell more of an image than one: the groups of their sum are purer.
+    Two crops show more of an image than one, so the groups of their sum are purer.
     """
     return normalize(embeddings[0] + embeddings[1], dim=1)
 
@@ -314,17 +316,17 @@ def merge_views(embeddings: list[Tensor]) -> Tensor:
 def relation_metrics(
     ids: Tensor, labels: Tensor | None, queue: KeyQueue, num_prototypes: int, num_classes: int
 ) -> dict[str, Tensor]:
-    """Says what the relation is worth, with no table of prototypes by classes: that can be large.
+    """Measures the relation, without a table of prototypes by classes, which can be large.
 
     Args:
         ids: the queries' prototypes, shape (B,).
-        labels: the queries' classes, shape (B,), -1 where unknown; None: of none is it known.
-        queue: with the fields `ids` and `labels`, shape (K,).
+        labels: the queries' classes, shape (B,), -1 where unknown; None: none is known.
+        queue: queue with the fields `ids` and `labels`, shape (K,).
         num_prototypes: size of the bank.
         num_classes: number of classes.
 
     Returns:
-        positives_per_query: mean entries of the queue that share a query's prototype.
+        positives_per_query: mean number of queue entries that share a query's prototype.
         active_prototypes: prototypes with an entry in the queue.
         assignment_entropy: entropy of the queue's assignments in nats, at most log(bank size).
         relation_purity: share of the positives that have their query's class; only with labels.
@@ -342,7 +344,7 @@ def relation_metrics(
     known_entries = (queue["labels"] >= 0) & (queue["ids"] >= 0)
     of_known = count_members(queue["ids"].where(known_entries, -1), num_prototypes)
     positives = of_known[ids + 1].where(labels >= 0, 0).sum()
-    # of a query and an entry the same number where prototype and class are the same
+    # a query and an entry get the same number if prototype and class are the same
     cells = (ids * num_classes + labels).where((labels >= 0) & (ids >= 0), -2)
     entries = (queue["ids"] * num_classes + queue["labels"]).where(known_entries, -1)
     entries = entries.sort().values

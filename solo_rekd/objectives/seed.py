@@ -1,8 +1,8 @@
 """SEED, Self-supervised Distillation (arXiv 2101.04731).
 
 Student and teacher see the same view. The student's similarities to the teacher's embedding of the
-image and to a queue of teacher embeddings match the teacher's own. The paper takes one view an
-image; here each of the host's two is a sample of its own.
+image and to a queue of teacher embeddings are trained to match the teacher's. The paper uses one
+view per image; here each of the host's two views is a sample of its own.
 """
 
 import torch
@@ -16,7 +16,7 @@ from solo_rekd.utils.processes import world_size
 
 
 class SEED(DistillationObjective):
-    """The student's query finds in the teacher's dictionary what the teacher finds there."""
+    """Trains the student's similarities to the teacher's dictionary to match the teacher's."""
 
     config_class = SeedConfig
     config: SeedConfig
@@ -44,7 +44,7 @@ class SEED(DistillationObjective):
                 dictionary,
                 temperature=self.config.temperature,
                 teacher_temperature=self.config.target_temperature,
-                own=None if first else embeddings,  # which is in the dictionary already
+                own=None if first else embeddings,  # already in the dictionary
             )
             parts.append(part)
         values, floors = zip(*parts, strict=True)
@@ -56,13 +56,13 @@ class SEED(DistillationObjective):
         return loss, losses | metrics
 
     def dictionary(self, view: int, embeddings: Tensor) -> Tensor:
-        """The teacher's embeddings that a view is compared with, (K, d), besides an own entry.
+        """Returns the teacher's embeddings that a view is compared with, (K, d).
 
         Args:
             view: 0 or 1.
-            embeddings: of the batch, shape (B, d).
+            embeddings: the teacher's embeddings of the batch, shape (B, d).
         """
         queue = self.queues[view]
         if self.config.queue_first == "on" and len(embeddings) * world_size() > queue.size:
-            return gather(embeddings)  # of which the queue keeps a part, and each needs its own
+            return gather(embeddings)  # the queue keeps only a part, but each query needs its own
         return queue["teacher"]

@@ -1,7 +1,7 @@
-"""What a frozen teacher says of each training image, found once before the training.
+"""A frozen teacher's outputs for each training image, computed once before the training.
 
-It stands for what the teacher says of the views at each step. The image is seen without
-augmentation, or in several augmented views, whose mean is kept.
+They replace its outputs for the views at each step. The image is seen without augmentation, or in
+several augmented views, whose mean is kept.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ class TaughtImages:
 
     Args:
         features: pooled features of N images, shape (N, F), on the CPU.
-        embeddings: their L2-normalised embeddings, shape (N, d).
+        embeddings: L2-normalised embeddings, shape (N, d).
     """
 
     def __init__(self, features: Tensor, embeddings: Tensor) -> None:
@@ -33,16 +33,16 @@ class TaughtImages:
     def look_up(
         self, indexes: Tensor, dtype: torch.dtype, device: torch.device | str = "cpu"
     ) -> tuple[Tensor, Tensor]:
-        """Says what `FrozenTeacher` would say of the images.
+        """Returns the outputs that `FrozenTeacher` would have for the images.
 
         Args:
-            indexes: the images' places in the training set, shape (B,); on another device than the
-                CPU they are waited for.
-            dtype: of the teacher.
-            device: where it is to be said.
+            indexes: the images' indexes in the training set, shape (B,); reading them from a device
+                other than the CPU waits.
+            dtype: type of the teacher.
+            device: device of the results.
 
         Returns:
-            Features (B, F) of that type, and unit embeddings (B, d) of float32 at least.
+            Features (B, F) of that type, and unit embeddings (B, d) in at least float32.
         """
         places = indexes.cpu()
         features = self.features[places].to(device, non_blocking=True).to(dtype)
@@ -53,19 +53,19 @@ class TaughtImages:
 def find_taught(
     teacher: FrozenTeacher, stem: str, images: DataLoader, views: int, seed: int, folder: Path
 ) -> TaughtImages:
-    """Reads what the teacher says from the cache, or computes it: see `teacher_cache.find`.
+    """Reads the teacher's outputs from the cache, or computes them: see `teacher_cache.find`.
 
     Args:
-        teacher: on the device that is to compute.
-        stem: the setting `teacher_stem`.
-        images: gives the training set, in any order, in batches of (places, images, anything): of
-            shape (B, 3, H, W), or (B, k, 3, H, W) with k views of each.
-        views: k; below 2 the images come without augmentation.
-        seed: of the views.
-        folder: of the cache.
+        teacher: teacher, on the device for the computation.
+        stem: value of the setting `teacher_stem`.
+        images: loader of the training set, in any order, in batches of (indexes, images, anything),
+            with images of shape (B, 3, H, W), or (B, k, 3, H, W) with k views of each.
+        views: k; below 2 the images are not augmented.
+        seed: seed of the views.
+        folder: folder of the cache.
 
     Raises:
-        UserError: the images cannot be told from others, or neither disk nor memory has room.
+        UserError: the images cannot be identified, or neither disk nor memory has room.
     """
     number = len(images.dataset)  # type: ignore[arg-type]
     tables = {
@@ -87,7 +87,7 @@ def find_taught(
 
 
 def embed(teacher: FrozenTeacher, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The teacher's features (B, F) and unit embeddings (B, d), a mean over the views if several.
+    """Computes features (B, F) and unit embeddings (B, d), averaged over several views.
 
     Args:
         teacher: see `FrozenTeacher`.

@@ -1,7 +1,8 @@
-"""The cache of what a frozen teacher says of the training images: one file for all it depends on.
+"""The cache of a frozen teacher's outputs for the training images.
 
-Bags and embeddings are kept here. The tensors are written row by row as they are computed, so that
-a data set need not fit in memory, and are mapped into memory when they are read.
+Each file belongs to one combination of everything that its content depends on. The tensors are
+written row by row as they are computed, so that a data set need not fit in memory, and are memory-
+mapped when they are read.
 """
 
 import hashlib
@@ -31,22 +32,22 @@ from solo_rekd.utils.versions import versions
 
 _log = logging.getLogger("solo_rekd")
 
-FORMAT = "3"  # of the cache: a change of what is found or kept makes the old files useless
-PACKAGES = ("torch", "torchvision", "timm", "pillow")  # that decide pixels and features
-ABANDONED = 3600  # seconds without a write, after which an unfinished file is nobody's
+FORMAT = "3"  # of the cache; changing it makes old files unusable
+PACKAGES = ("torch", "torchvision", "timm", "pillow")  # packages that affect pixels and features
+ABANDONED = 3600  # seconds without a write, after which an unfinished file is abandoned
 CODES = {torch.float16: "F16", torch.float32: "F32", torch.int32: "I32"}
-CODES |= {torch.uint8: "U8"}  # of safetensors
+CODES |= {torch.uint8: "U8"}  # safetensors' codes
 
 
 class Table(NamedTuple):
-    """What one tensor of a file is: its shape, a row for each image, and its type."""
+    """The shape, with a row per image, and the type of one tensor in a file."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
 
     @property
     def bytes(self) -> int:
-        """Size of the content."""
+        """Size of the content in bytes."""
         return torch.Size(self.shape).numel() * self.dtype.itemsize
 
 
@@ -55,15 +56,15 @@ Put = Callable[[str, Tensor, Tensor], None]
 
 
 class Wanted(NamedTuple):
-    """What is to be found in the cache.
+    """Content to find in the cache.
 
     Attributes:
-        name: of the content in messages, a plural.
-        depends_on: what it depends on beside the images and the teacher, by name.
+        name: name of the content in messages, a plural.
+        depends_on: what it depends on besides the images and the teacher, by name.
         tables: its tensors.
-        compute: computes them; it takes a function that is given the name of a tensor, the places
-            of some images, and their rows.
-        fits: says whether tensors of the right shapes can be the content.
+        compute: computes them; it gets a function that takes the name of a tensor, the indexes of
+            some images, and their rows.
+        fits: checks whether tensors of the right shapes can be the content.
     """
 
     name: str
@@ -78,23 +79,23 @@ def find(
 ) -> dict[str, Tensor]:
     """Reads tensors from the cache, or computes them and writes them there.
 
-    With several processes the first one computes them and the others read its file; one that
+    With several processes the first one computes them and the others read its file; a process that
     cannot see that file, or has the images in another order, computes its own.
 
     Args:
         wanted: see `Wanted`.
-        teacher: that computes them; None: they are the images' alone.
-        stem: the setting `teacher_stem`, of which a checkpoint may say nothing.
-        dataset: lists the images, see `describe`.
-        folder: of the cache.
+        teacher: teacher that computes them; None: they depend only on the images.
+        stem: value of the setting `teacher_stem`, which a checkpoint may not record.
+        dataset: data set that lists the images, see `describe`.
+        folder: folder of the cache.
 
     Returns:
-        The tensors by name, on the CPU: mapped from the file, which is read as far as it is used.
+        The tensors by name, on the CPU, memory-mapped from the file.
 
     Raises:
-        UserError: the images cannot be told from others, or neither disk nor memory has room.
+        UserError: the images cannot be identified, or neither disk nor memory has room.
     """
-    with first_process_first():  # which keeps the digests of the images for the others
+    with first_process_first():  # the first caches the digests of the images for the others
         key = describe(teacher, stem, dataset, wanted.depends_on)
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         path = folder / f"{digest[:32]}.safetensors"
@@ -110,7 +111,7 @@ def find(
 
 
 def cache_folder(given: str | None) -> Path:
-    """The folder of the cache: the one given, or `solo-rekd` in the user's folder for caches."""
+    """Returns the folder of the cache: the given one, or `solo-rekd` in the user's cache folder."""
     if given is not None:
         return Path(given).expanduser()
     return user_cache() / "teachers"
@@ -119,17 +120,17 @@ def cache_folder(given: str | None) -> Path:
 def describe(
     teacher: FrozenTeacher | None, stem: str, dataset: Any, depends_on: Mapping[str, str]
 ) -> dict[str, str]:
-    """All that the content of a file depends on; the path of the teacher's file is not among it.
+    """Returns everything that the content depends on, without the path of the teacher's file.
 
     Args:
-        teacher: of which the whole identity counts; None: the content depends on none.
-        stem: the setting `teacher_stem`.
+        teacher: teacher, whose whole identity counts; None: the content does not depend on one.
+        stem: value of the setting `teacher_stem`.
         dataset: an image folder, CIFAR or STL-10 with its `transform`, perhaps in the attribute
             `dataset` of another one.
-        depends_on: what is particular to the content.
+        depends_on: what is specific to the content.
 
     Raises:
-        UserError: the images cannot be told from others, or cannot be read.
+        UserError: the images cannot be identified, or cannot be read.
     """
     listed = getattr(dataset, "dataset", dataset)
     if hasattr(listed, "h5_path"):
@@ -141,7 +142,7 @@ def describe(
         "format": FORMAT,
         **depends_on,
         "data": fingerprint(listed),
-        # a step without a description of its own is described by its place in memory
+        # a step without its own description is described by its address in memory
         "transform": re.sub(r" at 0x[0-9a-f]+", "", repr(listed.transform)),
         **({} if teacher is None else _describe_teacher(teacher, stem)),
         **versions(PACKAGES),
@@ -154,19 +155,19 @@ def _describe_teacher(teacher: FrozenTeacher, stem: str) -> dict[str, str]:
         "teacher": json.dumps(identity, sort_keys=True, default=str),
         "teacher_stem": stem,
         "dtype": str(teacher.precision or teacher.dtype),
-        # rounding differs; without the key the files of earlier versions stay good
+        # rounding differs; without the key, files of earlier versions remain valid
         **({"memory_format": CHANNELS_LAST} if is_channels_last(teacher.backbones[0]) else {}),
         "device": teacher.device.type,
     }
 
 
 def read(path: Path, key: Mapping[str, str], wanted: Wanted) -> dict[str, Tensor] | None:
-    """Reads a file of the cache; None where there is none, or none that is whole.
+    """Reads a file of the cache; None where it is missing or incomplete.
 
     Args:
         path: the file.
         key: see `describe`.
-        wanted: what it is to hold.
+        wanted: content that it should hold.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -175,11 +176,11 @@ def read(path: Path, key: Mapping[str, str], wanted: Wanted) -> dict[str, Tensor
     except FileNotFoundError:
         return None
     except (OSError, SafetensorError) as error:
-        _log.warning("%s in %s cannot be read and are found again: %s", wanted.name, path, error)
+        _log.warning("%s in %s cannot be read and are computed again: %s", wanted.name, path, error)
         return None
     found = {name: Table(tuple(each.shape), each.dtype) for name, each in tensors.items()}
     if not (whole and found == dict(wanted.tables) and wanted.fits(tensors)):
-        _log.warning("%s does not hold the %s: they are found again", path, wanted.name)
+        _log.warning("%s does not hold the %s: they are computed again", path, wanted.name)
         return None
     number = len(next(iter(tensors.values())))
     _log.info("%s among %d images from %s", wanted.name, number, path)
@@ -190,9 +191,9 @@ class Rows:
     """Rows of tensors, written to a file of the cache or, where that fails, kept in memory.
 
     Args:
-        path: the file, which is there once `finish` has returned, whole.
+        path: the file, which exists once `finish` has returned.
         key: see `describe`.
-        wanted: what the file is to hold.
+        wanted: content of the file.
 
     Attributes:
         memory: the tensors, where the file could not be written.
@@ -210,7 +211,7 @@ class Rows:
             self._file = self._unfinished.open("w+b", buffering=0)
             self._file.write(header)
             size = len(header) + sum(table.bytes for table in wanted.tables.values())
-            if hasattr(os, "posix_fallocate"):  # a disk without room says so before the work
+            if hasattr(os, "posix_fallocate"):  # so that a full disk fails before the work
                 os.posix_fallocate(self._file.fileno(), 0, size)
             else:
                 self._file.truncate(size)
@@ -218,11 +219,11 @@ class Rows:
             self._turn_to_memory(error)
 
     def put(self, name: str, places: Tensor, rows: Tensor) -> None:
-        """Takes the rows of some images.
+        """Writes the rows of some images.
 
         Args:
-            name: of the tensor.
-            places: of the images in the training set, shape (B,).
+            name: name of the tensor.
+            places: indexes of the images in the training set, shape (B,).
             rows: shape (B, ...), of any type.
         """
         rows = rows.to("cpu", self.wanted.tables[name].dtype)
@@ -236,7 +237,7 @@ class Rows:
         self.memory[name][places] = rows
 
     def finish(self) -> dict[str, Tensor]:
-        """Puts the file in its place, and returns the tensors."""
+        """Moves the file into place, and returns the tensors."""
         if self.memory is None:
             try:
                 os.fsync(self._file.fileno())
@@ -251,7 +252,7 @@ class Rows:
         return self.memory
 
     def close(self) -> None:
-        """Removes what is unfinished."""
+        """Removes an unfinished file."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -277,8 +278,8 @@ class Rows:
         if free is not None and needed > free:
             self.close()
             allowed = (
-                f"a folder with {needed / 1e9:.1f} GB of room, for {self.path.parent} has none "
-                f"({reason}), nor has the memory"
+                f"a folder with {needed / 1e9:.1f} GB of room: neither {self.path.parent} "
+                f"({reason}) nor the memory has that"
             )
             raise refuse("teacher_cache", str(self.path.parent), allowed) from error
         _log.warning(
@@ -286,7 +287,7 @@ class Rows:
         )
         memory = {name: torch.zeros(each.shape, dtype=each.dtype) for name, each in tables.items()}
         if self._file is not None:
-            for name, tensor in memory.items():  # what was written already
+            for name, tensor in memory.items():  # the rows written so far
                 self._file.seek(self._starts[name])
                 self._file.readinto(tensor.numpy().data.cast("B"))
         self.memory = memory
@@ -294,8 +295,8 @@ class Rows:
 
 
 def _layout(tables: Tables, key: Mapping[str, str]) -> tuple[dict[str, int], bytes]:
-    """Where each tensor begins in a safetensors file, and the file's header."""
-    # the widest numbers come first, so that each lies at a multiple of its size
+    """Returns where each tensor begins in a safetensors file, and the file's header."""
+    # the widest types come first, so that each begins at a multiple of its size
     order = sorted(tables, key=lambda name: -tables[name].dtype.itemsize)
     header: dict[str, Any] = {"__metadata__": dict(key)}
     ends, end = {}, 0
@@ -314,7 +315,7 @@ def _layout(tables: Tables, key: Mapping[str, str]) -> tuple[dict[str, int], byt
 
 
 def _drop_abandoned(path: Path) -> None:
-    """Removes what a killed process left of a file."""
+    """Removes the unfinished file of a killed process."""
     for left in path.parent.glob(f"*{UNFINISHED}"):
         try:
             if time.time() - left.stat().st_mtime > ABANDONED:

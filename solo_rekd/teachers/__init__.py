@@ -1,4 +1,4 @@
-"""Teachers, online or frozen."""
+"""Online and frozen teachers."""
 
 from solo_rekd.teachers.build import build_teacher
 from solo_rekd.teachers.teacher import FrozenTeacher, OnlineTeacher

@@ -1,4 +1,4 @@
-"""From the settings of a teacher to the teacher."""
+"""Builds a teacher from its settings."""
 
 from pathlib import Path
 
@@ -27,24 +27,24 @@ def build_teacher(
     """Builds the teacher that the settings ask for.
 
     Args:
-        config: the settings named `teacher*`, and the projector's widths.
+        config: settings named `teacher*`, and the projector's widths.
         img_size: side of the student's views, in px.
-        mean: of each colour of the student's views, in [0, 1]; None: not known.
-        std: of each colour of them, likewise.
-        module: the teacher where the settings have `teacher=module`.
+        mean: channel means of the student's views, in [0, 1]; None: not known.
+        std: channel standard deviations of the student's views, in [0, 1]; None: not known.
+        module: the teacher for the setting `teacher=module`.
 
     Returns:
-        The teacher, which takes the student's views and makes its own of them. An online one
+        The teacher, which takes the student's views and converts them to its own. An online teacher
         starts from the checkpoint's weights, if one is given, and has a new projector,
-        Linear-ReLU-Linear, where that holds none.
+        Linear-ReLU-Linear, if the checkpoint holds none.
 
     Raises:
         UserError: the backbone is unknown, the checkpoint or the module is refused, or the teacher
-            is to see other colours than the student, whose colours are not known.
+            needs another normalisation than the student's, which is not known.
     """
     name, mode, path = config.teacher, config.teacher_mode, config.teacher_checkpoint
     student = Sight(img_size, mean, std)
-    # that of the file is not known yet
+    # the size of the file is not known yet
     size = img_size if config.teacher_size in (AUTO, NATIVE) else int(config.teacher_size)
     if name == MODULE or module is not None:
         sight = settle_sight(config, Preprocessing(), student, size)
@@ -85,11 +85,11 @@ def _made(
 
 
 def freeze_first(network: nn.Module, share: float) -> None:
-    """Lets the first part of a network's tensors learn no more.
+    """Freezes the first part of a network's tensors.
 
     Args:
-        network: lists its parameters from the images on.
-        share: of them, in [0, 1]; rounded down to whole tensors.
+        network: network that lists its parameters from the input on.
+        share: share of the tensors to freeze, in [0, 1]; rounded down to whole tensors.
     """
     parameters = [*network.parameters()]
     for parameter in parameters[: int(share * len(parameters))]:

@@ -13,7 +13,7 @@ from solo_rekd.config import AUTO, NATIVE, DistillationConfig
 from solo_rekd.teachers.views import TeacherViews, make_views
 from solo_rekd.utils.errors import UserError, refuse
 
-TOLERANCE = 1e-6  # of numbers that were written and read
+TOLERANCE = 1e-6  # for numbers that were written and read back
 
 _log = logging.getLogger("solo_rekd")
 
@@ -25,9 +25,9 @@ class Sight:
     """How a network sees images.
 
     Attributes:
-        size: side, in px.
-        mean: of each colour, in [0, 1]; None: not known, as std is not then.
-        std: of each colour, in [0, 1].
+        size: side of the images, in px.
+        mean: channel means, in [0, 1]; None: neither mean nor std is known.
+        std: channel standard deviations, in [0, 1].
     """
 
     size: int
@@ -41,7 +41,7 @@ class Sight:
         return f"mean {mean}, std {std}, {self.size} px"
 
     def record(self) -> dict[str, Any]:
-        """What a checkpoint records of it."""
+        """Returns what a checkpoint records of it."""
         mean, std = (values and list(values) for values in (self.mean, self.std))
         return {"mean": mean, "std": std, "size": self.size}
 
@@ -52,16 +52,13 @@ def settle_sight(
     """Settles how a teacher sees images.
 
     Args:
-        config: of which `teacher_mean` and `teacher_std` are read.
-        known: what its file tells.
+        config: settings with `teacher_mean` and `teacher_std`.
+        known: preprocessing that its file records.
         student: how the student sees the views that the teacher gets.
         size: side of the images that the teacher is built for, in px.
 
     Returns:
-        What is asked for, else what the file tells, else what the student has.
-
-    Raises:
-        UserError: it is to see other colours than the student, whose colours are not known.
+        What is asked for, else what the file records, else the student's.
     """
     asked = {name: getattr(config, name) for name in ("teacher_mean", "teacher_std")}
     mean, std = (
@@ -76,7 +73,7 @@ def settle_sight(
         if known.mean is not None:
             _log.warning(
                 "teacher %s was trained with mean %s (%s), but gets the student's images as they "
-                "are: nothing tells with which mean and std those are normalised",
+                "are: the mean and std that normalise those are not known",
                 config.teacher,
                 known.mean,
                 known.source,
@@ -89,32 +86,32 @@ def settle_size(config: DistillationConfig, known: Preprocessing, student: Sight
     """Settles the side of a teacher's views, in px.
 
     Args:
-        config: of which `teacher_size` is read.
-        known: what its file tells.
-        student: whose views they are.
+        config: settings with `teacher_size`.
+        known: preprocessing that its file records.
+        student: how the student sees the views.
 
     Raises:
-        UserError: the file does not tell the size that it is asked for.
+        UserError: the file does not record the size that is asked for.
     """
     if config.teacher_size == AUTO:
         return student.size
     if config.teacher_size != NATIVE:
         return int(config.teacher_size)
     if known.size is None:
-        limit = f"auto or a number of px: nothing tells it of {config.teacher_checkpoint}"
+        limit = f"auto or a number of px: {config.teacher_checkpoint} does not record it"
         raise refuse("teacher_size", NATIVE, limit)
     return known.size
 
 
 def _near(own: Colours | None, students: Colours) -> Colours:
-    """The teacher's numbers; the student's where none are known, or by rounding alone others."""
+    """Returns the teacher's numbers; the student's if none are known or only rounding differs."""
     pairs = zip(own or students, students, strict=True)
     same = own is None or all(isclose(a, b, abs_tol=TOLERANCE) for a, b in pairs)
     return students if same else own  # type: ignore[return-value]
 
 
 def views_between(student: Sight, teacher: Sight) -> TeacherViews | None:
-    """What makes the teacher's views of the student's; None where they are the same."""
+    """Returns the module that converts the student's views to the teacher's; None: not needed."""
 
     def parts(sight: Sight) -> tuple[Sequence[float], Sequence[float], int]:
         return sight.mean or (0.0,) * 3, sight.std or (1.0,) * 3, sight.size
@@ -123,11 +120,11 @@ def views_between(student: Sight, teacher: Sight) -> TeacherViews | None:
 
 
 def describe_sight(config: DistillationConfig, teacher: Sight, known: Preprocessing) -> str:
-    """Says for the log what a teacher sees and where that is from; warns where that is doubtful."""
+    """Describes a teacher's preprocessing and its source for the log; warns if it is doubtful."""
     asked = AUTO not in (config.teacher_mean, config.teacher_std)
     if known.doubtful and not asked and teacher.mean is not None:
         _log.warning(
-            "teacher_checkpoint=%r has no classifier, so it may not be %s: if it is of a paper "
+            "teacher_checkpoint=%r has no classifier, so it may not be %s: if it is from a paper "
             "such as DINO, give teacher_mean=%s teacher_std=%s, ImageNet's",
             config.teacher_checkpoint,
             known.source,

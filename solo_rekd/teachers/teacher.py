@@ -1,4 +1,4 @@
-"""The two teachers: one that is jointly trained with the student, and one that never changes."""
+"""The two teachers: one that is jointly trained with the student, and one that is frozen."""
 
 import copy
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from solo_rekd.checkpoints.projector import widths
 from solo_rekd.utils.precision import finite
 
 Identity = dict[str, Any]
-SEEN = ("stem", "mean", "std", "size")  # of an identity: how the teacher sees, which files may lack
+SEEN = ("stem", "mean", "std", "size")  # the preprocessing in an identity, which files may lack
 
 
 def _normalize(x: Tensor) -> Tensor:
-    """Unit rows, computed in float32 at least: half precision loses small norms."""
+    """Normalises rows in at least float32: half precision loses small norms."""
     return F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)
 
 
@@ -29,21 +29,21 @@ def make_identity(
     sha256: str | None = None,
     **seen: Any,
 ) -> Identity:
-    """What a student's checkpoint records of its teacher.
+    """Makes the record of a teacher in a student's checkpoint.
 
     Args:
         mode: `online` or `frozen`.
-        name: of its backbone.
+        name: name of its backbone.
         checkpoint: path of its weights.
-        sha256: of that file.
-        seen: how it sees images, by the names in `SEEN`: its stem, mean and std of each colour in
-            [0, 1] as lists, and side in px.
+        sha256: SHA-256 of that file.
+        seen: how it sees images, by the names in `SEEN`: its stem, channel means and standard
+            deviations in [0, 1] as lists, and side in px.
     """
     return {"mode": mode, "name": name, "checkpoint": checkpoint, "sha256": sha256, **seen}
 
 
 def _keeping_types(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """A move of tensors to where `fn` would move them, without its change of their type."""
+    """Makes a function that moves tensors to where `fn` would, without changing their type."""
 
     def move(tensor: Tensor) -> Tensor:
         moved = fn(tensor)
@@ -63,22 +63,22 @@ def _twin(module: nn.Module) -> nn.Module:
 class OnlineTeacher(nn.Module):
     """A jointly trained teacher, with a momentum twin that gives the keys (as in MoCo).
 
-    One that starts from a checkpoint keeps the statistics of its BatchNorm layers: a batch of other
-    images than it was trained on has others, and with those its embeddings lose their meaning.
+    A teacher that starts from a checkpoint keeps its BatchNorm statistics: a batch of different
+    images has different ones, with which its embeddings would lose their meaning.
 
     Args:
         backbone: images (B, 3, H, W) to pooled features (B, num_features).
         projector: features to embeddings (B, d).
-        identity: what a checkpoint records of it, see `make_identity`.
-        views: what turns the student's views into its own; None: they are the same.
+        identity: record of it in a checkpoint, see `make_identity`.
+        views: converts the student's views to its own; None: they are the same.
 
     Attributes:
-        momentum_backbone: twin of the backbone, moved by the host's momentum, never by a gradient.
+        momentum_backbone: twin of the backbone, updated by the host's momentum, without gradients.
         momentum_projector: twin of the projector.
         embedding_dim: d.
         num_features: width of the features.
         identity: as given.
-        facts: how its file was read, see `Facts`; None: it has none.
+        facts: how its file was read, see `Facts`; None: there is no file.
     """
 
     facts: dict[str, Any] | None = None
@@ -99,20 +99,20 @@ class OnlineTeacher(nn.Module):
         self.num_features = int(backbone.num_features)  # type: ignore[arg-type]
         self.embedding_dim = widths(projector)[1]
         self.identity = identity or make_identity("online")
-        self.train()  # Lightning 2 leaves the modes as it finds them
+        self.train()  # Lightning 2 does not set the modes
 
     @property
     def backbones(self) -> list[nn.Module]:
-        """The networks that take images."""
+        """Returns the networks that take images."""
         return [self.backbone, self.momentum_backbone]
 
     @property
     def pretrained(self) -> bool:
-        """Whether it started from a checkpoint, so that its embeddings mean something at once."""
+        """Whether it started from a checkpoint, so that its embeddings are meaningful at once."""
         return self.identity["checkpoint"] is not None
 
     def train(self, mode: bool = True) -> "OnlineTeacher":
-        """Sets the mode, but for BatchNorm layers whose statistics stay."""
+        """Sets the mode, except for BatchNorm layers that keep their statistics."""
         super().train(mode)
         if self.pretrained:
             for module in self.modules():
@@ -121,24 +121,24 @@ class OnlineTeacher(nn.Module):
         return self
 
     def query(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, num_features) and embedding (B, d), L2-normalised, with gradients."""
+        """Returns features (B, num_features), L2-normalised embeddings (B, d), with gradients."""
         features = self.backbone(_seen(self.views, images))
         return features, _normalize(self.projector(features))
 
     @torch.no_grad()
     def key(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The same of the momentum twin, without gradients and always finite."""
+        """Returns the momentum twin's features and embeddings, no gradients, always finite."""
         features = self.momentum_backbone(_seen(self.views, images))
         return finite(features), finite(_normalize(self.momentum_projector(features)))
 
     def see_as_student(self, **seen: Any) -> None:
-        """Takes the student's views as they are from here on; `seen` are their mean, std, size."""
+        """Takes the student's views as they are from now on; `seen` are their mean, std, size."""
         self.views = None
         self.identity |= seen
 
     @property
     def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
-        """(online, momentum) pairs, for the host's momentum update."""
+        """Returns (online, momentum) pairs, for the host's momentum update."""
         return [
             (self.backbone, self.momentum_backbone),
             (self.projector, self.momentum_projector),
@@ -149,23 +149,23 @@ class FrozenTeacher(nn.Module):
     """A teacher that never changes: always in eval mode, without gradients, in no checkpoint.
 
     Its networks are not registered as submodules, so that `state_dict`, `parameters`, `modules`,
-    `train`, `requires_grad_` and DDP do not reach them; they follow every move of this module to
-    another device or precision.
+    `train`, `requires_grad_` and DDP do not reach them; they follow this module to another device
+    or precision.
 
     Args:
         backbone: images (B, 3, H, W) to pooled features (B, num_features).
         projector: features to embeddings (B, d); None: the features are the embedding.
-        identity: what a checkpoint records of it, see `make_identity`.
-        views: what turns the student's views into its own; None: they are the same.
-        precision: of its weights and arithmetic, whatever that of the run; None: that of the run.
+        identity: record of it in a checkpoint, see `make_identity`.
+        views: converts the student's views to its own; None: they are the same.
+        precision: precision of its weights and arithmetic; None: the run's.
 
     Attributes:
         precision: as given.
         embedding_dim: d.
         num_features: width of the features.
         identity: as given.
-        facts: how its file was read, see `Facts`; None: it has none.
-        pretrained: always.
+        facts: how its file was read, see `Facts`; None: there is no file.
+        pretrained: always True.
     """
 
     facts: dict[str, Any] | None = None
@@ -194,27 +194,27 @@ class FrozenTeacher(nn.Module):
 
     @property
     def backbones(self) -> list[nn.Module]:
-        """The network that takes images."""
+        """Returns the network that takes images."""
         return [self._networks[0]]
 
     @property
     def _first(self) -> Tensor:
-        """A tensor that follows the networks; a network of another kind may have none."""
+        """Returns a tensor that follows the networks, which may not have tensors themselves."""
         backbone = self._networks[0]
         return next(chain(backbone.parameters(), backbone.buffers(), [torch.empty(0)]))
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the images that it takes and of what it says: that of its weights, or float32."""
+        """Type of its inputs and outputs: that of its weights, or float32."""
         return self._first.dtype if self.precision is None else torch.float32
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """Device of its weights."""
         return self._first.device
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled features (B, num_features), their embedding (B, d), L2-normalised; both finite."""
+        """Returns features (B, num_features) and L2-normalised embeddings (B, d), both finite."""
         backbone, head, *views = self._networks
         with torch.inference_mode():
             images = _seen(views[0] if views else None, images)
@@ -225,17 +225,17 @@ class FrozenTeacher(nn.Module):
                 with torch.autocast(images.device.type, enabled=False):
                     features = backbone(images.to(self.precision))
                     said = finite(features.float()), finite(_normalize(head(features)))
-        # what inference made, no backward may keep; a copy may be kept
+        # backward cannot save inference tensors, but it can save a copy
         features, embeddings = (each.clone() for each in said)
         return features, embeddings
 
     def views(self, views: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """What `forward` says of each of several views of one shape, from one batch of them all."""
+        """Returns `forward` of each of several views of one shape, from one joint batch."""
         features, embeddings = self(torch.cat(views))
         return [*zip(features.chunk(len(views)), embeddings.chunk(len(views)), strict=True)]
 
     def see_as_student(self, **seen: Any) -> None:
-        """Takes the student's views as they are from here on; `seen` are their mean, std, size."""
+        """Takes the student's views as they are from now on; `seen` are their mean, std, size."""
         self._networks = self._networks[:2]
         self.identity |= seen
 

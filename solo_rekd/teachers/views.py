@@ -1,4 +1,4 @@
-"""What a teacher makes of the student's views before it looks at them."""
+"""Converts the student's views to the teacher's."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ from solo_rekd.images.resize import resize
 
 
 class TeacherViews(nn.Module):
-    """Normalises the student's views anew, as the teacher was trained, and resizes them.
+    """Renormalises the student's views as the teacher was trained, and resizes them.
 
     It has no entry in a `state_dict`.
 
     Args:
-        scale: factor of each colour; None: the colours stay.
-        shift: what is added to each colour then.
+        scale: factor of each channel; None: the normalisation is kept.
+        shift: number added to each channel afterwards.
         size: side of the result, in px.
     """
 
@@ -29,7 +29,7 @@ class TeacherViews(nn.Module):
         self.register_buffer("shift", shift, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Views of the student, (B, 3, H, H), to those of the teacher, (B, 3, size, size)."""
+        """Maps the student's views, (B, 3, H, H), to the teacher's, (B, 3, size, size)."""
         images = resize(images, self.size)
         if self.scale is None:
             return images
@@ -40,11 +40,11 @@ def make_views(
     given: tuple[Sequence[float], Sequence[float], int],
     wanted: tuple[Sequence[float], Sequence[float], int],
 ) -> TeacherViews | None:
-    """Makes what turns the student's views into a teacher's; None where they are the same.
+    """Makes the module that converts the student's views to a teacher's; None: not needed.
 
     Args:
-        given: mean and std of each colour, in [0, 1], and side in px, of the student's views.
-        wanted: the same of the teacher's.
+        given: channel means and stds, in [0, 1], and side in px, of the student's views.
+        wanted: channel means and stds, in [0, 1], and side in px, of the teacher's views.
     """
     mean, std, side = given
     own_mean, own_std, own_side = wanted

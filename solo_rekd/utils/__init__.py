@@ -1,1 +1,1 @@
-"""What every other part stands on: files, messages, progress bars, precision, versions."""
+"""Basics of all other parts: files, messages, progress bars, precision, versions."""

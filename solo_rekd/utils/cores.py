@@ -1,10 +1,10 @@
-"""How many processor cores this process may use."""
+"""The processor cores of this process."""
 
 import os
 
 
 def cores() -> int:
-    """Those that this process may use, of those that there are."""
+    """Returns how many processor cores this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""The one error a user can cause, and how it reaches the terminal."""
+"""The error for a user's mistake, and how it reaches the terminal."""
 
 import argparse
 import difflib
@@ -13,16 +13,16 @@ from typing import Any, NoReturn
 
 
 def one_line(text: str) -> str:
-    """The text in one line, with control characters, which a file may bring along, as escapes."""
+    """The text in one line; control characters, which a file's name may hold, are escaped."""
     joined = " ".join(text.splitlines())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)
 
 
 class UserError(ValueError):
-    """A mistake of the user's: shown as one line, without a traceback, with exit code 2.
+    """A user's mistake: shown as one line, without a traceback, with exit code 2.
 
-    It is a ValueError, which a script of the user's catches without a name of ours. Code here that
-    catches the ValueErrors of others lets a UserError pass first.
+    It is a ValueError, so that a user's script can catch it without importing this class. Code
+    here that catches other libraries' ValueErrors re-raises a UserError first.
 
     Args:
         message: what is wrong and what to do.
@@ -48,16 +48,16 @@ def refuse(key: str, value: object, allowed: str | Iterable[str]) -> UserError:
 
 
 def nearest_first(name: str, names: Sequence[str]) -> str:
-    """The names allowed, after the one that was probably meant by `name`, if one is near."""
+    """The allowed names, the one most similar to `name` first, if any is similar."""
     near = difflib.get_close_matches(name, names, n=1)
     return (f"{near[0]}, or another of " if near else "") + ", ".join(names)
 
 
 def refuse_beyond(key: str, value: float, low: float, high: float = inf) -> None:
-    """Raises a UserError for a number that is not from `low` to `high`."""
+    """Raises a UserError for a number that is not between `low` and `high`."""
     if not low <= value <= high:
-        limit = "on" if high == inf else f"to {high:g}"
-        raise refuse(key, value, f"a number from {low:g} {limit}")
+        limit = f"of {low:g} or more" if high == inf else f"from {low:g} to {high:g}"
+        raise refuse(key, value, f"a number {limit}")
 
 
 def refuse_missing(packages: Iterable[str], extra: str) -> None:
@@ -70,20 +70,20 @@ def is_installed(package: str) -> bool:
     """Whether a package can be imported."""
     try:
         return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:  # of the package that it lies in
+    except ModuleNotFoundError:  # its parent package is missing
         return False
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """A parser whose complaint is one line; argparse puts every flag there is before it."""
+    """A parser whose errors are one line; argparse prints the whole usage before them."""
 
     def error(self, message: str) -> NoReturn:
-        """Raises the mistake as a UserError."""
+        """Raises the message as a UserError."""
         raise UserError(message)
 
 
 def at_least(kind: Callable[[str], Any], minimum: float) -> Callable[[str], Any]:
-    """Makes a type of argument: a finite number from `minimum` on."""
+    """Makes an argument type: a finite number of `minimum` or more."""
 
     def read(text: str) -> Any:
         value = kind(text)
@@ -100,13 +100,13 @@ def at_least(kind: Callable[[str], Any], minimum: float) -> Callable[[str], Any]
 def report(error: UserError) -> int:
     """Prints `error` as one line on stderr and returns the exit code, 2.
 
-    With the environment variable `SOLO_REKD_TRACEBACK=1`, its traceback comes before that line,
-    and those of its causes.
+    With the environment variable `SOLO_REKD_TRACEBACK=1`, its traceback and those of its causes
+    come before that line.
     """
     _end_progress_bars()
     if os.environ.get("SOLO_REKD_TRACEBACK") == "1":
         traceback.print_exception(error)
-    # a loader's process sends its traceback along, which ends with the error's name and line
+    # an error from a loader's process contains its traceback, which ends with its name and message
     name = f"{UserError.__module__}.{UserError.__qualname__}: "
     message = " ".join(str(error).rpartition(name)[2].split("\n")).strip()
     print(f"solo-rekd: error: {message}", file=sys.stderr)
@@ -114,7 +114,7 @@ def report(error: UserError) -> int:
 
 
 def _end_progress_bars() -> None:
-    # a bar leaves its line open, on stdout or stderr, until it is closed
+    # a progress bar does not end its line, on stdout or stderr, until it is closed
     std = sys.modules.get("tqdm.std")
     for bar in tuple(getattr(std.tqdm, "_instances", ())) if std is not None else ():
         bar.close()

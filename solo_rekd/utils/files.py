@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and how they are read."""
+"""Reads and writes files; a written file is complete or absent."""
 
 import hashlib
 import json
@@ -11,20 +11,20 @@ from typing import Any
 
 from solo_rekd.utils.errors import UserError
 
-BLOCK = 1 << 20  # bytes that are read at once
-UNFINISHED = ".unfinished"  # ends the name of every file and folder that is being written
+BLOCK = 1 << 20  # bytes to read at a time
+UNFINISHED = ".unfinished"  # suffix of every file and folder that is being written
 
 
 @contextmanager
 def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
-    """Gives a path beside `path`, and puts what was written there in its place at the end.
+    """Yields a temporary path beside `path`, and moves what was written there to `path` at the end.
 
-    Two that write one file at once do not see each other's: the last to end has its file there.
+    Two processes that write the same file do not mix their content: the last to finish wins.
 
     Args:
-        path: the file to write or to replace; it stays as it was where the block raises.
-        sync: whether the content is to be on the disk first, for else a power cut may leave the
-            name without it; a network's disk may take its time.
+        path: file to write or replace; it is unchanged if the block raises.
+        sync: whether to flush the content to the disk first, as a power cut may otherwise leave an
+            empty file; this can be slow on a network disk.
     """
     unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
@@ -39,7 +39,7 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def reading(path: str | Path) -> Iterator[None]:
-    """Names the file or folder that the system does not let a block read, and the system's reason.
+    """Turns an OSError in the block into a UserError that names the file and the reason.
 
     Raises:
         UserError: the block raised an OSError.
@@ -51,7 +51,7 @@ def reading(path: str | Path) -> Iterator[None]:
 
 
 def sha256(path: str | Path) -> str:
-    """SHA-256 of a file's content in hexadecimal digits; a gigabyte takes about a second."""
+    """Returns the SHA-256 of a file in hexadecimal; a gigabyte takes about a second."""
     digest = hashlib.sha256()
     with open(path, "rb", buffering=0) as file:
         while block := file.read(BLOCK):
@@ -60,7 +60,7 @@ def sha256(path: str | Path) -> str:
 
 
 def user_cache() -> Path:
-    """The folder of this project in the user's folder for caches.
+    """Returns the folder of this project in the user's cache folder.
 
     Raises:
         RuntimeError: the user has no home.
@@ -69,13 +69,13 @@ def user_cache() -> Path:
 
 
 def write_json(path: Path, content: Any, sync: bool = True) -> None:
-    """Writes `content` as indented JSON, whole or not at all; `sync` as in `replacing`."""
+    """Writes `content` as indented JSON, completely or not at all; `sync` is as in `replacing`."""
     with replacing(path, sync) as unfinished:
         unfinished.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Reads a file that may not be there yet."""
+    """Reads a JSON file; None if it does not exist yet."""
     try:
         return json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
@@ -83,13 +83,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def write_json_lines(path: Path, lines: Iterable[Any]) -> None:
-    """Writes a line of JSON for each of `lines`, all or none."""
+    """Writes one line of JSON for each of `lines`, all or none."""
     with replacing(path) as unfinished:
         unfinished.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def read_json_lines(path: Path) -> list[Any]:
-    """Reads what `write_json_lines` wrote; without the file there are none."""
+    """Reads what `write_json_lines` wrote; empty if the file does not exist."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines()]

@@ -6,10 +6,10 @@ import sys
 
 
 class QuickExit:
-    """Ends a process without taking apart what it has loaded: with torch that takes 2 seconds.
+    """Ends a process without unloading its modules, which takes 2 seconds with torch.
 
-    Make it before anything else is imported: exit handlers run in reverse order, so that all of
-    those that come later have run. Threads that are not daemons have ended by then, too.
+    Create it before anything else is imported: exit handlers run in reverse order, so that all
+    later ones have run by then. Non-daemon threads have ended by then, too.
     """
 
     def __init__(self) -> None:
@@ -20,13 +20,13 @@ class QuickExit:
         """Ends the process.
 
         Args:
-            status: of its end.
+            status: exit code.
         """
         self._status = status
         sys.exit(status)
 
     def _leave(self) -> None:
-        if self._status is None:  # it ends for another reason, which Python is to tell
+        if self._status is None:  # it ends for another reason, which Python reports
             return
         sys.stdout.flush()
         sys.stderr.flush()

@@ -12,14 +12,14 @@ LOCK = ".lock"  # the file of a folder that is locked
 
 @contextmanager
 def locked(out: Path, work: str) -> Iterator[int]:
-    """Makes the folder `out` this process's own, and gives the lock's descriptor.
+    """Locks the folder `out` for this process, and yields the lock's descriptor.
 
     Args:
-        out: the folder, which is made where it is missing.
-        work: what is done there, for the message.
+        out: the folder; it is created if it is missing.
+        work: name of the work that is done there, for the message.
 
     Raises:
-        UserError: another process is at work there, or the folder cannot be written.
+        UserError: another process has locked it, or the folder cannot be written.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -30,5 +30,5 @@ def locked(out: Path, work: str) -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(f"another {work} is at work in {out}") from error
+            raise UserError(f"another {work} is running in {out}") from error
         yield file.fileno()

@@ -1,4 +1,4 @@
-"""The level of a log for a while."""
+"""Changes the level of a log temporarily."""
 
 import logging
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def at_level(name: str | None, level: int) -> Iterator[None]:
-    """Keeps what is below a level out of a log, and sets its own level again afterwards.
+    """Hides what is below a level in a log, and restores the log's own level afterwards.
 
     Args:
-        name: of the log; None: that of all.
+        name: name of the log; None: the root log.
         level: such as `logging.WARNING`.
     """
     log = logging.getLogger(name)

@@ -1,28 +1,28 @@
-"""How much memory this machine has to spare, and what becomes of it when it is freed."""
+"""The memory that is available, and how freed memory is kept."""
 
 import ctypes
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-# of glibc's mallopt, and the most that it takes: so large a block is of the heap, which stays
+# parameters of glibc's mallopt, and its maximum: blocks up to that size are kept on the heap
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 MOST = 2**31 - 1
-# by these a user has chosen an allocator, or its settings
+# variables with which users choose an allocator, or its settings
 CHOSEN = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
 
 
 def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
-    """Has this process keep the memory that it frees, for what it asks for next.
+    """Makes this process keep the memory that it frees, to reuse it.
 
-    A training step on a CPU frees hundreds of megabytes and asks for as many. By default glibc
-    gives them back to the system, which zeroes every page before it gives it out again.
+    A training step on a CPU frees hundreds of megabytes and allocates them again. By default glibc
+    returns them to the system, which zeroes every page before giving it out again.
 
     Args:
-        environment: of the process; what a user has chosen there stays.
+        environment: environment of the process; a user's choice there is respected.
 
     Returns:
-        Whether it does so now: with glibc alone, and where nothing is chosen.
+        Whether it does so now: only with glibc, and if the user has not chosen otherwise.
     """
     if any(name.startswith(CHOSEN) and value for name, value in environment.items()):
         return False
@@ -37,10 +37,10 @@ def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def available_memory(meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """Bytes that a process can take without swapping, caches of files counted; None: not known.
+    """Returns the bytes that can be allocated without swapping; None: not known.
 
     Args:
-        meminfo: where Linux says so.
+        meminfo: file with Linux's memory information.
     """
     try:
         lines = meminfo.read_text().splitlines()

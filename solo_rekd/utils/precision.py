@@ -1,4 +1,4 @@
-"""What a host's mixed precision must not touch, and what it must not leave behind."""
+"""Protects computations from a host's mixed precision."""
 
 import functools
 from collections.abc import Callable
@@ -12,17 +12,17 @@ R = TypeVar("R")
 
 
 def full_precision(function: Callable[P, R]) -> Callable[P, R]:
-    """Runs `function` outside autocast, half-precision inputs as float32; float64 stays float64.
+    """Runs `function` outside autocast, with half-precision inputs converted to float32.
 
     Args:
-        function: at least one of its arguments is a tensor.
+        function: function with at least one tensor among its arguments.
     """
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> R:
         given = (*args, *kwargs.values())
         tensors = (value for value in given if isinstance(value, Tensor))
-        # what is given twice stays one tensor
+        # a tensor that is given twice is converted once
         wide = {id(value): _widen(value) for value in given}
         with torch.autocast(next(tensors).device.type, enabled=False):
             return function(
@@ -39,10 +39,10 @@ def _widen(value: Any) -> Any:
 
 
 def finite(x: Tensor) -> Tensor:
-    """Zero in place of what float16 could not hold, NaN and infinity, in values without gradient.
+    """Replaces NaN and infinity, which float16 may produce, by zero in values without gradient.
 
-    A loss that is not finite costs a float16 run one step, which its gradient scaler skips; such a
-    key would stay in queue and prototypes and spoil all the steps after it.
+    A loss that is not finite costs a float16 run one step, which its gradient scaler skips; a key
+    that is not finite would stay in queue and prototypes and spoil all later steps.
 
     Args:
         x: any shape.

@@ -1,4 +1,4 @@
-"""The processes of one distributed training, and an order among them."""
+"""The processes of a distributed training, and their order."""
 
 import datetime
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from solo_rekd.utils.errors import UserError
 
-PATIENCE = datetime.timedelta(days=1)  # of the processes that wait for the first one
+PATIENCE = datetime.timedelta(days=1)  # time limit for processes that wait for the first one
 
 
 def is_distributed() -> bool:
-    """Whether this process is one of a group that `torch.distributed` knows."""
+    """Whether this process belongs to a group of `torch.distributed`."""
     return dist.is_available() and dist.is_initialized()
 
 
@@ -23,17 +23,17 @@ def is_first() -> bool:
 
 
 def rank() -> int:
-    """The number of this process among those that train together, from 0."""
+    """Returns the number of this process among those that train together, from 0."""
     return dist.get_rank() if is_distributed() else 0
 
 
 def world_size() -> int:
-    """How many processes train together, 1 where this one trains alone."""
+    """Returns how many processes train together, 1 if this one trains alone."""
     return dist.get_world_size() if is_distributed() else 1
 
 
 def sum_over_processes(values: Tensor) -> Tensor:
-    """The sum of every process's values, in place: the same bits for all of them."""
+    """Sums every process's values, in place, with the same bits in all of them."""
     if is_distributed():
         dist.all_reduce(values)
     return values
@@ -41,18 +41,18 @@ def sum_over_processes(values: Tensor) -> Tensor:
 
 @contextmanager
 def first_process_first() -> Iterator[None]:
-    """Lets the other processes in when the first one is out, and none out before all are.
+    """Runs the block in the first process, then in the others, and waits for all at the end.
 
-    Where the block raises in one process, all of them end at once.
+    If the block raises in one process, all of them end at once.
 
     Raises:
-        UserError: another process met a mistake of the user's.
+        UserError: another process raised a UserError.
         RuntimeError: another process failed.
     """
     if not is_distributed():
         yield
         return
-    # a group of its own: NCCL gives up on the others after ten minutes
+    # a separate group, because NCCL times out after ten minutes
     group = dist.new_group(backend="gloo", timeout=PATIENCE)
     if not isinstance(group, dist.ProcessGroup):
         raise RuntimeError("this process is not one of the group that trains")
@@ -72,7 +72,7 @@ def first_process_first() -> Iterator[None]:
 
 
 def _exchange(error: BaseException | None, group: dist.ProcessGroup) -> None:
-    """Waits for all processes, and raises what another one met, unless this one has an error."""
+    """Waits for all processes, and raises another one's error unless this one has its own."""
     mine = (isinstance(error, UserError), str(error) or type(error).__name__) if error else None
     all_errors: list[tuple[bool, str] | None] = [None] * dist.get_world_size(group)
     dist.all_gather_object(all_errors, mine, group)

@@ -1,4 +1,4 @@
-"""Progress bars: live in a terminal, a few lines in a log file, of one process only."""
+"""Progress bars of one process: live in a terminal, a few lines in a log file."""
 
 import sys
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from solo_rekd.utils.processes import is_first
 
 
 def bar_interval() -> float:
-    """Seconds between two states of a bar: a terminal shows it live, a log file gets few lines."""
+    """Returns the seconds between two updates of a bar, longer for a log file than a terminal."""
     return 0.5 if sys.stderr.isatty() else 10
 
 
@@ -18,13 +18,13 @@ def bar(iterable: Iterable[Any] | None, title: str, unit: str, total: int | None
     """Makes a progress bar.
 
     Args:
-        iterable: what it follows; None where the caller moves it.
-        title: what is going on.
-        unit: one of what is counted.
-        total: how many there are, where the iterable does not tell.
+        iterable: what to iterate over; None: the caller updates the bar.
+        title: title of the bar.
+        unit: name of one item.
+        total: number of items, if the iterable has no length.
 
     Returns:
-        The bar, which iterates over `iterable`. The first process of a training shows it alone.
+        The bar, which iterates over `iterable`. Only the first process of a training shows it.
     """
     return tqdm(
         iterable,

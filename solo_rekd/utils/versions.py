@@ -1,4 +1,4 @@
-"""Versions of packages and of checkouts, which have a part in what is computed."""
+"""Versions of packages and commits of checkouts, which affect the results."""
 
 import importlib.metadata
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:
-    """The version of each of some packages, by its name."""
+    """Returns the versions of packages by name."""
     found = {}
     for name in names:
         try:
@@ -18,7 +18,7 @@ def versions(names: Iterable[str]) -> dict[str, str]:
 
 
 def commit_of(folder: Path) -> str | None:
-    """The first digits of the commit that a checkout is at; None: git does not tell."""
+    """Returns the first digits of a checkout's commit; None: not known."""
     command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
     try:
         said = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -185,7 +185,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         *({"method": "crcd", "gradient_task": "labels"},),
         r"^num_classes is missing: gradient_task=labels ",
     ),
-    "one colour": ({"mean": (0.5, 0.5, 0.5)}, r"^mean and std belong together"),
+    "one colour": ({"mean": (0.5, 0.5, 0.5)}, r"^give both mean and std"),
     "momentum": ({"base_momentum": 2}, r"^base_momentum=2 "),
     "width": ({"proj_output_dim": 4}, r"^proj_output_dim=4 .* 5, the teacher's"),
     "a file beside": ({"teacher_checkpoint": "x.pth"}, r"^teacher_checkpoint='x.pth' .* already"),

@@ -65,7 +65,10 @@ def test_a_module_that_is_called_stays_as_it_is() -> None:
             r"/none/t\.pth does not exist",
         ),
         ({"network": "resnet1", "checkpoint": "t.pth"}, r"teacher='resnet1' is not allowed"),
-        ({"network": Tiny(), "checkpoint": "t.pth"}, r"^checkpoint='t\.pth' has no use"),
+        (
+            {"network": Tiny(), "checkpoint": "t.pth"},
+            r"^checkpoint='t\.pth' is not used with a module",
+        ),
         ({"network": Tiny(), "mean": (1, 2)}, r"^teacher_mean="),
         ({"network": Tiny(), "std": (0, 0, 0)}, r"^teacher_std="),
         ({"network": Tiny(), "size": "big"}, r"^teacher_size='big' "),

@@ -93,14 +93,14 @@ def test_a_module_of_unknown_use_is_warned_of(source, tmp_path, caplog):
     state = source.state_dict() | {"attention_pool.query": torch.ones(2)}
     torch.save(state, path := tmp_path / "t.pth")
     assert load_networks(path, "resnet18", 32, "small").facts.left_out == ("attention_pool.query",)
-    assert "no place for 1 tensors: attention_pool.query" in caplog.text
+    assert "does not use 1 tensors: attention_pool.query" in caplog.text
 
 
 def test_nothing_is_loaded_where_the_file_is_refused(source):
     backbone = build_backbone("resnet18", 32, "small")
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
     tensors = source.state_dict() | {"layer1.0.se.fc1.weight": T}
-    with pytest.raises(UserError, match="another network"):
+    with pytest.raises(UserError, match="a different network"):
         load_backbone(backbone, tensors, "resnet18")
     assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
 

@@ -31,7 +31,7 @@ def test_wrong_architecture_names_keys_counts_and_what_it_looks_like(path):
     for words in (f"teacher_checkpoint='{path}'", "does not fit resnet34", "looks like resnet18"):
         assert words in message
     assert "layer1.2.conv1.weight is missing" in message and message.count(" is missing") == 5
-    assert "80 are missing and 0 are of another kind" in message
+    assert "80 are missing and 0 do not match" in message
 
 
 def test_other_shapes_are_refused(path):

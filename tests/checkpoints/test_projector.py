@@ -29,7 +29,7 @@ def test_the_activation_is_the_format_s_or_a_guess(activation, layer, caplog):
     head = {"0.weight": torch.randn(5, 6), "2.weight": torch.randn(4, 5)}
     projector = build_projector(head, activation)
     assert isinstance(projector[1], layer) and projector(torch.ones(1, 6)).shape == (1, 4)
-    assert ("no key tells the activation" in caplog.text) == (activation is None)
+    assert ("ReLU is assumed" in caplog.text) == (activation is None)
 
 
 def test_no_activation_no_guess(caplog):
@@ -81,4 +81,4 @@ UNCLEAR = {
 def test_none_and_a_warning_rather_than_a_guess(why, caplog):
     with caplog.at_level(logging.WARNING, "solo_rekd"):
         assert build_projector(UNCLEAR[why]) is None
-    assert "pooled features take its place" in caplog.text
+    assert "the projector is left out" in caplog.text

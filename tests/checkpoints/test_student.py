@@ -79,7 +79,7 @@ def test_only_the_format_that_a_host_reads(student: nn.Module, tmp_path: Path) -
     path = save(tmp_path / "run.ckpt", student)
     other = build_backbone("alexnet", 32)
     load_student(path, "alexnet", other, only=CLASSIC_HOST)
-    message = rf"run\.ckpt.*checkpoints of {CURRENT_HOST}, not of {CLASSIC_HOST}"
+    message = rf"run\.ckpt.*checkpoints of {CURRENT_HOST}, .* of {CLASSIC_HOST}"
     with pytest.raises(UserError, match=message):
         load_student(path, "alexnet", other, only=CURRENT_HOST)
 

@@ -98,7 +98,7 @@ def test_networks_that_no_key_tells_apart_are_named(tmp_path, capsys):
     torch.save(net.state_dict(), path := tmp_path / "t.pth")
     assert inspect(path)["same_tensors"] == ["timm:tf_efficientnet_lite0"]
     command("inspect", str(path))
-    assert "timm:tf_efficientnet_lite0, which no key tells apart" in capsys.readouterr().out
+    assert "timm:tf_efficientnet_lite0, which have the same keys" in capsys.readouterr().out
     assert inspect(path, "timm:tf_efficientnet_lite0")["same_tensors"] == []
 
 

@@ -82,7 +82,9 @@ def test_an_arms_own_teacher_may_not_be_another_later(plan, moco, tmp_path):
     (tmp_path / "plan.json").write_text(json.dumps(without.to_json()))
     checkpoint = torch.load(file, weights_only=True)
     torch.save(checkpoint | {"epoch": 99}, file)
-    with pytest.raises(UserError, match=r"^disco.*: its teacher_checkpoint is another file than"):
+    with pytest.raises(
+        UserError, match=r"^disco.*: its teacher_checkpoint is a different file than"
+    ):
         check_same(checks.settle_teachers(plan(arms=arm)), tmp_path / "plan.json")
 
 

@@ -22,7 +22,7 @@ def test_images_are_found_as_the_host_finds_them(data):
         (("train", "two/val"), "train and two/val hold different classes: only one of them has c"),
         (("train", "nowhere"), "nowhere cannot be read: No such file or directory"),
         (("flat", "val"), "flat has no class folders"),
-        (("one", "one"), "one has one class: an evaluation needs two or more"),
+        (("one", "one"), "one has only one class: an evaluation needs two or more"),
         (("empty", "val"), "empty has no image in the class folders a"),
     ],
 )

@@ -64,7 +64,10 @@ def test_other_networks_are_measured_anew(change, plan, tmp_path, monkeypatch):
         ),
         ("--student resnet19", "student='resnet19' is not allowed"),
         ("--teacher resnet19", "teacher='resnet19' is not allowed"),
-        ("--batch_size 64", "batch_size=64 is not allowed: expected at most 48, the training im"),
+        (
+            "--batch_size 64",
+            "batch_size=64 is not allowed: expected at most 48, the number of training im",
+        ),
         ("--val_dir two/val", "train and two/val hold different classes"),
         ("--out {data}/train/out", "out='{data}/train/out' is not allowed: expected a folder outs"),
         ("--lr inf", "argument --lr: inf is not finite"),
@@ -113,7 +116,7 @@ def test_images_that_change_on_the_way_are_noticed(options, data, tmp_path, monk
     monkeypatch.setattr(module.Schedule, "run", lambda schedule: changed.write_bytes(other))
     changed = copy / "train" / "a" / "00.png"
     other = (copy / "train" / "a" / "01.png").read_bytes()
-    with pytest.raises(UserError, match="changed while the runs were at work"):
+    with pytest.raises(UserError, match="changed during the runs"):
         module.run([*options, "--data", str(copy), "--methods", "simclr"])
 
 
@@ -191,7 +194,7 @@ def test_end_to_end(options, tmp_path):
     (out / TEACHER_FOLDER / "result.json").unlink()
     code, lines, err = compare(*options, "--methods", "disco")
     assert (code, lines) == (2, [])
-    assert "runs/disco/seed-0 learned from another teacher than" in err
+    assert "runs/disco/seed-0 learned from a different teacher than" in err
     assert err.count("\n") == 1
 
 

@@ -92,5 +92,5 @@ def test_any_other_change_is_refused(changes, message, plan, tmp_path):
 def test_a_plan_of_another_kind_is_refused(text, plan, tmp_path):
     path = tmp_path / "plan.json"
     path.write_text(text)
-    with pytest.raises(UserError, match="no plan of this version"):
+    with pytest.raises(UserError, match="not a plan of this version"):
         check_same(plan(), path)

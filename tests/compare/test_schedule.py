@@ -153,7 +153,7 @@ def test_what_needs_a_failed_task_is_not_run(tmp_path, capsys):
     assert (list(schedule.failed), schedule.blocked) == ([teacher.folder], {pupil.folder})
     assert list(schedule.results) == [other.folder]
     assert not pupil.folder.exists()
-    assert "pupil seed 0 is not run: what it needs failed" in capsys.readouterr().out
+    assert "pupil seed 0 is skipped: a run that it needs failed" in capsys.readouterr().out
 
 
 def test_the_log_of_an_earlier_attempt_is_kept(tmp_path):

@@ -69,7 +69,7 @@ def test_another_file_is_another_comparison(options, data, names_only, weights, 
     torch.save({k: v + 1 for k, v in torch.load(weights).items()}, weights)
     with pytest.raises(UserError, match="student_sha256="):
         check_same(make(options, data, names_only, *words), path)
-    with pytest.raises(UserError, match="another file"):
+    with pytest.raises(UserError, match="has changed since"):
         refuse_replaced(plan.student_sha256, str(weights))
 
 

@@ -62,13 +62,13 @@ def test_runs_of_two_teachers_are_not_mixed(learned_from, given, plan, tmp_path)
     write_result(tmp_path, "runs/disco/seed-0", teacher_sha256="1")
     refuse_other_teacher(made, tmp_path)
     write_result(tmp_path, "runs/disco/seed-1", teacher_sha256=learned_from)
-    with pytest.raises(UserError, match="runs/disco/seed-1 learned from another teacher than"):
+    with pytest.raises(UserError, match="runs/disco/seed-1 learned from a different teacher than"):
         refuse_other_teacher(made, tmp_path)
 
 
 def test_a_teacher_that_is_gone_is_not_trained_anew_beside_its_students(plan, tmp_path):
     write_result(tmp_path, "runs/disco/seed-0", teacher_sha256="1")
-    with pytest.raises(UserError, match=r"another teacher than .*runs/teacher/seed-0: remove"):
+    with pytest.raises(UserError, match=r"different teacher than .*runs/teacher/seed-0: remove"):
         refuse_other_teacher(plan(arms="disco"), tmp_path)
 
 

@@ -203,10 +203,10 @@ def test_a_run_does_not_go_on_with_other_settings(job: Job) -> None:
     assert conditions["settings"]["seed"] == 3
     (run / "result.json").unlink()
     job("rekd", seed=3, own_weight=0.25)
-    with pytest.raises(UserError, match=r"own_weight=0.25 differs from .*, with which .* began"):
+    with pytest.raises(UserError, match=r"own_weight=0.25 differs from .*, which .* began with"):
         work(run)
     (run / "conditions.json").unlink()
-    with pytest.raises(UserError, match=r"conditions.json does not say what they were made with"):
+    with pytest.raises(UserError, match=r"holds checkpoints, but conditions.json does not record"):
         work(run)
     assert not (run / "result.json").exists()
 
@@ -235,7 +235,7 @@ def test_a_teacher_that_was_replaced_is_refused(
     result = read(run, "result.json")
     assert (result["checkpoint_sha256"], result["teacher_sha256"]) == (digest, None)
     (run / "job.json").write_text(json.dumps(content | {"teacher_sha256": "0" * 64}))
-    with pytest.raises(UserError, match=r"teacher.ckpt is another file than when its comparison"):
+    with pytest.raises(UserError, match=r"teacher.ckpt has changed since its comparison began"):
         work(run)
     teacher.unlink()
     with pytest.raises(UserError, match=r"teacher.ckpt does not exist"):

@@ -98,4 +98,4 @@ def test_what_is_given_is_taken_and_said_and_others_follow_it() -> None:
 
 def test_a_budget_that_does_not_fit_one_epoch_says_so() -> None:
     made = {c.name: c for c in choose(SMALL._replace(hours=0.5, affordable=0, speed=9), {})}
-    assert "longer" in made["epochs"].reason and "0.5 h" in made["epochs"].reason
+    assert "minimum" in made["epochs"].reason and "0.5 h" in made["epochs"].reason

@@ -37,7 +37,7 @@ def test_a_damaged_one_is_refused(text: str, tmp_path: Path) -> None:
         ({"epochs": 3}, "aa", "classic", "epochs=3 was 2"),
         ({"epochs": None}, "aa", "classic", "epochs=not given was 2"),
         ({"lr": 0.1, "photos": ["/b"]}, "aa", "classic", r"lr=0.1 was not given, photos=\['/b'\]"),
-        ({}, "bb", "classic", "another file"),
+        ({}, "bb", "classic", "a different file"),
         ({}, "aa", "main", "host='main' was 'classic'"),
     ],
 )

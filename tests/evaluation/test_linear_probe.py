@@ -80,7 +80,7 @@ def test_not_converged_is_told_in_the_protocol_alone() -> None:
         warnings.simplefilter("error")
         stopped = linear_probe(train, val, 100, max_iterations=2)
         whole = linear_probe(train, val)
-    assert "not converged in 2 iterations" in stopped["protocol"]
+    assert "not converged after 2 iterations" in stopped["protocol"]
     assert "not converged" not in whole["protocol"]
 
 

@@ -126,7 +126,7 @@ def test_neighbours_are_found_on_the_whole_images_once(
     without = build(CoSS, monkeypatch, "frozen", **settings | PLAIN)
     without.before_training(images, Training(IMAGES, 5, 4, 1))
     assert without.neighbours is None and len(wanted) == 1
-    with pytest.raises(UserError, match=r"^neighbour_pool=20 .* at most 19, for there are 20"):
+    with pytest.raises(UserError, match=r"^neighbour_pool=20 .* at most 19"):
         build(CoSS, monkeypatch, "frozen", **settings | {"neighbour_pool": 20}).before_training(
             images, Training(IMAGES, 5, 4, 1)
         )

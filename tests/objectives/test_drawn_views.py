@@ -150,7 +150,7 @@ def test_what_does_not_go_with_them(config: type[DistillationConfig]) -> None:
     assert config(**FROZEN, drawn_views=16).drawn_views == 16
     for wrong, match in (
         ({"drawn_views": 3}, "even number"),
-        ({"drawn_views": -2}, "from 0 on"),
+        ({"drawn_views": -2}, "of 0 or more"),
         ({"teacher_view": "image"}, "0 with teacher_view=image"),
         ({"mixup": 1.0}, "0 with mixup"),
     ):

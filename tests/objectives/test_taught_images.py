@@ -213,7 +213,9 @@ def test_neither_disk_nor_memory_is_one_line(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(teacher_cache, "available_memory", lambda: 10)
-    with pytest.raises(UserError, match=r"^teacher_cache=.*file' is not .* nor has the memory$"):
+    with pytest.raises(
+        UserError, match=r"^teacher_cache=.*file' is not .* nor the memory has that$"
+    ):
         find_said(images, tmp_path / "file")
 
 

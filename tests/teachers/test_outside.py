@@ -83,7 +83,7 @@ def test_an_objective_learns_from_a_module(shake):
     ("module", "words"),
     [
         (None, "needs a module"),
-        (nn.Conv2d(3, 4, 3), "of two images"),
+        (nn.Conv2d(3, 4, 3), "for two images"),
         (nn.Linear(5, 5), "does not take 32 px"),
         (
             nn.Sequential(nn.Flatten(), nn.Linear(3072, 4), nn.Threshold(9e9, float("nan"))),

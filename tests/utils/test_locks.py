@@ -8,7 +8,7 @@ from solo_rekd.utils.locks import locked
 
 def test_a_folder_is_for_one_process_at_a_time(tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
-    refused = pytest.raises(UserError, match="another comparison is at work")
+    refused = pytest.raises(UserError, match="another comparison is running")
     with locked(out, "comparison"), refused, locked(out, "comparison"):
         pass
     with locked(out, "distillation"):

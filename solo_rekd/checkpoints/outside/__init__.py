@@ -1,4 +1,4 @@
-"""Networks that another library builds: a folder of Hugging Face transformers, a file of ONNX."""
+"""Networks that another library builds: a folder of Hugging Face transformers, or an ONNX file."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ from solo_rekd.checkpoints.outside.huggingface import read_folder
 from solo_rekd.checkpoints.outside.onnx import read_program
 from solo_rekd.config import HUGGING_FACE, ONNX
 
-# by the name of the teacher, what reads its path for images of a side, None being that of the path
+# readers by the teacher's name: they take its path and the images' side, None for its own
 READERS: dict[str, Callable[[Path, int | None], Loaded]] = {
     HUGGING_FACE: read_folder,
     ONNX: read_program,

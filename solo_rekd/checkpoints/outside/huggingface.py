@@ -1,4 +1,4 @@
-"""A folder of Hugging Face as a backbone: nothing is downloaded, and no code of it runs."""
+"""A folder from Hugging Face as a backbone: nothing is downloaded, and none of its code runs."""
 
 import hashlib
 import inspect
@@ -24,14 +24,14 @@ PACKAGES = ("transformers",)
 class HuggingFaceBackbone(nn.Module):
     """The vision model of a folder, from images to one vector each.
 
-    The features are what the model pools by itself (ResNet, ConvNeXt, Swin, DINOv2, DINOv3); of a
-    model that pools by a layer of weights or not at all, its class token, or the mean of its map.
+    The features are the model's own pooling (ResNet, ConvNeXt, Swin, DINOv2, DINOv3); if it pools
+    with trained weights or not at all, they are its class token or the mean of its map.
 
     Args:
-        model: of transformers.
+        model: model of transformers.
 
     Attributes:
-        num_features: width of the features, which whoever builds it measures.
+        num_features: width of the features, set by the code that builds it.
     """
 
     num_features: int
@@ -46,7 +46,7 @@ class HuggingFaceBackbone(nn.Module):
         self._pools = pooler is None or not any(True for _ in pooler.parameters())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to features (B, num_features)."""
+        """Maps images (B, 3, H, W) to features (B, num_features)."""
         out = self.model(pixel_values=images, return_dict=True, **self._options)
         pooled = getattr(out, "pooler_output", None)
         if pooled is not None and self._pools:
@@ -56,7 +56,7 @@ class HuggingFaceBackbone(nn.Module):
 
     @property
     def pooling(self) -> str:
-        """What the features are, in words."""
+        """Describes the pooling in words."""
         return "the model's own pooling" if self._pools else "class token, before the pooler"
 
 
@@ -69,14 +69,14 @@ def read_folder(path: Path, img_size: int | None) -> Loaded:
     """Reads a folder that transformers wrote.
 
     Args:
-        path: of the folder.
-        img_size: side of the square inputs, in px; None: that which it was trained at.
+        path: path of the folder.
+        img_size: side of the square inputs, in px; None: the size that it was trained at.
 
     Returns:
         The backbone and what is known of it.
 
     Raises:
-        UserError: see `load_folder`; or the model does not take images of that side.
+        UserError: see `load_folder`; or the model does not accept images of that side.
     """
     backbone, config = load_folder(path)
     preprocessing = preprocessing_of(path, HUGGING_FACE, FORMAT.name, {})
@@ -101,7 +101,7 @@ def _side(config: dict[str, Any]) -> int | None:
 
 
 def _features(path: Path, backbone: HuggingFaceBackbone, size: int) -> int:
-    """The width of the features, measured on a black image."""
+    """Measures the width of the features on a black image."""
     backbone.eval()
     try:
         with torch.no_grad():
@@ -120,26 +120,28 @@ def load_folder(path: Path) -> tuple[HuggingFaceBackbone, dict[str, Any]]:
         path: a folder with `config.json` and safetensors.
 
     Returns:
-        The backbone, and what `config.json` holds.
+        The backbone, and the content of `config.json`.
 
     Raises:
-        UserError: transformers is missing, the folder is of no vision model that it knows, has no
-            safetensors, or lacks weights.
+        UserError: transformers is missing, the folder does not hold a vision model that it knows,
+            or lacks safetensors or weights.
     """
     refuse_missing(PACKAGES, "hf")
     if not is_folder(path):
-        raise UserError(f"{path} is no folder of transformers, with a config.json in it")
+        raise UserError(f"{path} is not a folder of transformers: it has no config.json")
     config = read_beside(path, CONFIG)
     if "model_type" not in config:
-        raise UserError(f"{path} is no folder of transformers: its config.json has no model_type")
+        raise UserError(
+            f"{path} is not a folder of transformers: its config.json has no model_type"
+        )
     from transformers import AutoModel
     from transformers.utils import logging
 
     level, shows = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # it warns of a head that is not used, which is meant so
+    logging.set_verbosity_error()  # it warns about an unused head, which is intended
     logging.disable_progress_bar()
     try:
-        # safetensors alone, and no code that the folder brings along
+        # only safetensors, and no code from the folder
         model, report = AutoModel.from_pretrained(
             path,
             local_files_only=True,
@@ -157,7 +159,7 @@ def load_folder(path: Path) -> tuple[HuggingFaceBackbone, dict[str, Any]]:
             logging.enable_progress_bar()
     _refuse_partial(path, report)
     if "pixel_values" not in inspect.signature(model.forward).parameters:
-        raise UserError(f"{path} is a {config['model_type']}, which takes no images")
+        raise UserError(f"{path} is a {config['model_type']}, which does not take images")
     return HuggingFaceBackbone(model), config
 
 
@@ -175,7 +177,7 @@ def weights_of(path: Path) -> list[Path]:
 
 
 def digest_of(path: Path) -> str:
-    """The SHA-256 of the one file of weights, or of those of all its shards, in hexadecimal."""
+    """Returns the SHA-256 of the weights file, or of all shards' digests, in hexadecimal."""
     digests = [sha256(file) for file in weights_of(path)]
     return digests[0] if len(digests) == 1 else _joined(digests)
 

@@ -1,4 +1,4 @@
-"""A file of ONNX as a frozen backbone, run by ONNX Runtime."""
+"""An ONNX file as a frozen backbone, run by ONNX Runtime."""
 
 import json
 from pathlib import Path
@@ -21,16 +21,16 @@ PACKAGES = ("onnxruntime",)
 
 
 class OnnxBackbone(nn.Module):
-    """A program of ONNX, from images to one vector each, without gradients.
+    """An ONNX program, from images to one vector each, without gradients.
 
-    It computes in float32 on the CPU, or on the GPU where ONNX Runtime's provider for it is
-    installed, whatever the images are in.
+    It computes in float32 on the CPU, or on the GPU if ONNX Runtime's provider for it is installed,
+    whatever the type of the images.
 
     Args:
-        session: of ONNX Runtime, with one input (B, 3, H, W) and features as its first output.
+        session: session of ONNX Runtime, with one input (B, 3, H, W) and features as first output.
 
     Attributes:
-        num_features: width of the features, which whoever builds it measures.
+        num_features: width of the features, set by the code that builds it.
     """
 
     num_features: int
@@ -40,7 +40,7 @@ class OnnxBackbone(nn.Module):
         self._session = session
         self._input = session.get_inputs()[0].name
         self._output = session.get_outputs()[0].name
-        # the network has no parameters of torch: this one says where and in what it is asked to be
+        # the network has no torch parameters: this one holds its device and type
         self.anchor = nn.Parameter(torch.zeros(()), requires_grad=False)
 
     @torch.no_grad()
@@ -49,7 +49,7 @@ class OnnxBackbone(nn.Module):
         return self.run(images).to(images.device, images.dtype).flatten(1)
 
     def run(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to what the program gives first, in float32 on the CPU."""
+        """Maps images (B, 3, H, W) to the program's first output, in float32 on the CPU."""
         given = images.detach().float().cpu().numpy()
         (found,) = self._session.run([self._output], {self._input: given})
         return torch.from_numpy(found)
@@ -66,14 +66,14 @@ def read_program(path: Path, img_size: int | None) -> Loaded:
 
     Args:
         path: the file.
-        img_size: side of the square inputs, in px; None: that which its metadata or input tell.
+        img_size: side of the square inputs, in px; None: as its metadata or input records.
 
     Returns:
         The backbone and what is known of it.
 
     Raises:
-        UserError: ONNX Runtime is missing, cannot read the file, or the program does not make one
-            vector of any number of images of that size.
+        UserError: ONNX Runtime is missing or cannot read the file, or the program does not map any
+            number of images of that size to one vector each.
     """
     session = _session(path)
     noted = dict(session.get_modelmeta().custom_metadata_map)
@@ -95,7 +95,7 @@ def read_program(path: Path, img_size: int | None) -> Loaded:
 
 
 def _preprocessing(noted: dict[str, str], session: Any) -> Preprocessing:
-    """What `solo-rekd export` noted in the file, and the side that its input is fixed to."""
+    """Reads the metadata of `solo-rekd export`, and the side that its input is fixed to."""
     shape = session.get_inputs()[0].shape
     side = shape[-1] if shape and isinstance(shape[-1], int) else None
     try:
@@ -108,21 +108,21 @@ def _preprocessing(noted: dict[str, str], session: Any) -> Preprocessing:
 
 
 def _session(path: Path) -> Any:
-    """Opens a program, on the GPU where ONNX Runtime's provider for it is installed."""
+    """Opens a program, on the GPU if ONNX Runtime's provider for it is installed."""
     refuse_missing(PACKAGES, "onnx")
     import onnxruntime
 
     if not path.is_file():  # a folder, or a pipe, which may never end
-        raise UserError(f"{path} is no file")
+        raise UserError(f"{path} is not a file")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what is wrong is said once, below
+    options.log_severity_level = 4  # errors are reported once, below
     options.intra_op_num_threads = torch.get_num_threads()
     providers = {"CUDAExecutionProvider"} & {*onnxruntime.get_available_providers()}
     try:
         return onnxruntime.InferenceSession(
             path, options, providers=[*providers, "CPUExecutionProvider"]
         )
-    except Exception as error:  # its classes of errors have no common base but this
+    except Exception as error:  # its error classes have no other common base
         cause = str(error).strip().partition("\n")[0]
         raise UserError(f"{path} cannot be read by ONNX Runtime: {cause}") from error
 
@@ -143,7 +143,7 @@ def _refuse_inputs(path: Path, session: Any, img_size: int) -> None:
 
 
 def _features(path: Path, backbone: OnnxBackbone, img_size: int) -> int:
-    """The width of the features, seen on two black images."""
+    """Measures the width of the features on two black images."""
     try:
         found = backbone.run(torch.zeros(2, 3, img_size, img_size))
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The whole list of what a file may ask for. Nothing that is not here is ever called."""
+"""The complete list of names that a file may use. Nothing else is ever called."""
 
 from argparse import Namespace
 from collections import Counter, OrderedDict
@@ -20,7 +20,7 @@ class Allowed:
     """A name on the list.
 
     Attributes:
-        call: our own function, which stands for the one that the file names.
+        call: our own function, which replaces the one that the file names.
     """
 
     call: Callable[..., Any]
@@ -196,7 +196,7 @@ VALUES: dict[str, Any] = {
 
 
 def find(name: str) -> Any:
-    """What stands for the function or class of this full name."""
+    """Returns our replacement for the function or class of this full name."""
     if name in VALUES:
         return VALUES[name]
     call = FUNCTIONS.get(name) or CONTENTS.get(name)

@@ -27,10 +27,10 @@ def read_archive(file: IO[bytes]) -> tuple[Any, dict[str, None]]:
         file: the file.
 
     Returns:
-        What it holds, and the foreign names in it.
+        Its content, and the foreign names in it.
 
     Raises:
-        Unreadable: it is damaged, or no checkpoint.
+        Unreadable: it is damaged, or not a checkpoint.
     """
     try:
         members = zipfile.ZipFile(file).infolist()
@@ -73,7 +73,7 @@ class _Archive:
         return self._folder + name in self._members
 
     def take(self, name: str) -> bytes:
-        """The bytes of a member."""
+        """Returns the bytes of a member."""
         storage = self._load(name)
         return torch.empty(0, dtype=torch.uint8).set_(storage).numpy().tobytes()
 
@@ -84,7 +84,7 @@ class _Archive:
         if member.flag_bits & ENCRYPTED or member.compress_type != zipfile.ZIP_STORED:
             raise Unreadable(
                 "is a compressed or encrypted zip, which torch.save does not write: unpack it and "
-                "zip it again without compression (zip -0), or save the weights anew"
+                "zip it again without compression (zip -0), or save the weights again"
             )
         self._file.seek(max(0, member.header_offset))
         header = self._file.read(LOCAL_HEADER.size)
@@ -102,7 +102,7 @@ class _Archive:
         return storage
 
     def storage(self, persistent_id: Any) -> Storage:
-        """The storage of a persistent id: ("storage", type, key, device, number of elements)."""
+        """Returns the storage of an id: ("storage", type, key, device, number of elements)."""
         if not isinstance(persistent_id, tuple) or len(persistent_id) != 5:
             raise Unreadable
         sign, kind, key, _, elements = persistent_id

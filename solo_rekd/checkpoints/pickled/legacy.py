@@ -22,10 +22,10 @@ def read_legacy(file: IO[bytes]) -> tuple[Any, dict[str, None]]:
         file: the file, at its first byte.
 
     Returns:
-        What it holds, and the foreign names in it.
+        Its content, and the foreign names in it.
 
     Raises:
-        Unreadable: it is damaged, or no checkpoint.
+        Unreadable: it is damaged, or not a checkpoint.
     """
     source = Source(file)
     try:
@@ -46,8 +46,8 @@ def read_legacy(file: IO[bytes]) -> tuple[Any, dict[str, None]]:
 
 
 _FOREIGN = (
-    "is not a checkpoint but a pickle that torch.save did not write: it would need code to be "
-    "read, so it is not: where you trust it, save its arrays as .safetensors"
+    "is not a checkpoint but a pickle that torch.save did not write: reading it would run code, so "
+    "it is refused: if you trust it, save its arrays as .safetensors"
 )
 
 
@@ -60,7 +60,7 @@ class _Storages:
         self._data: dict[str, tuple[torch.UntypedStorage, int]] = {}  # with bytes an element
 
     def find(self, persistent_id: Any) -> Any:
-        """What a persistent id stands for.
+        """Returns the storage or module of a persistent id.
 
         It is ("storage", type, key, device, number of elements, view) or ("module", class, ...).
         """

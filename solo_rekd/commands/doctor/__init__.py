@@ -1,4 +1,4 @@
-"""`solo-rekd doctor`: what this environment has, what is wrong with it, and what to type then."""
+"""`solo-rekd doctor`: what this environment has, what is wrong with it, and how to fix it."""
 
 import argparse
 import json
@@ -9,26 +9,26 @@ from solo_rekd.commands.doctor import hosts, machine, packages, registration
 from solo_rekd.commands.doctor.finding import TROUBLE, as_lines
 
 DESCRIPTION = """\
-Looks at Python, torch, the solo-learns that are installed, GPU, disk, cache, and whether the
-plug-in reaches unedited scripts. It prints a line for each finding: ok, note, or trouble with the
-command that fixes it. The exit code is 1 where there is a trouble, else 0. Packages are imported in
-processes of their own, which takes some seconds.
+Checks Python, torch, the installed versions of solo-learn, GPU, disk, cache, and whether the
+plug-in reaches unedited scripts. It prints a line per finding: ok, note, or trouble with the
+command that fixes it. The exit code is 1 if anything is in trouble, else 0. Packages are imported
+in separate processes, which takes a few seconds.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags."""
     parser.description = DESCRIPTION
-    parser.add_argument("--json", action="store_true", help="prints the findings as JSON")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 
 def main(args: argparse.Namespace) -> None:
     """Prints the findings.
 
     Raises:
-        SystemExit: with 1, where there is a trouble.
+        SystemExit: with code 1, where there is any trouble.
     """
-    with ThreadPoolExecutor() as threads:  # each waits for processes
+    with ThreadPoolExecutor() as threads:  # each check waits for processes
         looking, looking_at_hosts = threads.submit(packages.look), threads.submit(hosts.look)
         rest = [*machine.look(), *registration.look()]
         facts, found = looking.result()

@@ -1,4 +1,4 @@
-"""One finding, and the words for several."""
+"""Findings, and how they are printed."""
 
 import shlex
 import sys
@@ -12,13 +12,13 @@ PIP = f"{shlex.quote(sys.executable)} -m pip install"
 
 
 class Finding(NamedTuple):
-    """A thing that was looked at.
+    """The result of one check.
 
     Attributes:
         level: `ok`, `note` or `trouble`.
-        subject: what was looked at.
-        text: how it is.
-        fix: of a trouble the command that fixes it.
+        subject: what was checked.
+        text: what was found.
+        fix: command that fixes the trouble, if there is any.
     """
 
     level: str
@@ -28,12 +28,12 @@ class Finding(NamedTuple):
 
 
 def install(*packages: str) -> str:
-    """The command that installs packages into this environment."""
+    """Returns the command that installs packages into this environment."""
     return " ".join([PIP, *map(shlex.quote, packages)])
 
 
 def as_lines(findings: Sequence[Finding]) -> Iterator[str]:
-    """A line for each finding, and one that counts the troubles."""
+    """Yields a line per finding, and one that counts the troubles."""
     width = max(len(finding.subject) for finding in findings)
     for level, subject, text, fix in findings:
         line = f"{level:<8} {subject:<{width}}  {one_line(text)}"

@@ -1,4 +1,4 @@
-"""The solo-learns that are found, and whether the plug-in reaches them."""
+"""The versions of solo-learn that are installed, and whether the plug-in reaches them."""
 
 import os
 import sys
@@ -14,32 +14,32 @@ from solo_rekd.utils.versions import commit_of
 MODULES = {CLASSIC: "solo.args.setup", MAIN: "solo.args.pretrain"}
 LIGHTNINGS = {CLASSIC: "pytorch-lightning", MAIN: "lightning"}
 EXTRAS = {CLASSIC: "classic", MAIN: "current"}
-INACTIVE = "the plug-in is not active"  # of the start-up hook
+INACTIVE = "the plug-in is not active"  # printed by the start-up hook
 
 
 def look() -> list[Finding]:
-    """Each host in the folders where Python looks; a trouble where there is none."""
+    """Checks each host on Python's path; finding none is trouble."""
     found: dict[str, Path] = {}
     for folder in (Path.cwd(), *map(Path, sys.path)):
         if (kind := kind_of(folder)) is not None:
             found.setdefault(kind, folder.absolute())
     if not found:
-        text = "none: neither 1.0.2 nor a checkout of its main branch is where Python looks"
+        text = "not found: neither 1.0.2 nor a checkout of the main branch is on Python's path"
         return [Finding(TROUBLE, "solo-learn", text, install("--no-deps", "solo-learn==1.0.2"))]
     return [finding for kind, root in found.items() for finding in look_at(kind, root)]
 
 
 def look_at(kind: str, root: Path) -> Iterator[Finding]:
-    """One host: what it is, and whether an import of it knows our methods.
+    """Checks one host: its version, and whether importing it registers our methods.
 
     Args:
         kind: `classic` or `main`.
-        root: the folder that holds its package.
+        root: folder that holds its package.
     """
     subject = f"solo-learn, {kind}"
     version = version_of("solo-learn") if kind == CLASSIC else commit_of(root)
     lightning = f"{LIGHTNINGS[kind]} {version_of(LIGHTNINGS[kind]) or 'not installed'}"
-    text = f"{version or 'of an unknown version'} in {root}, {lightning}"
+    text = f"{version or 'unknown version'} in {root}, {lightning}"
     path = [str(root), *(folder for folder in sys.path if folder != str(root))]
     imported = import_all([MODULES[kind]], path)
     facts = imported.modules[MODULES[kind]]

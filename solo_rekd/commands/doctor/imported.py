@@ -1,4 +1,4 @@
-"""Modules as they are imported in a process of its own, so that a broken one is a finding."""
+"""Imports modules in a separate process, so that a broken one becomes a finding."""
 
 import json
 import signal
@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 from solo_rekd.commands.doctor.probe import SIGN
 
 PROBE = Path(__file__).with_name("probe.py")
-PATIENCE = 900  # s for all of them; a busy machine may take minutes
+PATIENCE = 900  # seconds for all of them; a busy machine may take minutes
 
 
 class Imported(NamedTuple):
-    """What became of the modules.
+    """The outcome of importing modules.
 
     Attributes:
-        modules: by name: `error`, or `version` and what `probe.try_out` says.
-        stderr: what was said there.
+        modules: by name: `error`, or `version` and what `probe.try_out` returns.
+        stderr: what the imports wrote to stderr.
     """
 
     modules: dict[str, dict[str, Any]]
@@ -32,9 +32,9 @@ def import_all(
     """Imports modules as this Python would.
 
     Args:
-        names: of the modules, in this order.
+        names: names of the modules, in this order.
         path: folders to find them in; None: those of this process.
-        folder: the current folder of the process; None: that of this one.
+        folder: current folder of the new process; None: that of this one.
     """
     found: dict[str, dict[str, Any]] = {}
     said = ""
@@ -57,21 +57,21 @@ def import_all(
         except subprocess.TimeoutExpired as error:
             raw = error.stdout or b""
             out = raw.decode(errors="replace") if isinstance(raw, bytes) else raw
-            ended = f"no end after {PATIENCE} s"
+            ended = f"not finished after {PATIENCE} s"
         except OSError as error:
-            out, ended = "", f"no process can be started: {error}"
+            out, ended = "", f"a process cannot be started: {error}"
         for line in out.splitlines():
             if line.startswith(SIGN):
                 name, facts = json.loads(line.removeprefix(SIGN))
                 found[name] = facts or {"error": f"its import ends Python: {ended}"}
-        if left[0] not in found:  # not even a module was begun
+        if left[0] not in found:  # no import was even begun
             found |= {name: {"error": ended} for name in left}
         left = [name for name in left if name not in found]
     return Imported(found, said)
 
 
 def python_flags() -> list[str]:
-    """The flags with which this Python runs, of those that decide what it imports."""
+    """Returns this Python's flags that decide what it imports."""
     flags = {"-I": sys.flags.isolated, "-E": sys.flags.ignore_environment}
     flags |= {"-s": sys.flags.no_user_site, "-S": sys.flags.no_site}
     return [flag for flag, given in flags.items() if given]

@@ -11,28 +11,30 @@ from solo_rekd.commands.doctor.finding import NOTE, OK, TROUBLE, Finding
 from solo_rekd.commands.doctor.packages import Facts, reinstall
 from solo_rekd.utils.files import user_cache
 
-ROOM = 5e9  # bytes, below which a run may not end
+ROOM = 5e9  # bytes; with less, a run may not finish
 SHOW_GPUS = ("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
 
 
 def look() -> Iterator[Finding]:
-    """The cache and the current folder."""
+    """Checks the cache and the current folder."""
     try:
         cache = user_cache()
     except RuntimeError as error:
-        yield Finding(TROUBLE, "cache", f"no folder: {error}", "export XDG_CACHE_HOME=FOLDER")
+        yield Finding(
+            TROUBLE, "cache", f"it has no folder: {error}", "export XDG_CACHE_HOME=FOLDER"
+        )
     else:
         yield look_at_folder("cache", cache, "export XDG_CACHE_HOME=FOLDER")
     yield look_at_folder("current folder", Path.cwd(), "cd FOLDER")
 
 
 def look_at_folder(subject: str, folder: Path, elsewhere: str) -> Finding:
-    """Whether a folder, which need not be there yet, takes files, and how many.
+    """Checks whether a folder, which need not exist yet, can be written to and has room.
 
     Args:
-        subject: what it is.
+        subject: what the folder is.
         folder: its path.
-        elsewhere: the command that chooses another.
+        elsewhere: command that chooses another folder.
     """
     there = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
     try:
@@ -51,10 +53,10 @@ def look_at_folder(subject: str, folder: Path, elsewhere: str) -> Finding:
 
 
 def look_at_gpu(facts: Facts) -> Iterator[Finding]:
-    """Whether torch sees the GPUs that the driver has.
+    """Checks whether torch sees the driver's GPUs.
 
     Args:
-        facts: what torch says of itself.
+        facts: what torch reports.
     """
     torch, driver = facts["torch"], _driver()
     if torch.get("gpus"):
@@ -64,7 +66,7 @@ def look_at_gpu(facts: Facts) -> Iterator[Finding]:
         text = f"the driver has {driver}, but torch {torch.get('version')} sees none"
         yield Finding(TROUBLE, "GPU", text, reinstall("torch", "", "torchvision"))
     else:
-        yield Finding(NOTE, "GPU", driver or "none is found: trainings run on the CPU")
+        yield Finding(NOTE, "GPU", driver or "none found: training runs on the CPU")
 
 
 def _driver() -> str:

@@ -1,4 +1,4 @@
-"""Python and the packages: those that are needed, and those of the extras."""
+"""Checks Python, the required packages, and those of the extras."""
 
 import platform
 import re
@@ -12,7 +12,7 @@ from solo_rekd.commands.doctor.imported import import_all
 
 LOWEST = (3, 10)
 OURS = "solo-rekd"
-# the module of each package; torch comes first, for others import it
+# the module of each package; torch comes first because others import it
 NEEDED = {
     "torch": "torch",
     "torchvision": "torchvision",
@@ -22,7 +22,7 @@ NEEDED = {
     "timm": "timm",
     "tqdm": "tqdm",
 }
-# by what they are for: what lacks one of them, and the extra of setup.py that has them
+# by purpose: the packages needed for it, and the extra of setup.py that has them
 OPTIONAL = {
     "comparisons and the demo": {
         "scikit-learn": "sklearn",
@@ -30,7 +30,7 @@ OPTIONAL = {
         "jinja2": "jinja2",
     },
     "export to ONNX": {"onnx": "onnx", "onnxscript": "onnxscript", "onnxruntime": "onnxruntime"},
-    "teachers of Hugging Face": {"transformers": "transformers"},
+    "teachers from Hugging Face": {"transformers": "transformers"},
     "NVIDIA DALI": {"nvidia-dali-cuda130": "nvidia.dali"},
     "SLURM": {"submitit": "submitit"},
     "TensorBoard": {"tensorboard": "tensorboard"},
@@ -42,14 +42,14 @@ Facts = Mapping[str, Mapping[str, Any]]
 
 
 def look() -> tuple[Facts, list[Finding]]:
-    """What each module says of itself, and the findings."""
+    """Returns what each module reports, and the findings."""
     modules = [*NEEDED.values(), *(each for use in OPTIONAL.values() for each in use.values())]
     facts = import_all(modules).modules
     return facts, [look_at_python(), *needed(facts), *optional(facts)]
 
 
 def look_at_python() -> Finding:
-    """The version of Python."""
+    """Checks the version of Python."""
     text = f"{platform.python_version()} in {sys.executable}, {platform.system()} on "
     text += platform.machine()
     if sys.version_info[:2] < LOWEST:
@@ -59,14 +59,14 @@ def look_at_python() -> Finding:
 
 
 def needed(facts: Facts) -> Iterator[Finding]:
-    """Each package that solo-rekd needs."""
+    """Checks each package that solo-rekd requires."""
     bounds = ranges()
     for package, module in NEEDED.items():
         error = facts[module].get("error")
         bound = bounds.get(package, "")
         version = facts[module].get("version") or version_of(package)
         if error is None and is_within(version, bound):
-            yield Finding(OK, package, version or "of an unknown version")
+            yield Finding(OK, package, version or "unknown version")
         elif error is None:
             text = f"{version}, but {bound} is needed"
             yield Finding(TROUBLE, package, text, install(f"{package}{bound}"))
@@ -79,7 +79,7 @@ def needed(facts: Facts) -> Iterator[Finding]:
 
 
 def unfit_torchvision(torch: str | None, error: str) -> Finding:
-    """A torchvision that fails beside a torch that works: mostly it was built for another."""
+    """Reports a torchvision that fails with a working torch: it was mostly built for another."""
     version = version_of("torchvision")
     text = f"{version} does not work with torch {torch}: {error}"
     pair = f"torch=={torch.partition('+')[0]}" if torch else "torch"
@@ -87,13 +87,13 @@ def unfit_torchvision(torch: str | None, error: str) -> Finding:
 
 
 def reinstall(package: str, bound: str, *beside: str) -> str:
-    """The command that puts a package in the place of a broken one."""
+    """Returns the command that reinstalls a broken package."""
     command = install(*beside, f"{package}{bound}")
     return command.replace(" install ", " install --force-reinstall ", 1)
 
 
 def optional(facts: Facts) -> Iterator[Finding]:
-    """Each use that some more packages have."""
+    """Checks the packages of each optional purpose."""
     for use, packages in OPTIONAL.items():
         errors = {each: facts[module].get("error") for each, module in packages.items()}
         missing = [
@@ -107,7 +107,7 @@ def optional(facts: Facts) -> Iterator[Finding]:
             text = f"{package} is broken: {error}"
             yield Finding(TROUBLE, use, text, reinstall(package, ""))
         elif missing:
-            text = f"{', '.join(missing)} not installed; where you want it: {install(*missing)}"
+            text = f"{', '.join(missing)} not installed; to add it: {install(*missing)}"
             yield Finding(NOTE, use, text)
         else:
             text = ", ".join(f"{each} {version_of(each)}" for each in packages)
@@ -115,7 +115,7 @@ def optional(facts: Facts) -> Iterator[Finding]:
 
 
 def version_of(package: str) -> str | None:
-    """The version that a package was installed with; None: it was not."""
+    """Returns the version of an installed package; None: it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -123,7 +123,7 @@ def version_of(package: str) -> str | None:
 
 
 def ranges() -> dict[str, str]:
-    """The versions that solo-rekd takes of the packages it needs, such as `>=2.6`."""
+    """Returns the versions that solo-rekd accepts of its required packages, such as `>=2.6`."""
     try:
         lines = metadata.requires(OURS) or []
     except metadata.PackageNotFoundError:
@@ -138,7 +138,7 @@ def ranges() -> dict[str, str]:
 
 
 def of_extra(extra: str) -> list[str]:
-    """What an extra of solo-rekd asks for, such as `lightning>=2.1.2`."""
+    """Returns the requirements of an extra of solo-rekd, such as `lightning>=2.1.2`."""
     try:
         lines = metadata.requires(OURS) or []
     except metadata.PackageNotFoundError:
@@ -150,10 +150,10 @@ def of_extra(extra: str) -> list[str]:
 
 
 def is_within(version: str | None, bound: str) -> bool:
-    """Whether a version is one of those that `bound` admits; True where nothing says so."""
+    """Returns whether `bound` admits a version; True where that cannot be decided."""
     try:
         from packaging.specifiers import SpecifierSet
 
         return version is None or SpecifierSet(bound).contains(version, prereleases=True)
-    except Exception:  # no such package, or a version of nobody's form
+    except Exception:  # no such package, or an invalid version
         return True

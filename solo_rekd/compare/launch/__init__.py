@@ -6,23 +6,23 @@ from typing import Protocol
 
 
 class Handle(Protocol):
-    """A run at work."""
+    """A run that was started."""
 
     def poll(self) -> int | None:
-        """Its exit code, negative for a signal; None while it is at work."""
+        """Returns its exit code, negative for a signal; None while it is running."""
 
     def reason(self) -> str:
-        """Why it failed, in one line, once `poll` gave an exit code."""
+        """Returns why it failed, in one line, once `poll` has given an exit code."""
 
 
 class Launcher(Protocol):
-    """Starts the runs of a comparison, each of which works in a folder of its own."""
+    """Starts the runs of a comparison, each in its own folder."""
 
     def find(self, folder: Path) -> Handle | None:
-        """The run that an earlier comparison started in `folder`, if it is still at work."""
+        """Returns the run that an earlier command started in `folder`, if it is still running."""
 
     def launch(self, folder: Path) -> Handle:
         """Starts the run of `folder`, which holds its `job.json`."""
 
     def stop(self, handles: Sequence[Handle]) -> None:
-        """Ends runs at work, and returns when they have ended."""
+        """Ends running runs, and returns when they have ended."""

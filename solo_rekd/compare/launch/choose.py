@@ -1,4 +1,4 @@
-"""Which launcher a comparison has, by its options."""
+"""Chooses the launcher of a comparison by its options."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,10 +13,10 @@ LAUNCHERS = (PROCESSES, cluster.SLURM, cluster.LOCAL)
 
 
 def read_parameter(text: str) -> tuple[str, Any]:
-    """Reads `NAME=VALUE` of a job; a value is a whole number where it can be one.
+    """Reads a job's `NAME=VALUE`; the value becomes a whole number if it can.
 
     Raises:
-        ValueError: there is no name or no value.
+        ValueError: the name or the value is missing.
     """
     name, equals, value = text.partition("=")
     if not (name and equals and value):
@@ -25,11 +25,11 @@ def read_parameter(text: str) -> tuple[str, Any]:
 
 
 def refuse_launcher(name: str, parameters: Mapping[str, Any]) -> None:
-    """Refuses a launcher that is not to be had here, before anything is written.
+    """Refuses a launcher that is not available here, before anything is written.
 
     Args:
         name: one of `LAUNCHERS`.
-        parameters: of a cluster's jobs.
+        parameters: parameters of a cluster's jobs.
 
     Raises:
         UserError: submitit or the cluster is missing, or a parameter is wrong.
@@ -42,20 +42,20 @@ def refuse_launcher(name: str, parameters: Mapping[str, Any]) -> None:
 
 
 def default_jobs(name: str, runs: int) -> int:
-    """How many runs are at work at a time: one here, on a cluster as many as it has room for."""
+    """Returns how many runs run at a time: one here, on a cluster as many as it has room for."""
     return 1 if name == PROCESSES else max(1, runs)
 
 
 def describe_launcher(name: str, jobs: int) -> dict[str, str]:
-    """Says what a report's machine part does not: where a cluster's runs were.
+    """Describes where a cluster's runs ran, for the machine section of a report.
 
     Args:
         name: one of `LAUNCHERS`.
-        jobs: how many runs are at work at a time.
+        jobs: number of runs at a time.
     """
     if name == PROCESSES:
         return {}
-    return {"runs": f"up to {jobs} jobs of {name}, each on a machine that its result.json names"}
+    return {"runs": f"up to {jobs} jobs of {name}, each on the machine named in its result.json"}
 
 
 def make_launcher(
@@ -70,11 +70,11 @@ def make_launcher(
 
     Args:
         name: one of `LAUNCHERS`.
-        parameters: of a cluster's jobs.
-        jobs: how many runs are at work at a time.
+        parameters: parameters of a cluster's jobs.
+        jobs: number of runs at a time.
         out: the comparison's folder.
         lock: descriptor of the lock of `out`.
-        say: takes a line for the user.
+        say: function that prints a line.
     """
     if name == PROCESSES:
         return Processes(jobs, lock=lock)

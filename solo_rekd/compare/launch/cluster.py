@@ -1,4 +1,4 @@
-"""Runs as jobs of a cluster by submitit; the comparison's folder is one that all machines share."""
+"""Runs as jobs of a cluster, by submitit; all machines share the comparison's folder."""
 
 import re
 import shutil
@@ -17,36 +17,36 @@ from solo_rekd.utils.files import read_json, write_json
 
 SLURM, LOCAL = "slurm", "local"
 JOB = "cluster_job.json"  # in a run's folder: the number of its job
-FOLDER = "cluster"  # in the comparison's: scripts, logs and outcomes of the jobs
-RESUBMISSIONS = 3  # of a job that is lost, or that its time limit ends
-SETTLE = 15.0  # seconds in which a shared folder shows what another machine wrote
-PATIENCE = 60.0  # seconds for cancelled jobs to end
+FOLDER = "cluster"  # in the comparison's folder: scripts, logs and outcomes of the jobs
+RESUBMISSIONS = 3  # of a job that is lost or reaches its time limit, at most
+SETTLE = 15.0  # seconds until a shared folder shows what another machine wrote
+PATIENCE = 60.0  # seconds to wait until cancelled jobs have ended
 POLL = 0.5  # seconds
 DEFAULTS = {"timeout_min": 24 * 60, "gpus_per_node": 0}
-# of submitit, for every kind of cluster; all others are sbatch's
+# submitit's own parameters, for every kind of cluster; all others are sbatch's
 SHARED = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node")
-# a run is one process on one machine, and its name says which
+# set by the comparison: a run is one process on one machine, and the name is the comparison's
 OURS = ("name", "job_name", "nodes", "tasks_per_node", "ntasks_per_node", "stderr_to_stdout")
-FINAL = ("CANCELLED", "OUT_OF_MEMORY", "DEADLINE")  # states that another try does not help
+FINAL = ("CANCELLED", "OUT_OF_MEMORY", "DEADLINE")  # states in which another try does not help
 
 
 def make_executor(folder: Path, cluster: str, parameters: Mapping[str, Any], tries: int) -> Any:
-    """Makes what submits jobs.
+    """Makes the object that submits jobs.
 
     Args:
-        folder: of its files.
-        cluster: `slurm`, or `local` for processes of this machine in its place.
-        parameters: of every job, by submitit's names and sbatch's.
-        tries: how often a job that reached its time limit is begun again.
+        folder: folder of its files.
+        cluster: `slurm`, or `local` for processes of this machine instead.
+        parameters: parameters of every job, by submitit's and sbatch's names.
+        tries: how often a job that reached its time limit is started again.
 
     Raises:
-        UserError: submitit or SLURM is not there, or a parameter is wrong.
+        UserError: submitit or SLURM is missing, or a parameter is wrong.
     """
     refuse_missing(["submitit"], "slurm")
     from submitit import AutoExecutor
 
     if cluster == SLURM and shutil.which("sbatch") is None:
-        raise refuse("launcher", SLURM, "a machine with SLURM's commands, sbatch is not found here")
+        raise refuse("launcher", SLURM, "a machine with SLURM: sbatch is not found here")
     for name in parameters:
         if name in OURS:
             raise refuse("slurm", name, "another name: a run is one task on one machine")
@@ -76,17 +76,17 @@ def check(cluster: str, parameters: Mapping[str, Any]) -> None:
 
 @dataclass
 class Job:
-    """A run at work as a job of the cluster.
+    """A run as a job of the cluster.
 
     Attributes:
-        job: submitit's.
-        folder: of the run.
-        resubmit: submits the run again.
-        say: takes a line for the user.
+        job: submitit's job.
+        folder: folder of the run.
+        resubmit: function that submits the run again.
+        say: function that prints a line.
         tries: how often it may be submitted again.
         ended: when it was first seen to have ended, by `time.monotonic`.
-        why: what the cluster says of a job that failed.
-        code: the run's exit code, once that is known.
+        why: the cluster's reason why the job failed.
+        code: the run's exit code, once known.
     """
 
     job: Any
@@ -99,9 +99,9 @@ class Job:
     code: int | None = None
 
     def poll(self) -> int | None:
-        """Its exit code, negative for a signal; None while it waits or works.
+        """Returns its exit code, negative for a signal; None while it waits or runs.
 
-        A job that ended without an outcome is lost with its machine: it is submitted again, and
+        A job that ended without an outcome was lost with its machine: it is submitted again, and
         its run resumes from its newest checkpoint.
         """
         if self.code is not None or not self.job.done():
@@ -117,12 +117,12 @@ class Job:
         return self.code
 
     def reason(self) -> str:
-        """What the cluster says of the job, or the last line of the run's log."""
+        """Returns the cluster's reason, or the last line of the run's log."""
         return self.why or failure(self.code or 0, self.folder / LOG)
 
     def _outcome(self) -> int:
         if error := self.job.exception():
-            # the last line of a traceback that stands among other words
+            # the last line of a traceback among other text
             lines = re.findall(r"^[\w.]*(?:Error|Interrupt|Exit)\b.*", str(error), re.MULTILINE)
             self.why = f"{lines[-1] if lines else 'no outcome'} ({self.job.paths.stderr})"
             return 1
@@ -134,7 +134,7 @@ class Job:
         if state.upper().startswith(FINAL) or not self.tries:
             self.why, self.code = f"{what}; {self.job.paths.stderr}", 1
             return
-        self.say(f"{self.folder.parent.name} {self.folder.name}: {what}; it is submitted again")
+        self.say(f"{self.folder.parent.name} {self.folder.name}: {what}; submitting it again")
         self.job, self.ended, self.tries = self.resubmit(), None, self.tries - 1
 
 
@@ -142,12 +142,12 @@ class Cluster:
     """Starts runs as jobs of a cluster, which may outlive this process.
 
     Args:
-        out: the comparison's folder, which every machine of the cluster sees by this name.
+        out: the comparison's folder, which every machine of the cluster sees under this path.
         cluster: `slurm` or `local`.
         parameters: see `make_executor`.
-        say: takes a line for the user.
-        command: what runs a job; its folder is added, and a process with which it ends.
-        tries: how often a job that is lost is submitted again.
+        say: function that prints a line.
+        command: command that runs a job; its folder and a process that it ends with are appended.
+        tries: how often a lost job is submitted again.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Cluster:
         self.executor = make_executor(out / FOLDER, cluster, parameters, tries)
 
     def find(self, folder: Path) -> Job | None:
-        """The job that an earlier comparison submitted for `folder`, if it waits or works."""
+        """Returns the job that an earlier command submitted for `folder`, if it waits or runs."""
         known = read_json(folder / JOB) or {}
         if known.get("cluster") != self.cluster:
             return None
@@ -171,7 +171,7 @@ class Cluster:
 
         kind = submitit.SlurmJob if self.cluster == SLURM else submitit.LocalJob
         job: Any = kind(self.executor.folder, known["job"])
-        # of an unknown one nobody would learn when it ends; if it works, a new job waits for it
+        # the end of an unknown job would not be noticed; if it runs, a new job waits for it
         gone = job.done(force_check=True) or job.state == "UNKNOWN"
         return None if gone else self._handle(folder, job)
 
@@ -180,7 +180,7 @@ class Cluster:
         return self._handle(folder, self._submit(folder))
 
     def stop(self, handles: Sequence[Handle]) -> None:
-        """Cancels the jobs, and waits a little until they have ended."""
+        """Cancels the jobs, and waits for them to end, up to `PATIENCE`."""
         jobs = [handle.job for handle in handles if isinstance(handle, Job)]
         for job in jobs:
             job.cancel(check=False)

@@ -1,4 +1,4 @@
-"""The GPUs that this machine's runs may use, and which of them is the next run's."""
+"""The GPUs that this machine's runs may use, and the one for the next run."""
 
 import os
 from collections import Counter
@@ -8,11 +8,11 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them.
+    """Lists the GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them.
 
-    Where that variable is set, they keep the names that it has for them: numbers or UUIDs.
+    Where that variable is set, its names are kept: numbers or UUIDs.
     """
-    import torch  # late: a comparison's options are described without it
+    import torch  # late, because help for the options does not need it
 
     count = torch.cuda.device_count()
     given = os.environ.get(VISIBLE)
@@ -21,11 +21,11 @@ def visible_gpus() -> list[str]:
 
 
 def least_used(gpus: list[str], used: Iterable[str | None]) -> str | None:
-    """The first of the GPUs that have the fewest runs; None where there is no GPU.
+    """Returns the first of the GPUs with the fewest runs; None where there is no GPU.
 
     Args:
-        gpus: names of all.
-        used: the GPU of every run at work.
+        gpus: names of all GPUs.
+        used: GPU of every running run.
     """
     runs = Counter(used)
     return min(gpus, key=lambda name: runs[name], default=None)

@@ -1,4 +1,4 @@
-"""What a job of a cluster does on the machine that it was given."""
+"""What a cluster's job does on its machine."""
 
 import errno
 import fcntl
@@ -15,26 +15,26 @@ from solo_rekd.utils.files import read_json
 
 RESULT = "result.json"
 LOCK = ".job.lock"
-# a file system without locks, as Lustre can be: the job's number is what there is
+# on a file system without locks, as Lustre can be, only the job's number tells
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-# what submitit is sent before a time limit: it submits the job again, and the run resumes then
+# the signal before a time limit: submitit submits the job again, and the run resumes
 WARNING = signal.SIGUSR2
 
 
 @dataclass(frozen=True)
 class TrainOnNode:
-    """Works on a run: submitit calls it on the machine of the job, and again after a time limit.
+    """Runs a run: submitit calls it on the job's machine, and again after a time limit.
 
     Attributes:
-        command: what runs it; its folder and this process's number are added.
-        folder: of the run.
+        command: command that runs it; its folder and this process's number are appended.
+        folder: folder of the run.
     """
 
     command: Sequence[str]
     folder: Path
 
     def __call__(self) -> int:
-        """Runs it, unless it is finished; returns the exit code, negative for a signal."""
+        """Runs the run unless it is finished; returns the exit code, negative for a signal."""
         with held(self.folder / LOCK) as lock:
             if read_json(self.folder / RESULT):
                 return 0
@@ -47,7 +47,7 @@ class TrainOnNode:
                 end([process])
 
     def checkpoint(self) -> Any:
-        """What submitit submits when the job's time is over: the same, which resumes."""
+        """Returns what submitit submits after a time limit: the same run, which resumes."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -55,7 +55,7 @@ class TrainOnNode:
 
 @contextmanager
 def held(path: Path) -> Iterator[list[int]]:
-    """Waits for a lock, so that no two jobs work in one folder, and gives its descriptors."""
+    """Waits for a lock, so that no two jobs use one folder, and yields its descriptors."""
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -66,6 +66,6 @@ def held(path: Path) -> Iterator[list[int]]:
 
 
 def environment() -> dict[str, str]:
-    """The run's environment: it is one process, no part of a training that SLURM laid out."""
+    """Returns the run's environment, without SLURM's variables for distributed training."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
     return {"OMP_NUM_THREADS": str(threads(1)), **env}

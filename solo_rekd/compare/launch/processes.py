@@ -13,12 +13,12 @@ from solo_rekd.compare.launch.worker_process import LOG, WORKER, end, failure, s
 
 @dataclass(frozen=True)
 class Process:
-    """A run at work in a process of its own.
+    """A run in a process of its own.
 
     Attributes:
         popen: the process.
-        folder: of the run.
-        gpu: the one that it sees; None: there is no GPU.
+        folder: folder of the run.
+        gpu: the GPU that it sees; None: there is none.
     """
 
     popen: subprocess.Popen
@@ -26,24 +26,25 @@ class Process:
     gpu: str | None
 
     def poll(self) -> int | None:
-        """Its exit code, negative for a signal; None while it is at work."""
+        """Returns its exit code, negative for a signal; None while it is running."""
         return self.popen.poll()
 
     def reason(self) -> str:
-        """The signal that killed it, or the last line of its log."""
+        """Returns the signal that killed it, or the last line of its log."""
         return failure(self.popen.returncode, self.folder / LOG)
 
 
 class Processes:
     """Starts runs as processes of this machine.
 
-    A run sees one GPU, the one with the fewest runs, and has its share of the processor's cores.
+    A run sees one GPU, the one with the fewest runs, and gets its share of the processor's cores.
 
     Args:
-        jobs: how many runs are at work at a time.
-        command: what runs one; its folder is added, and this process, with which it ends.
+        jobs: number of runs at a time.
+        command: command that runs one; its folder and this process, which it ends with, are
+            appended.
         lock: descriptor of a file that the processes keep open, so that its lock outlives a
-            parent that is killed.
+            killed parent.
     """
 
     def __init__(self, jobs: int, command: Sequence[str] = WORKER, lock: int | None = None) -> None:
@@ -53,7 +54,7 @@ class Processes:
         self.started: list[Process] = []
 
     def find(self, folder: Path) -> None:
-        """Finds nothing: the processes of an earlier comparison ended with it."""
+        """Finds nothing: the processes of an earlier command ended with it."""
 
     def launch(self, folder: Path) -> Process:
         """Starts the run of `folder`."""
@@ -67,5 +68,5 @@ class Processes:
         return process
 
     def stop(self, handles: Sequence[Handle]) -> None:
-        """Ends the processes and those that they started."""
+        """Ends the processes and the processes that they started."""
         end([handle.popen for handle in handles if isinstance(handle, Process)])

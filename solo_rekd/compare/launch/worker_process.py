@@ -1,4 +1,4 @@
-"""The process of one run on this machine: how it begins, how it is ended, and why it failed."""
+"""The process of one run on this machine: how it starts, how it is ended, and why it failed."""
 
 import os
 import re
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from solo_rekd.utils.cores import cores
 
-# not by -m, which looks for modules in the current folder first
+# not with -m, which looks for modules in the current folder first
 START = "import sys; sys.path = [p for p in sys.path if p]; "
 LEAVE = "from solo_rekd.utils.leaving import QuickExit; leave = QuickExit(); "
 WORK = "from solo_rekd.compare import worker; leave(worker.main())"
 WORKER = (sys.executable, "-c", START + LEAVE + WORK)
-GRACE = 5.0  # seconds between asking a process to end and killing it
+GRACE = 5.0  # seconds between terminating a process and killing it
 LOG = "log.txt"
 
 
@@ -27,10 +27,10 @@ def start(
     """Starts the process of a run, which ends with this process.
 
     Args:
-        command: what runs it; its folder and this process's number are added.
-        folder: of the run, whose log gets what it writes.
+        command: command that runs it; its folder and this process's number are appended.
+        folder: folder of the run, with the log that its output goes to.
         env: its environment.
-        keep_open: descriptors of files whose locks it is to hold.
+        keep_open: descriptors of files whose locks it holds.
     """
     with (folder / LOG).open("ab") as log:
         return subprocess.Popen(
@@ -39,13 +39,13 @@ def start(
             stdout=log,
             stderr=subprocess.STDOUT,
             env=env,
-            start_new_session=True,  # Ctrl-C is for this process, which ends them in order
+            start_new_session=True,  # Ctrl-C reaches only this process, which ends them in order
             pass_fds=keep_open,
         )
 
 
 def end(processes: Sequence[subprocess.Popen]) -> None:
-    """Ends processes and those that they started."""
+    """Ends processes and the processes that they started."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         for process in processes:
             with suppress(ProcessLookupError):
@@ -57,20 +57,20 @@ def end(processes: Sequence[subprocess.Popen]) -> None:
 
 
 def threads(jobs: int) -> int:
-    """Threads for each of so many processes, where OMP_NUM_THREADS does not say."""
+    """Returns the threads per process for `jobs` processes, where OMP_NUM_THREADS is not set."""
     return max(1, cores() // jobs)
 
 
 def failure(code: int, log: Path) -> str:
-    """Why a process failed: the signal that killed it, or the last line that it wrote.
+    """Returns why a process failed: the signal that killed it, or the last line it wrote.
 
     Args:
-        code: as `subprocess` has it.
-        log: the file that it wrote to.
+        code: exit code, as `subprocess` has it.
+        log: file that it wrote to.
     """
     if code < 0:
         names = {number.value: number.name for number in signal.Signals}
         return f"killed by {names.get(-code, f'signal {-code}')}"
     text = log.read_text(errors="replace") if log.exists() else ""
     lines = [line.strip() for line in re.split(r"[\r\n]", text) if line.strip()]
-    return lines[-1] if lines else f"exit code {code}, and nothing written"
+    return lines[-1] if lines else f"exit code {code}, without any output"

@@ -1,4 +1,4 @@
-"""The report of a comparison: a page to look at, its figures as CSV and JSON, a table to print."""
+"""The report of a comparison: a page, its figures as CSV and JSON, and a table to print."""
 
 import csv
 import io
@@ -15,12 +15,12 @@ __all__ = ["table_lines", "write_report"]
 
 
 def write_report(comparison: dict[str, Any], out: Path) -> None:
-    """Writes report.html, results.csv and comparison.json, each whole or not at all.
+    """Writes report.html, results.csv and comparison.json; each file is complete or absent.
 
     Args:
-        comparison: all that was measured (docs/compare.md); a figure may be missing, or not a
-            finite number, which counts as missing.
-        out: folder of the comparison, in which the runs' folders lie.
+        comparison: everything that was measured (docs/compare.md); a figure that is not finite
+            counts as missing.
+        out: folder of the comparison, which holds the runs' folders.
     """
     from solo_rekd.compare.report.page import render
 
@@ -37,7 +37,7 @@ def write_report(comparison: dict[str, Any], out: Path) -> None:
 
 
 def without_nan(value: Any) -> Any:
-    """Copies what JSON can hold, with None for every number that is not finite."""
+    """Copies a JSON-like value, with None for every number that is not finite."""
     if isinstance(value, dict):
         return {key: without_nan(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -46,7 +46,7 @@ def without_nan(value: Any) -> Any:
 
 
 def to_csv(comparison: dict[str, Any]) -> str:
-    """Writes a line per finished run, the shared teacher's first: arm, seed, and every figure."""
+    """Writes a line per finished run, the shared teacher's first, with arm, seed and figures."""
     rows = [
         {"arm": run["arm"], "seed": run["seed"], "folder": run["folder"]} | flat_figures(run)
         for run in list_runs(comparison)

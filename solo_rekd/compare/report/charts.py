@@ -1,6 +1,6 @@
-"""The charts, as SVG elements to stand in a page.
+"""The charts, as SVG elements to embed in a page.
 
-A unit of a chart is a CSS pixel where the page shows it 360 pixels wide, as on a phone.
+A chart's unit is one CSS pixel where the page shows it 360 pixels wide, as on a phone.
 """
 
 import io
@@ -20,7 +20,7 @@ from solo_rekd.compare.report.summary import Arm, Spread
 
 WIDTH = 360
 INK, FAINT = "#1f2933", "#dde3ea"
-# Okabe and Ito's, without the yellow that vanishes on white, then three of Tol's
+# Okabe and Ito's colours, without the yellow that vanishes on white, then three of Tol's
 ARM_COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"),
     *("#332288", "#882255", "#999933", "#555555"),
@@ -50,12 +50,12 @@ STYLE: Any = {
 
 
 def colour(number: int) -> str:
-    """The colour of an arm, by its place among the arms."""
+    """Returns the colour of an arm by its index."""
     return ARM_COLOURS[number % len(ARM_COLOURS)]
 
 
 def canvas(height: float, margins: Sequence[float], width: float = WIDTH) -> tuple[Figure, Axes]:
-    """Makes one chart of `width` x `height`, with (left, right, top, bottom) margins, in units."""
+    """Makes a chart of `width` x `height` with (left, right, top, bottom) margins, in units."""
     left, right, top, bottom = margins
     figure = Figure(figsize=(width / 72, height / 72))
     inside = (width - left - right, height - top - bottom)
@@ -68,11 +68,11 @@ def to_svg(figure: Figure, name: str, label: str) -> str:
 
     Args:
         figure: the chart.
-        name: unique in the page; begins every id.
-        label: what the chart shows, for who cannot see it.
+        name: unique in the page; every id begins with it.
+        label: text alternative of the chart.
 
     Returns:
-        The element, of the width of what it stands in.
+        The element, as wide as its container.
     """
     buffer = io.BytesIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -98,14 +98,14 @@ def to_svg(figure: Figure, name: str, label: str) -> str:
 def bars(
     arms: Sequence[Arm], path: str, name: str, label: str, teacher: float | None
 ) -> str | None:
-    """Draws a bar an arm from zero, its sd, a dot a seed, and the teacher as a dashed line.
+    """Draws a bar per arm from zero with its sd, a dot per seed, and the teacher as a dashed line.
 
     Args:
         arms: all arms of the comparison.
-        path: the figure, in percent.
-        name: begins the ids.
-        label: what the chart shows.
-        teacher: its figure, if there is one.
+        path: path of the figure, in percent.
+        name: beginning of the ids.
+        label: text alternative of the chart.
+        teacher: the teacher's figure, if there is one.
 
     Returns:
         The chart; None where no arm has the figure.
@@ -145,25 +145,25 @@ def bars(
 
 
 def wrap_at_plus(arm: str) -> list[str]:
-    """Breaks the name of an arm into lines, between its settings where that is enough."""
+    """Breaks the name of an arm into lines, between its settings if possible."""
     return [line.replace(" +", "+") for line in textwrap.wrap(arm.replace("+", " +"), 48)]
 
 
 def hollow(number: int) -> dict[str, Any]:
-    """The look of a bar of an arm that does not distil: hatched."""
+    """Returns the style of an arm's bar that does not distil: hatched."""
     return {"facecolor": "white", "edgecolor": colour(number), "hatch": "////", "linewidth": 1.5}
 
 
 def costs(
     points: Mapping[int, tuple[Arm, Spread, Spread]], name: str, unit: str, accuracy: str
 ) -> str:
-    """Draws accuracy over the time of pretraining: an arm's mean, the sd of both, a dot a seed.
+    """Draws accuracy over pretraining time: each arm's means with their sd, and a dot per seed.
 
     Args:
-        points: by place among the arms: the arm, its time, its top-1 in percent.
-        name: begins the ids.
-        unit: of the times.
-        accuracy: what the top-1 is of.
+        points: by index of the arm: the arm, its time, its top-1 in percent.
+        name: beginning of the ids.
+        unit: unit of the times.
+        accuracy: name of the accuracy.
     """
     with rc_context(STYLE):
         figure, axes = canvas(max(290, 46 * len(points)), (46, 14, 24, 42))
@@ -179,7 +179,7 @@ def costs(
         axes.set_title(f"{accuracy}, %", loc="left", fontsize=11)
         axes.margins(0.12)
         axes.set_xlim(left=0)
-    label = f"{accuracy} over the time of pretraining, a point an arm."
+    label = f"{accuracy} over the time of pretraining, one point per arm."
     return to_svg(figure, name, label)
 
 
@@ -187,9 +187,9 @@ def curves(found: Mapping[int, tuple[Arm, Mapping[int, Spread]]], name: str, lab
     """Draws a metric over epochs: the mean over seeds, and a band from lowest to highest.
 
     Args:
-        found: by place among the arms: the arm, and the metric by epoch.
-        name: begins the ids.
-        label: what the chart shows.
+        found: by index of the arm: the arm, and the metric by epoch.
+        name: beginning of the ids.
+        label: text alternative of the chart.
     """
     with rc_context(STYLE):
         figure, axes = canvas(230, (46, 10, 10, 40))
@@ -207,7 +207,7 @@ def curves(found: Mapping[int, tuple[Arm, Mapping[int, Spread]]], name: str, lab
 
 
 def scatter(plane: Plane, name: str) -> str:
-    """Draws a map of embeddings: a point an image, coloured by class, grey past ten classes."""
+    """Draws a map of embeddings: a point per image, coloured by class, grey past ten classes."""
     figure, axes = canvas(200, (1, 1, 1, 1), width=200)
     axes.set_axis_off()
     axes.set_aspect("equal", adjustable="datalim")

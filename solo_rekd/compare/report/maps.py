@@ -1,4 +1,4 @@
-"""Embeddings of the student's networks in the plane."""
+"""Maps of the arms' embeddings."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,12 @@ class Plane:
     """An arm's embeddings on their first two principal components.
 
     Attributes:
-        arm: whose they are.
-        seed: of the run they come from.
-        points: (M, 2).
-        labels: (M,) indexes of classes.
-        explained: share of the variance that the two components have together, in [0, 1]; NaN for
-            embeddings that are all the same.
+        arm: arm that they belong to.
+        seed: seed of the run that they come from.
+        points: shape (M, 2).
+        labels: indexes of the classes, shape (M,).
+        explained: share of the variance that the two components explain, in [0, 1]; NaN where all
+            embeddings are the same.
     """
 
     arm: Arm
@@ -35,10 +35,10 @@ def project(arm: Arm, out: Path) -> Plane | None:
 
     Args:
         arm: the arm.
-        out: folder of the comparison, in which the run's folder lies.
+        out: folder of the comparison, which holds the run's folder.
 
     Returns:
-        The projection; None without a run, without its embeddings, or where these are fewer than
+        The projection; None where there is no run or no embeddings, or where these are fewer than
         two or not finite.
     """
     from sklearn.decomposition import PCA
@@ -50,7 +50,7 @@ def project(arm: Arm, out: Path) -> Plane | None:
         with path.open("rb") as opened, np.load(opened) as archive:
             features, labels = archive["features"].astype(np.float64), archive["labels"]
     except (OSError, EOFError, ValueError, BadZipFile):
-        return None  # not there, or damaged
+        return None  # missing or damaged
     if min(features.shape) < 2 or not np.isfinite(features).all():
         return None
     if not np.ptp(features, axis=0).any():  # collapsed: no direction explains anything

@@ -1,4 +1,4 @@
-"""The page: what its template is filled with."""
+"""Fills the template of the page."""
 
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,11 @@ def render(comparison: dict[str, Any], out: Path) -> str:
     """Renders the page.
 
     Args:
-        comparison: what the report is made from.
-        out: folder of the comparison, where the runs' embeddings lie.
+        comparison: data that the report is made from.
+        out: folder of the comparison, which holds the runs' embeddings.
 
     Returns:
-        A page in HTML that loads nothing.
+        A self-contained HTML page.
     """
     arms, classes = list_arms(comparison), comparison["classes"]
     teacher = teacher_arm(comparison)
@@ -70,7 +70,7 @@ def render(comparison: dict[str, Any], out: Path) -> str:
 
 
 def number(value: object) -> str:
-    """Writes whole numbers in groups of three digits, and all else as it is."""
+    """Writes whole numbers in groups of three digits, and anything else as it is."""
     return f"{value:,}" if type(value) is int else str(value)
 
 
@@ -81,7 +81,7 @@ def unbroken(sentence: str) -> str:
 
 
 def heading(path: str) -> str:
-    """What the report calls an accuracy, as the beginning of a line."""
+    """Returns the name of an accuracy, capitalised."""
     told = called(path)
     return told if told.startswith("kNN") else told[0].upper() + told[1:]
 
@@ -89,7 +89,7 @@ def heading(path: str) -> str:
 def draw_accuracies(
     arms: list[Arm], teacher: Arm | None, paths: tuple[str, ...]
 ) -> list[tuple[str, Markup]]:
-    """Draws the bars of each of these accuracies that any arm has, each with its caption."""
+    """Draws a bar chart with a caption for each of these accuracies that any arm has."""
     found = []
     for place, path in enumerate(paths):
         caption = heading(path)
@@ -109,7 +109,7 @@ def draw_accuracies(
 
 
 def draw_costs(arms: list[Arm], path: str) -> Markup | None:
-    """Draws accuracy over time, for those arms that have both; None where none has."""
+    """Draws accuracy over time for the arms that have both; None where none has."""
     pairs = {place: (arm.spread(SECONDS), arm.spread(path)) for place, arm in enumerate(arms)}
     found = {place: (time, score) for place, (time, score) in pairs.items() if time and score}
     if not found:
@@ -131,7 +131,7 @@ def write_time(teacher: Arm | None) -> str | None:
 
 
 def draw_curves(arms: list[Arm]) -> list[tuple[str, Markup]]:
-    """Draws the curves of each metric that any arm has for two epochs, each with its caption."""
+    """Draws the curves of each metric that any arm has for two epochs, with captions."""
     drawn = []
     for metric, caption in CURVES.items():
         every = {place: (arm, curve(arm, metric)) for place, arm in enumerate(arms)}
@@ -151,7 +151,7 @@ def draw_maps(arms: list[Arm], out: Path) -> list[tuple[maps.Plane, Markup]]:
 
 
 def best_arms(comparison: dict[str, Any], arms: list[Arm]) -> dict[str, float]:
-    """Finds the highest mean of every column that sets it off, by its path; bounds have no part."""
+    """Finds the highest mean of every highlighted column, by its path, without the bounds."""
     paths = [column.path for column in table.columns(comparison) if column.best]
     ranked = [arm for arm in arms if arm.competes]
     means = {path: [found.mean for arm in ranked if (found := arm.spread(path))] for path in paths}
@@ -159,7 +159,7 @@ def best_arms(comparison: dict[str, Any], arms: list[Arm]) -> dict[str, float]:
 
 
 def list_networks(networks: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Lists the networks' table: heading, student, teacher, and teacher over student."""
+    """Lists the rows of the networks' table: heading, student, teacher, teacher over student."""
     rows = []
     for heading, key, scale in NETWORK_ROWS:
         student, teacher = (figure(networks, f"{who}.{key}") for who in ("student", "teacher"))
@@ -170,7 +170,7 @@ def list_networks(networks: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def list_commands(comparison: dict[str, Any]) -> list[tuple[dict[str, Any], list[str]]]:
-    """Lists every run, the shared teacher's first, each with the commands of its stages."""
+    """Lists every run with the commands of its stages, the shared teacher's first."""
     paths = ("pretrain.command", "linear_host.command", "knn.command")
     return [
         (run, [text for path in paths if (text := figure(run, path))])

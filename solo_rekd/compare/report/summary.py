@@ -1,4 +1,4 @@
-"""What the report says of an arm: its runs, and each figure's mean and spread over seeds."""
+"""Summarises arms: their runs, and each figure's mean and spread over seeds."""
 
 import statistics
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,10 @@ from solo_rekd.objectives import OBJECTIVES
 
 MISSING = "\N{EN DASH}"
 CONFIDENCE = 0.95
-SUPERVISED = ("relation=labels", "gradient_task=labels")  # settings by which labels reach a student
+SUPERVISED = (
+    "relation=labels",
+    "gradient_task=labels",
+)  # settings through which labels reach a student
 
 
 @dataclass(frozen=True)
@@ -18,9 +21,9 @@ class Spread:
     """A figure over seeds.
 
     Attributes:
-        mean: of all values.
-        sd: sample standard deviation (n - 1 below the line); None for a single value.
-        values: one a seed, in the runs' order.
+        mean: mean of all values.
+        sd: sample standard deviation (divided by n - 1); None for a single value.
+        values: one per seed, in the runs' order.
     """
 
     mean: float
@@ -28,7 +31,7 @@ class Spread:
     values: tuple[float, ...]
 
     def over(self, scale: float) -> "Spread":
-        """The same in units of `scale`."""
+        """Returns the spread in units of `scale`."""
         values = tuple(value / scale for value in self.values)
         return Spread(self.mean / scale, None if self.sd is None else self.sd / scale, values)
 
@@ -40,13 +43,13 @@ class Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far one arm is above another, a seed against the same seed.
+    """How far one arm is above another, paired by seed.
 
     Attributes:
-        mean: over the seeds that both have.
-        low: lower end of its interval by Student's t, at `CONFIDENCE`; None for a single seed.
-        high: upper end, likewise.
-        seeds: how many both have.
+        mean: mean over the seeds that both have.
+        low: lower end of its Student's t interval, at `CONFIDENCE`; None for a single seed.
+        high: upper end of that interval; None for a single seed.
+        seeds: number of seeds that both have.
     """
 
     mean: float
@@ -75,7 +78,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Arm:
-    """One method with its settings, and the runs it finished.
+    """One method with its settings, and its finished runs.
 
     Attributes:
         name: the arm as the user wrote it.
@@ -94,7 +97,7 @@ class Arm:
 
     @property
     def competes(self) -> bool:
-        """Whether it is no bound: a student without training, or one with labels."""
+        """Whether it is ranked: an untrained student or one trained with labels is only a bound."""
         return not self.untrained and not self.supervised
 
     @property
@@ -103,17 +106,17 @@ class Arm:
         return self.name in (UNTRAINED, STARTING)
 
     def spread(self, path: str) -> Spread | None:
-        """Summarises a figure, such as "knn.top1", over those runs that have it."""
+        """Summarises a figure, such as "knn.top1", over the runs that have it."""
         return spread(figure(run, path) for run in self.runs)
 
     def by_seed(self, path: str) -> dict[int, float]:
-        """Lists a figure by seed, for those runs that have it."""
+        """Lists a figure by seed, for the runs that have it."""
         found = {run["seed"]: figure(run, path) for run in self.runs}
         return {seed: value for seed, value in found.items() if value is not None}
 
 
 def figure(run: dict[str, Any], path: str) -> Any:
-    """Looks up what a run has under a dotted path; None where any part of it is missing."""
+    """Looks up a dotted path in a run; None where any part of it is missing."""
     value: Any = run
     for key in path.split("."):
         value = value.get(key) if isinstance(value, dict) else None
@@ -121,7 +124,7 @@ def figure(run: dict[str, Any], path: str) -> Any:
 
 
 def spread(values: Iterable[float | None]) -> Spread | None:
-    """Summarises the values there are; None where there are none."""
+    """Summarises the values that are not None; None where there are none."""
     found = tuple(float(value) for value in values if value is not None)
     if not found:
         return None
@@ -130,19 +133,19 @@ def spread(values: Iterable[float | None]) -> Spread | None:
 
 
 def paired(first: Arm, second: Arm, path: str) -> Difference | None:
-    """Compares a figure of two arms, a seed against the same seed; None where they share none."""
+    """Compares a figure of two arms, paired by seed; None where they share no seed."""
     return difference(first.by_seed(path), second.by_seed(path))
 
 
 def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference | None:
-    """Compares figures by seed, a seed against the same seed; None where they share none."""
+    """Compares figures by seed, paired; None where they share no seed."""
     gaps = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
     if not gaps:
         return None
     mean = statistics.fmean(gaps)
     if len(gaps) == 1:
         return Difference(mean, None, None, 1)
-    from scipy import stats  # a second to import, and only a report wants it
+    from scipy import stats  # it takes a second to import, and only a report needs it
 
     quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(gaps) - 1))
     reach = quantile * statistics.stdev(gaps) / len(gaps) ** 0.5
@@ -184,6 +187,6 @@ def curve(arm: Arm, metric: str) -> dict[int, Spread]:
 
 
 def distinct(comparison: dict[str, Any], path: str) -> list[Any]:
-    """Lists the different values that the runs have for a setting, in their order."""
+    """Lists the distinct values that the runs have for a setting, in order."""
     found = (figure(run, path) for run in comparison["runs"])
     return list(dict.fromkeys(value for value in found if value is not None))

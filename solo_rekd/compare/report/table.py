@@ -16,12 +16,12 @@ class Column:
     """One figure of the table.
 
     Attributes:
-        group: heading of the columns it belongs to.
-        heading: its own, with the unit.
-        path: where a run has it.
-        digits: after the point.
-        scale: what the figure is divided by.
-        best: whether the highest mean is set off.
+        group: heading of its group of columns.
+        heading: its own heading, with the unit.
+        path: dotted path of the figure in a run.
+        digits: digits after the point.
+        scale: number that the figure is divided by.
+        best: whether the highest mean is highlighted.
     """
 
     group: str
@@ -52,7 +52,7 @@ def columns(comparison: dict[str, Any]) -> list[Column]:
         Column(CACHED, "top-5, %", "linear_cached.top5"),
         Column(knn, "top-1, %", "knn.top1", best=True),
         Column(knn, "top-5, %", "knn.top5"),
-        Column(FEW, "3 a class: top-1, %", "few_label.top1", best=True),
+        Column(FEW, "3 per class: top-1, %", "few_label.top1", best=True),
         Column(FEW, "1 %: top-1, %", "few_label_1pct.top1", best=True),
         *gap_columns(comparison, "gap to the teacher", "closed, %"),
         Column(COST, f"time, {unit}", "pretrain.seconds", 1, seconds),
@@ -62,13 +62,13 @@ def columns(comparison: dict[str, Any]) -> list[Column]:
 
 
 def gap_columns(comparison: dict[str, Any], group: str, heading: str) -> list[Column]:
-    """The column of the share of the gap to the teacher that is closed, where a run has one."""
+    """Lists the column of the share of the gap to the teacher closed, if any run has it."""
     path = f"{GAP}.percent"
     return [Column(group, heading, path, 0, best=True)] if distinct(comparison, path) else []
 
 
 def setting(comparison: dict[str, Any], path: str) -> str:
-    """Writes a setting that the runs should share: every value there is."""
+    """Writes every value of a setting that the runs should share."""
     return " / ".join(f"{value:g}" for value in distinct(comparison, path)) or MISSING
 
 
@@ -80,7 +80,7 @@ def time_unit(seconds: float) -> tuple[str, float]:
 
 
 def list_protocols(comparison: dict[str, Any]) -> list[str]:
-    """Lists how the accuracies were measured, in the runs' own words."""
+    """Lists how the accuracies were measured, as the runs recorded it."""
     stages = ("linear_host", "linear_cached", "knn", "few_label", "few_label_1pct")
     told = [text for stage in stages for text in distinct(comparison, f"{stage}.protocol")]
     judges = distinct(comparison, f"{GAP}.judge")
@@ -94,19 +94,19 @@ def list_protocols(comparison: dict[str, Any]) -> list[str]:
 
 
 def table_lines(comparison: dict[str, Any]) -> list[str]:
-    """Writes the terminal's table: a line an arm, then how its accuracies were measured.
+    """Writes the terminal's table: a line per arm, then how the accuracies were measured.
 
     Args:
-        comparison: what the report is made from.
+        comparison: data that the report is made from.
 
     Returns:
-        The lines, without line ends. Accuracies are top-1 in percent, mean ± sd over seeds.
+        The lines. Accuracies are top-1 in percent, mean ± sd over seeds.
     """
     shown = [
         Column("", "linear (host)", "linear_host.top1"),
         Column("", "linear (cached)", "linear_cached.top1"),
         Column("", "kNN", "knn.top1"),
-        Column("", "3 a class", "few_label.top1"),
+        Column("", "3 per class", "few_label.top1"),
         Column("", "1 %", "few_label_1pct.top1"),
         *gap_columns(comparison, "", "gap closed, %"),
         Column("", "seconds", "pretrain.seconds", 0),

@@ -8,11 +8,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 
 def load_template(folder: Path, **filters: Callable[..., Any]) -> Template:
-    """Loads `page.html.j2`, which escapes what it is filled with and refuses what is missing.
+    """Loads `page.html.j2`; it escapes its values and fails where one is missing.
 
     Args:
-        folder: that it lies in.
-        filters: that it uses, by name.
+        folder: folder of the template.
+        filters: filters that it uses, by name.
     """
     environment = Environment(
         loader=FileSystemLoader(folder),

@@ -1,1 +1,1 @@
-"""The report of a distillation: one page that loads nothing from elsewhere."""
+"""The report of a distillation: one self-contained page."""

@@ -1,4 +1,4 @@
-"""What the template of the report is filled with."""
+"""Fills the template of the report."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,14 +16,14 @@ from solo_rekd.distilling.neighbours import plane
 from solo_rekd.distilling.report.thumbnails import apart, spread, thumbnail
 from solo_rekd.distilling.show import FLOOR, loss_of, say
 
-QUERIES, SHOWN = 12, 5  # photos whose neighbours are shown, and how many of each network
+QUERIES, SHOWN = 12, 5  # photos whose neighbours are shown, and neighbours per network
 SIDE = 64  # px of a neighbour's picture
-ON_MAP, DOT = 150, 36  # pictures on the map at most, and their side there in px
-WIDTH, HEIGHT, EDGE = 1000, 640, 30  # of the map, in units of its drawing
+ON_MAP, DOT = 150, 36  # pictures on the map at most, and their side in px
+WIDTH, HEIGHT, EDGE = 1000, 640, 30  # size and margin of the map, in drawing units
 
 
 class Mark(NamedTuple):
-    """A photo on the map: where, and its picture or None for a dot."""
+    """A photo on the map: its position, and its picture or None for a dot."""
 
     x: float
     y: float
@@ -41,13 +41,13 @@ def render(
 
     Args:
         card: see `card.write_card`.
-        history: lines of the epochs.
-        paths: of the held-out photos that could be read.
-        features: of these by the student, shape (N, f).
-        near: places of the nearest photos of each, by name of the network, shape (N, k).
+        history: one line per epoch.
+        paths: paths of the held-out photos that could be read.
+        features: the student's features of these photos, shape (N, f).
+        near: indexes of the photos nearest to each, by name of the network, shape (N, k).
 
     Returns:
-        A page in HTML that loads nothing.
+        A self-contained HTML page.
     """
     marks, explained = make_map(paths, features)
     return load_template(Path(__file__).parent, say=say).render(
@@ -66,7 +66,7 @@ def draw_curves(history: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]
     """Draws loss, agreement and rank over the epochs, as far as the history has them."""
     losses = [loss[1] if (loss := loss_of(line)) else float("nan") for line in history]
     charts: list[tuple[str, dict[str, list[float]]]] = [
-        ("Loss, and its floor", {"loss": losses, "floor": _column(history, FLOOR)}),
+        ("Loss and its floor", {"loss": losses, "floor": _column(history, FLOOR)}),
         (
             "Agreement with the teacher on held-out photos",
             {
@@ -77,7 +77,7 @@ def draw_curves(history: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]
         ),
         ("Effective rank of the features", {"rank": _column(history, "effective_rank")}),
         (
-            "Share of the time that steps waited for images",
+            "Share of time spent waiting for images",
             {"waiting": _column(history, "waiting")},
         ),
     ]
@@ -110,10 +110,10 @@ def _draw(
 
 
 def make_map(paths: Sequence[str], features: Tensor) -> tuple[list[Mark], float]:
-    """Puts the photos on a map by the student's features, some of them as pictures.
+    """Places the photos on a map by the student's features, some of them as pictures.
 
     Returns:
-        The marks, and the share of the variance that the map shows, in [0, 1].
+        The marks, and the share of the variance that the map explains, in [0, 1].
     """
     if len(paths) < 2:
         return [], float("nan")
@@ -134,11 +134,11 @@ def _picture(path: str, side: int, shown: bool) -> str | None:
 def list_neighbours(
     paths: Sequence[str], near: Mapping[str, Tensor]
 ) -> list[tuple[str, dict[str, list[tuple[str, bool]]]]]:
-    """Lists some photos, each with its nearest by every network.
+    """Lists some photos, each with its nearest photos by every network.
 
     Returns:
-        The picture of a photo, and by name of the network the pictures of its nearest, each with
-        whether it is among those that the teacher takes for nearest.
+        For each photo its picture, and by name of the network the pictures of its nearest photos,
+        each with whether it is also among the teacher's nearest.
     """
     if not near:
         return []

@@ -1,4 +1,4 @@
-"""Small pictures of photos, as text that a page can hold."""
+"""Thumbnails of photos, as text that can be embedded in a page."""
 
 import base64
 import io
@@ -13,14 +13,14 @@ QUALITY = 72  # of JPEG, in percent
 
 
 def thumbnail(path: str, side: int) -> str:
-    """A square picture of a photo.
+    """Makes a square thumbnail of a photo.
 
     Args:
-        path: of the photo.
-        side: of the picture, in px.
+        path: path of the photo.
+        side: side of the thumbnail, in px.
 
     Returns:
-        A `data:` address.
+        A `data:` URL.
 
     Raises:
         UserError: the photo cannot be read.
@@ -35,12 +35,12 @@ def apart(points: np.ndarray, distance: float, most: int) -> list[int]:
     """Chooses points that do not cover each other.
 
     Args:
-        points: in [0, 1] each way, shape (N, 2).
-        distance: by which two have to differ in one of the two directions.
-        most: how many to choose.
+        points: points in [0, 1] in both directions, shape (N, 2).
+        distance: least difference of two points in one of the two directions.
+        most: number of points to choose, at most.
 
     Returns:
-        Their places, in order.
+        Their indexes, in order.
     """
     chosen: list[int] = []
     for place, point in enumerate(points):
@@ -52,5 +52,5 @@ def apart(points: np.ndarray, distance: float, most: int) -> list[int]:
 
 
 def spread(number: int, most: int) -> Sequence[int]:
-    """At most `most` of `number` places, evenly."""
+    """Returns at most `most` of `number` indexes, evenly spread."""
     return np.unique(np.linspace(0, number - 1, min(number, most)).round().astype(int)).tolist()

@@ -31,7 +31,7 @@ from solo_rekd.utils.errors import UserError, install_excepthook, refuse
 
 _log = logging.getLogger("solo_rekd")
 
-TRAINED = ("crop_size", "mean", "std")  # of a training, which its evaluation takes over
+TRAINED = ("crop_size", "mean", "std")  # an evaluation takes these over from the training
 
 
 def has_dali() -> bool:
@@ -40,7 +40,7 @@ def has_dali() -> bool:
 
 
 def begin(ours: bool) -> None:
-    """Begins a run: see `changes.begin`; one of ours loads by our DALI classes, where DALI is."""
+    """Begins a run: see `changes.begin`; our runs load with our DALI classes, if DALI is there."""
     changes.begin(ours)
     if ours and has_dali():
         from solo_rekd.hosts.classic import dali
@@ -50,7 +50,7 @@ def begin(ours: bool) -> None:
 
 def honour_crop_size(args: Namespace) -> None:
     """Makes evaluation on an image folder use `--crop_size`, `--mean`, `--std`, `--resize_to`."""
-    resize_to = vars(args).get("resize_to")  # a flag of our commands, not of the host's scripts
+    resize_to = vars(args).get("resize_to")  # only our commands have this flag
     pipeline = functools.partial(
         evaluation_pipeline, args.crop_size[0], args.mean, args.std, resize_to
     )
@@ -63,17 +63,17 @@ def honour_crop_size(args: Namespace) -> None:
 
 
 def fill_in_training(args: Namespace, argv: Sequence[str]) -> str:
-    """Gives an evaluation the size, mean and deviation of the training, where no flag gives others.
+    """Fills in the training's size, mean and deviation in an evaluation, where not given by flags.
 
     Args:
-        args: the parsed arguments, changed in place; those of a pretraining stay as they are.
-        argv: the words that they were parsed from.
+        args: parsed arguments, changed in place; those of a pretraining are not changed.
+        argv: words that they were parsed from.
 
     Returns:
-        The stem that was trained, `auto` where nothing tells it.
+        The stem that was trained; `auto` if it is not known.
 
     Raises:
-        UserError: nothing says at which size one of our encoders was trained.
+        UserError: the size that one of our encoders was trained at is not known.
     """
     path = vars(args).get("pretrained_feature_extractor")
     if path is None or not needs_size(args.dataset):
@@ -87,20 +87,20 @@ def fill_in_training(args: Namespace, argv: Sequence[str]) -> str:
     known = "crop_size" in {*trained, *given} or not Path(path).is_file()
     if not known and backbones.is_ours(args.encoder):
         raise UserError(
-            f"--crop_size is missing: neither {path} nor an args.json beside it tells it: "
+            f"--crop_size is missing: neither {path} nor an args.json beside it records it: "
             "give --crop_size N, the side in px of the images that the student was trained on"
         )
     return trained.get("stem", "auto") if trained.get("encoder") == args.encoder else "auto"
 
 
 def _may_mean(word: str, name: str) -> bool:
-    """Whether argparse can take a word for the flag `name`, or for its beginning."""
+    """Whether argparse can read a word as the flag `name` or its abbreviation."""
     beginning = word.partition("=")[0]
     return len(beginning) > 2 and f"--{name}".startswith(beginning)
 
 
 def fix_side(args: Namespace) -> None:
-    """Makes `--crop_size` of an evaluation the side that its images have, whatever was asked."""
+    """Sets `--crop_size` of an evaluation to the fixed side of its images, whatever was asked."""
     args.crop_size = [FIXED_SIDES.get(args.dataset, args.crop_size[0])]
 
 
@@ -108,7 +108,7 @@ def prepare_dali(args: Namespace) -> None:
     """Checks `--dali` before anything runs, and loads on the CPU where there is no GPU.
 
     Raises:
-        UserError: DALI is not installed, or a setting does not go with it.
+        UserError: DALI is not installed, or a setting does not work with it.
     """
     if not args.dali:
         return
@@ -120,12 +120,12 @@ def prepare_dali(args: Namespace) -> None:
     if args.train_dir is None:
         raise refuse("train_dir", args.train_dir, "a folder of data_dir with --dali")
     if args.dali_device == "gpu" and not torch.cuda.is_available():
-        _log.warning("--dali_device gpu: no GPU here, so DALI loads on the CPU")
+        _log.warning("--dali_device gpu: there is no GPU, so DALI loads on the CPU")
         args.dali_device = "cpu"
 
 
 def prepare_student(args: Namespace) -> None:
-    """Gives the student the first layers of `--student_checkpoint`, and sees that it fits.
+    """Gives the student the stem of `--student_checkpoint`, and checks that the weights fit.
 
     Args:
         args: the parsed arguments of a pretraining, changed in place.
@@ -146,13 +146,13 @@ def prepare_student(args: Namespace) -> None:
 
 
 def is_our_run(args: Namespace) -> bool:
-    """Whether a run is ours: by its method or encoder, or as every run of this process is."""
+    """Whether a run is ours, by its method or encoder, or because all runs of this process are."""
     method = getattr(args, "method", None)  # a linear evaluation has none
     return is_claimed() or method in OBJECTIVES or backbones.is_ours(args.encoder)
 
 
 def concerns_us(args: Namespace) -> bool:
-    """Whether a linear evaluation is ours, or judges what a method of ours has trained."""
+    """Whether a linear evaluation is ours, or evaluates a checkpoint of one of our methods."""
     if is_our_run(args):
         return True
     path = args.pretrained_feature_extractor
@@ -160,7 +160,7 @@ def concerns_us(args: Namespace) -> bool:
 
 
 def finish_pretrain(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
-    """Wraps the host's parser of pretraining, for its script."""
+    """Wraps the host's pretraining parser, for its script."""
 
     @functools.wraps(parse)
     def parse_pretrain() -> Namespace:
@@ -185,10 +185,10 @@ def finish_pretrain(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
 
 
 def finish_linear(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
-    """Wraps the host's parser of linear evaluation, for its script.
+    """Wraps the host's linear evaluation parser, for its script.
 
-    That loads a checkpoint of its own without looking at what matched, so it is checked here,
-    before anything runs.
+    The script loads a checkpoint without checking what matched, so it is checked here, before
+    anything runs.
     """
 
     @functools.wraps(parse)
@@ -209,7 +209,7 @@ def finish_linear(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
 
 
 def apply() -> None:
-    """Puts both parsers where the host's scripts find them."""
+    """Replaces both parsers in the host."""
     changes.ENTRIES.wrap(setup, "parse_args_pretrain", finish_pretrain)
     changes.ENTRIES.wrap(setup, "parse_args_linear", finish_linear)
 
@@ -226,7 +226,9 @@ def complete_linear(args: Namespace) -> Namespace:
     prepare_dali(args)
     resize_to = vars(args).get("resize_to")
     if resize_to is not None and (args.dali or args.dataset in FIXED_SIDES):
-        raise refuse("resize_to", resize_to, "none, but with --dataset custom and without --dali")
+        raise refuse(
+            "resize_to", resize_to, "none, except with --dataset custom and without --dali"
+        )
     if backbones.is_ours(args.encoder):
         honour_crop_size(args)
     backbones.name_for_host(args)
@@ -238,7 +240,7 @@ def load_encoder(args: Namespace, only: str | None = None) -> nn.Module:
 
     Args:
         args: the parsed arguments.
-        only: the one format to accept, see `load_student`.
+        only: the only format to accept, see `load_student`.
 
     Raises:
         UserError: the checkpoint cannot be read or lacks any weight of the encoder.

@@ -1,8 +1,8 @@
 """The plug-in's backbones under `--encoder`, for every method and evaluation of the classic host.
 
-The host builds its encoder from a dictionary local to `BaseMethod.__init__` and, again, to its
-linear script. Both look `vit_tiny` up in `solo.utils.backbones`, so that name is made a
-dispatcher: given `plugin_encoder` it builds one of ours, without it the host's own.
+The host builds its encoder from a dictionary local to `BaseMethod.__init__` and another local to
+its linear script. Both look up `vit_tiny` in `solo.utils.backbones`, so that name becomes a
+dispatcher: with `plugin_encoder` it builds one of ours, without it the host's own.
 """
 
 import functools
@@ -30,7 +30,7 @@ from solo_rekd.hosts.shared.changes import ENTRIES
 from solo_rekd.utils.errors import refuse
 
 PATCH = 16  # px, the host's default
-DISPATCHED = "vit_tiny"  # the name by which the host asks for an encoder of ours
+DISPATCHED = "vit_tiny"  # the name under which the host builds our encoders
 HOST_ENCODERS = tuple(BaseMethod._SUPPORTED_ENCODERS)
 
 
@@ -63,15 +63,15 @@ def dispatch(host_factory: Callable[..., nn.Module]) -> Callable[..., nn.Module]
 
 
 def backbone_args(encoder: str, img_size: int, stem: str = "auto") -> dict[str, Any]:
-    """The host's `backbone_args` that make the dispatcher build `encoder`."""
+    """Returns the host's `backbone_args` that make the dispatcher build `encoder`."""
     return {"plugin_encoder": encoder, "plugin_img_size": img_size, "plugin_stem": stem}
 
 
 def choose_stem(args: Namespace, stem: str) -> None:
-    """Makes the host build the encoder of the parsed `args` with the first layers of `stem`.
+    """Makes the host build the encoder of the parsed `args` with the given stem.
 
     Raises:
-        UserError: the encoder has no choice of first layers.
+        UserError: the encoder has only one stem.
     """
     args.stem = stem  # of our encoders, see `name_for_host`
     if stem == "auto":
@@ -114,7 +114,7 @@ def build_for_evaluation(name: str, dataset: str, side: int) -> nn.Module:
 
 
 def build_ours(init: Callable[..., None]) -> Callable[..., None]:
-    """Lets `BaseMethod.__init__` build one of our encoders; any other call is passed on."""
+    """Makes `BaseMethod.__init__` build our encoders; other calls are passed on."""
 
     @functools.wraps(init)
     def initialise(self: Any, encoder: str, **kwargs: Any) -> None:
@@ -131,10 +131,10 @@ def build_ours(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def name_for_host(args: Namespace) -> None:
-    """Makes of our encoder, in the parsed arguments of evaluation, one that the host builds.
+    """Replaces our encoder in an evaluation's parsed arguments by a name that the host can build.
 
-    Its first layers are those that were trained, whatever the size of evaluation: the weights of
-    most fit either kind.
+    Its stem is the trained one, whatever the size in the evaluation: the weights of most networks
+    fit either.
     """
     if is_ours(args.encoder):
         stem = getattr(args, "stem", "auto")
@@ -147,7 +147,7 @@ def name_for_host(args: Namespace) -> None:
 
 
 def register() -> None:
-    """Offers our encoders to the host; the caller sees to it that this happens once."""
+    """Registers our encoders in the host; the caller ensures that this happens once."""
     names = EncoderNames([*HOST_ENCODERS, *STUDENTS, *TEACHERS])
     ENTRIES.wrap(host_backbones, DISPATCHED, dispatch)
     ENTRIES.set(BaseMethod, "_SUPPORTED_ENCODERS", names)

@@ -1,4 +1,4 @@
-"""The callbacks that the plug-in has for trainers of the classic host's Lightning."""
+"""The plug-in's callbacks for the classic host's Lightning."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,34 +21,34 @@ class OnlineKnn(OnlineKnnHooks, pl.Callback):
 
 
 class LastAccuracy(LastAccuracyHooks, pl.Callback):
-    """What `last_accuracy.py` keeps of a linear evaluation, for the command."""
+    """Keeps the accuracy of a linear evaluation for the command, see `last_accuracy.py`."""
 
 
 def is_ours(model: Any) -> bool:
-    """Whether a model that is trained has our method or encoder, or belongs to our command."""
+    """Whether a trained model has our method or encoder, or belongs to our command."""
     named = "plugin_encoder" in getattr(model, "backbone_args", ())
     return is_claimed() or isinstance(model, Distilled) or named
 
 
 class Speed(SpeedHooks, pl.Callback):
-    """Memory format and compilation, in a trainer of this host."""
+    """Sets memory format and compilation, in a trainer of this host."""
 
 
 class RemoveRefusedRun(RemoveRefused, pl.Callback):
-    """Removes what a refused run has written, in a trainer of this host."""
+    """Removes the files of a refused run, in a trainer of this host."""
 
 
 class StartingWeights(StartingWeightsHooks, pl.Callback):
-    """The weights of `--student_checkpoint`, in a trainer of this host."""
+    """Loads the weights of `--student_checkpoint`, in a trainer of this host."""
 
     network = "encoder"
 
     def settings(self, module: Any) -> Mapping[str, Any]:
-        """The flags that the model's class does not name; a model of no method has none."""
+        """Returns the flags that the model's class does not name; empty for other models."""
         return getattr(module, "extra_args", {})
 
     def name(self, module: Any) -> str:
-        """The encoder's name: the host calls every one of ours by the dispatcher's."""
+        """Returns the encoder's name; the host uses the dispatcher's name for all of ours."""
         return str(module.backbone_args.get("plugin_encoder", module.encoder_name))
 
 
@@ -57,7 +57,7 @@ class Unreadable(UnreadableHooks, pl.Callback):
 
 
 def callbacks() -> list[pl.Callback]:
-    """What the plug-in adds to the trainer of a run of ours."""
+    """Returns the callbacks that the plug-in adds to our runs."""
     return [
         ClassicRun(),
         StartingWeights(),

@@ -1,7 +1,7 @@
-"""The classic host's jobs as functions: its wheel has the parts but not the scripts.
+"""The classic host's jobs as functions, because its wheel lacks the scripts.
 
-Each takes the host's flags as a list of strings, builds what the host's script builds, from the
-host's own parts, and returns the figures it reports.
+Each takes the host's flags as a list of strings, builds the same objects as the host's script,
+from the host's own parts, and returns the results that it reports.
 """
 
 import functools
@@ -60,9 +60,9 @@ from solo_rekd.images.folders import refuse_folders
 from solo_rekd.utils.errors import OneLineParser, UserError, at_least, refuse, refuse_beyond
 
 MISPLACED = (FileNotFoundError, NotADirectoryError, PermissionError)
-SEEDS = 2**32  # how many there are
-RESIZE = "resize_to"  # of `solo_rekd.hosts.jobs.Images`
-ERROR = ": error: "  # what argparse puts before its complaint
+SEEDS = 2**32  # number of possible seeds
+RESIZE = "resize_to"  # field of `solo_rekd.hosts.jobs.Images`
+ERROR = ": error: "  # argparse prints this before its message
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,10 +70,10 @@ T = TypeVar("T")
 
 @contextmanager
 def command_line(argv: list[str]) -> Iterator[None]:
-    """Lets the host's parsers, which read sys.argv, see `argv`.
+    """Makes the host's parsers, which read sys.argv, read `argv`.
 
     Raises:
-        UserError: a parser refuses it; argparse alone prints every flag there is, and exits.
+        UserError: a parser refuses it, where argparse would print its usage and exit.
     """
     kept = sys.argv
     sys.argv = [kept[0], *argv]
@@ -93,14 +93,14 @@ def command_line(argv: list[str]) -> Iterator[None]:
 
 
 def flag(argv: list[str], name: str) -> str | None:
-    """The value of one flag in `argv`, which is read before the host's parser knows its flags."""
+    """Returns the value of a flag in `argv`, before the host's parser knows its flags."""
     parser = OneLineParser(add_help=False, allow_abbrev=False)
     parser.add_argument(f"--{name}")
     return getattr(parser.parse_known_args(argv)[0], name)
 
 
 def refuse_numbers(argv: list[str], limits: Limits) -> None:
-    """Raises a UserError for a number in `argv` that is beyond its flag's limits."""
+    """Raises a UserError for a number in `argv` outside its flag's limits."""
     parser = OneLineParser(add_help=False, allow_abbrev=False)
     for name in limits:
         parser.add_argument(f"--{name}", nargs="+", default=())
@@ -114,12 +114,12 @@ def refuse_numbers(argv: list[str], limits: Limits) -> None:
 
 
 def number(text: str) -> float:
-    """Reads a number, whole where it is written so."""
+    """Reads a number, as an integer if it is written as one."""
     return int(text) if text.lstrip("+-").isdecimal() else float(text)
 
 
 def mistakes_in_one_line(job: Callable[P, T]) -> Callable[P, T]:
-    """Makes a UserError of a failure inside the host that is the user's mistake."""
+    """Turns failures inside the host that are the user's mistakes into UserErrors."""
 
     @functools.wraps(job)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -128,7 +128,7 @@ def mistakes_in_one_line(job: Callable[P, T]) -> Callable[P, T]:
         except UserError:
             raise
         except Exception as error:
-            # a folder where a run's own file belongs, a full disk: no setting of the user's
+            # not a setting: a folder in place of a run's file, or a full disk
             own = isinstance(error, OSError) and not isinstance(error, MISPLACED)
             mistake = None if own else as_mistake(error)
             if mistake is None:
@@ -139,7 +139,7 @@ def mistakes_in_one_line(job: Callable[P, T]) -> Callable[P, T]:
 
 
 def refuse_mistakes(args: Namespace) -> None:
-    """Raises a UserError for a setting that would stop a run with a traceback, or late."""
+    """Raises a UserError for a setting that would fail later, or with a traceback."""
     refuse_missing_gpu("accelerator", getattr(args, "accelerator", None))
     refuse_no_training("limit_train_batches", getattr(args, "limit_train_batches", None))
     refuse_wandb(getattr(args, "wandb", False))
@@ -161,7 +161,7 @@ def parse(
     *,
     pretraining: bool = False,
 ) -> Namespace:
-    """Parses the host's flags, numbers within `limits`, and ours that it lacks (`own_flags`)."""
+    """Parses the host's flags, with numbers within `limits`, and our own flags (`own_flags`)."""
     own = own_flags(pretraining=pretraining)
     ours, rest = own.parse_known_args(argv)
     if {"-h", "--help"} & set(rest):
@@ -216,7 +216,7 @@ def parse_linear(argv: list[str]) -> Namespace:
     own = OneLineParser(add_help=False, allow_abbrev=False)
     own.add_argument(f"--{RESIZE}", type=at_least(int, 1))
     ours, rest = own.parse_known_args(argv)
-    # the host's bare parser: what the plug-in wraps it in is for the host's script
+    # the host's unwrapped parser, because the plug-in's wrapper is for the host's script
     args = parse(rest, inspect.unwrap(setup.parse_args_linear))
     vars(args).update(vars(ours))
     arguments.honour_crop_size(args)
@@ -226,13 +226,13 @@ def parse_linear(argv: list[str]) -> Namespace:
 
 
 def parse_host_pretrain() -> Namespace:
-    """The host's bare parser of pretraining, whose `--help` shows a method's flags too."""
+    """Runs the host's unwrapped pretraining parser; its `--help` shows a method's flags too."""
     show_help()
     return inspect.unwrap(setup.parse_args_pretrain)()
 
 
 def make_trainer(args: Namespace, title: str, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """The host's trainer, with one progress bar over the whole run."""
+    """Makes the host's trainer, with one progress bar over the whole run."""
     logger = None
     if args.wandb:
         logger = pl.loggers.WandbLogger(
@@ -259,10 +259,10 @@ def make_trainer(args: Namespace, title: str, callbacks: list[pl.Callback]) -> p
 
 
 def resume_from(args: Namespace) -> str | None:
-    """The checkpoint to resume from: the one given, or with `--auto_resume` the newest that fits.
+    """Returns the checkpoint to resume: the given one, or with `--auto_resume` the newest fitting.
 
     Raises:
-        UserError: it cannot be read, or is of another method.
+        UserError: it cannot be read, or is from another method.
     """
     path = args.resume_from_checkpoint
     if path is None and args.auto_resume:
@@ -278,7 +278,7 @@ def resume_from(args: Namespace) -> str | None:
 def fit(
     trainer: pl.Trainer, model: Any, train_loader: Any, val_loader: Any, resume: str | None
 ) -> None:
-    """Trains, or raises what stopped the training.
+    """Trains, and raises the error that stopped the training, if any.
 
     Args:
         resume: the checkpoint to resume from.
@@ -288,7 +288,7 @@ def fit(
     """
     trainer.fit(model, train_loader, val_loader, ckpt_path=resume)
     if trainer.interrupted:
-        raise KeyboardInterrupt  # Lightning catches it and returns as from a whole training
+        raise KeyboardInterrupt  # Lightning catches it and returns as after a complete training
     refuse_empty_epoch(model)
 
 
@@ -302,16 +302,16 @@ def pretrain(
     logs: Sequence[str] = (),
     epoch: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
-    """Pretrains: the host's `main_pretrain.py`, its images in an order of the seed alone.
+    """Pretrains like the host's `main_pretrain.py`, with an order of images set by the seed.
 
     Args:
-        argv: the flags of the host's script, and `own_flags`.
-        history: a file that gets a line per epoch: see `History`.
-        progress: takes the share of all steps done, in [0, 1], after every step.
-        title: of the progress bar; None: the method and the encoder.
-        signal: what each epoch is judged by: see `Signal`.
-        logs: further forms of the history: see `Progress`.
-        epoch: takes each line of the history after it is written.
+        argv: flags of the host's script, and `own_flags`.
+        history: file that gets a line per epoch: see `History`.
+        progress: function that takes the share of all steps done, in [0, 1], after every step.
+        title: title of the progress bar; None: the method and the encoder.
+        signal: label-free evaluation of each epoch: see `Signal`.
+        logs: further formats of the history: see `Progress`.
+        epoch: function that takes each line of the history after it is written.
 
     Returns:
         seconds, images_per_second, the checkpoint's path (None without `--save_checkpoint`), and
@@ -331,7 +331,7 @@ def pretrain(
     if signal:
         callbacks.append(EpochSignal(signal, history))
     if history:
-        # before the checkpoint: no epoch is saved without it
+        # before the checkpoint, so that no epoch is saved without it
         callbacks.append(History(history, logs, epoch))
     checkpointer = None
     if args.save_checkpoint:
@@ -348,7 +348,7 @@ def pretrain(
     started = time.perf_counter()
     fit(trainer, model, train_loader, validation_loader(args), args.resume_from_checkpoint)
     seconds = time.perf_counter() - started
-    # without an epoch to go the host's has saved none
+    # without a remaining epoch, the host's callback has saved none
     saved = getattr(checkpointer, "last_ckpt", args.resume_from_checkpoint)
     return {
         "seconds": seconds,
@@ -364,20 +364,20 @@ def linear(
     progress: Callable[[float], None] | None = None,
     title: str | None = None,
 ) -> dict[str, Any]:
-    """Evaluates a checkpoint by a linear classifier on its frozen features: `main_linear.py`.
+    """Evaluates a checkpoint with a linear classifier on frozen features, like `main_linear.py`.
 
     Args:
-        argv: the flags of the host's script, and `own_flags`.
-        progress: takes the share of all steps done, in [0, 1], after every step.
-        title: of the progress bar.
+        argv: flags of the host's script, and `own_flags`.
+        progress: function that takes the share of all steps done, in [0, 1], after every step.
+        title: title of the progress bar.
 
     Returns:
-        top1 and top5 in percent on the validation images, of the last epoch, and the protocol,
-        which says where they are of another epoch or of fewer images.
+        top1 and top5 in percent on the validation images in the last epoch, and the protocol,
+        which notes any other epoch or fewer images.
 
     Raises:
         UserError: the checkpoint cannot be read or lacks weights of the encoder, the training
-            diverged, or nothing was judged.
+            diverged, or nothing was evaluated.
     """
     args = parse_linear(argv)
     pl.seed_everything(args.seed)

@@ -30,13 +30,13 @@ def own_flags(*, pretraining: bool = True) -> ArgumentParser:
         type=int,
         default=HOST_SEED,
         help="decides the initial weights, the order of the images and, with --num_workers of 1 "
-        "or more, their augmentation. Default: %(default)s, the host's",
+        "or more, their augmentation. Default: %(default)s, as in the host",
     )
     group.add_argument(
         "--stem",
         choices=STEMS,
         default="auto",
-        help="first layers of the encoder: for small images, or those of ImageNet. "
+        help="first layers of the encoder: for small images, or for ImageNet's. "
         "Default: %(default)s, for resnet18 and resnet50 the host's choice (small with CIFAR, "
         f"imagenet with --dataset custom), for ours small up to a --crop_size of {SMALL_IMAGE} px",
     )

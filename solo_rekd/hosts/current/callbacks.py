@@ -1,4 +1,4 @@
-"""The callbacks that the plug-in has for trainers of the current host's Lightning."""
+"""The plug-in's callbacks for the current host's Lightning."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +24,7 @@ class OnlineKnn(OnlineKnnHooks, pl.Callback):
 
 
 class LinearAccuracy(LastAccuracyHooks, pl.Callback):
-    """Prints what a linear evaluation came to, which the host only logs."""
+    """Prints the accuracy of a linear evaluation, which the host only logs."""
 
     def acts_on(self, pl_module: Any) -> bool:
         """Whether it is the host's linear evaluation."""
@@ -34,7 +34,7 @@ class LinearAccuracy(LastAccuracyHooks, pl.Callback):
         """Prints the accuracy with its protocol, once."""
         if not self.acts_on(pl_module) or not trainer.is_global_zero or self.accuracy is None:
             return
-        if watch.current() is not None:  # whose command reports it
+        if watch.current() is not None:  # the command reports it
             return
         kind = (
             "fine-tuned backbone" if pl_module.finetune else "linear classifier on frozen features"
@@ -47,14 +47,14 @@ class LinearAccuracy(LastAccuracyHooks, pl.Callback):
         )
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Refuses an evaluation that trained or judged nothing."""
+        """Refuses an evaluation that trained or evaluated nothing."""
         if self.acts_on(pl_module):
             refuse_empty_epoch(pl_module)
             self.top()
 
 
 def is_ours(model: Any) -> bool:
-    """Whether a model that is trained has our method or backbone, or belongs to our command."""
+    """Whether a trained model has our method or backbone, or belongs to our command."""
     backbone = getattr(model, "backbone_name", None)
     return (
         is_claimed()
@@ -64,12 +64,12 @@ def is_ours(model: Any) -> bool:
 
 
 class StartingWeights(StartingWeightsHooks, pl.Callback):
-    """The weights of `student_checkpoint`, in a trainer of this host."""
+    """Loads the weights of `student_checkpoint`, in a trainer of this host."""
 
     network = "backbone"
 
     def settings(self, module: Any) -> Mapping[str, Any]:
-        """The configuration of a pretraining; a linear evaluation starts from no such file."""
+        """Returns the configuration of a pretraining; a linear evaluation uses no such file."""
         return {} if isinstance(module, LinearModel) else getattr(module, "cfg", {})
 
     def name(self, module: Any) -> str:
@@ -78,11 +78,11 @@ class StartingWeights(StartingWeightsHooks, pl.Callback):
 
 
 class Speed(SpeedHooks, pl.Callback):
-    """Memory format and compilation, in a trainer of this host."""
+    """Sets memory format and compilation, in a trainer of this host."""
 
 
 class RemoveRefusedRun(RemoveRefused, pl.Callback):
-    """Removes what a refused run has written, in a trainer of this host."""
+    """Removes the files of a refused run, in a trainer of this host."""
 
 
 class Unreadable(UnreadableHooks, pl.Callback):
@@ -90,7 +90,7 @@ class Unreadable(UnreadableHooks, pl.Callback):
 
 
 def callbacks() -> list[pl.Callback]:
-    """What the plug-in adds to the trainer of a run of ours."""
+    """Returns the callbacks that the plug-in adds to our runs."""
     ours: list[pl.Callback] = [
         CurrentRun(),
         StartingWeights(),

@@ -1,4 +1,4 @@
-"""Checks of the current host's configuration, of what would stop its run later with a traceback."""
+"""Checks the current host's configuration for what would end its run later with a traceback."""
 
 import importlib.util
 from pathlib import Path
@@ -39,10 +39,10 @@ IN_H5 = ("imagenet", "imagenet100")
 
 
 def refuse_incomplete(cfg: DictConfig) -> None:
-    """Raises a UserError where a group of settings, or one that every run needs, is missing."""
+    """Raises a UserError for a missing group of settings, or a missing required setting."""
     for key in (*GROUPS, *(name for name in OPTIONAL_GROUPS if name in cfg)):
         if not isinstance(cfg.get(key), DictConfig):
-            raise refuse(key, cfg.get(key), "a group of settings, as the recipes have it")
+            raise refuse(key, cfg.get(key), "a group of settings, as in the recipes")
     for key in SETTINGS:
         if omegaconf_select(cfg, key) is None:
             raise UserError(f"{key} is missing: give {key}=VALUE")
@@ -55,19 +55,19 @@ def refuse_augmentations(cfg: DictConfig) -> None:
     """Raises a UserError where the views of a pretraining are not described."""
     views = cfg.get("augmentations")
     if not isinstance(views, ListConfig) or not views:
-        raise refuse("augmentations", views, "a list of views, as the recipes have it")
+        raise refuse("augmentations", views, "a list of views, as in the recipes")
     for index, view in enumerate(views):
         for key in ("crop_size", "num_crops"):
             value = view.get(key) if isinstance(view, DictConfig) else None
             if not isinstance(value, int) or value < 1:
-                raise refuse(f"augmentations.{index}.{key}", value, "a whole number from 1")
+                raise refuse(f"augmentations.{index}.{key}", value, "a whole number of 1 or more")
 
 
 def is_our_run(cfg: Any) -> bool:
-    """Whether a run is ours: by its method, backbone or pretraining, a key of ours, or as all are.
+    """Whether a run is ours: by its method, backbone, pretraining or keys, or as all runs are.
 
     Args:
-        cfg: its settings; None where there is no run, which is not ours.
+        cfg: its settings; None if there is no run, which then is not ours.
     """
     if cfg is None:
         return False
@@ -86,10 +86,10 @@ def is_our_run(cfg: Any) -> bool:
 
 
 def select_name(cfg: Any, key: str) -> str:
-    """The text under a key of a configuration that nobody has checked; empty where none is."""
+    """Returns the text under a key of an unchecked configuration; empty if there is none."""
     try:
         value = omegaconf_select(cfg, key)
-    except OmegaConfBaseException:  # a list in place of a group; whoever needs the key says so
+    except OmegaConfBaseException:  # a list instead of a group; code that needs the key reports it
         return ""
     return value if isinstance(value, str) else ""
 
@@ -98,8 +98,8 @@ def refuse_mistakes(cfg: DictConfig, side: int) -> None:
     """Raises a UserError for a setting of a run of ours that would stop it with a traceback.
 
     Args:
-        cfg: of one of the host's scripts, complete.
-        side: of the images, in px.
+        cfg: complete configuration of one of the host's scripts.
+        side: side of the images, in px.
     """
     refuse_missing_gpu("accelerator", cfg.get("accelerator"))
     refuse_wandb(omegaconf_select(cfg, "wandb.enabled", False))
@@ -124,7 +124,7 @@ def refuse_mistakes(cfg: DictConfig, side: int) -> None:
 
 
 def refuse_format(data: DictConfig) -> None:
-    """Raises a UserError where the images are not in the format that `data.format` says."""
+    """Raises a UserError if the images are not in the format of `data.format`."""
     kind = data.get("format", "image_folder")
     if kind not in FORMATS:
         raise refuse("data.format", kind, FORMATS)
@@ -132,7 +132,7 @@ def refuse_format(data: DictConfig) -> None:
         return
     if data.dataset not in IN_H5:
         allowed = (
-            f"image_folder or dali, for the host reads h5 with data.dataset={' or '.join(IN_H5)}"
+            f"image_folder or dali: the host reads h5 only with data.dataset={' or '.join(IN_H5)}"
         )
         raise refuse("data.format", kind, allowed)
     if importlib.util.find_spec("h5py") is None:

@@ -100,13 +100,13 @@ def judge_newest(args: Namespace) -> DictConfig | None:
     chosen = newest_whole(Path(folder).glob(f"*{ENDING}"))
     run = read_run(chosen) if chosen else None
     if chosen is None or run is None:
-        expected = "the folder of a pretraining run, with a whole .ckpt file of this host"
+        expected = "the folder of a pretraining run, with a complete .ckpt file of this host"
         raise refuse("pretrained_checkpoint_dir", folder, expected)
     patches.apply(RUN)
     data_sets.choose(pretrain_dataloader, classification_dataloader)
     args.pretrained_checkpoint_dir = hand_over(chosen, run)
     judge_whole(run)
-    print(f"the checkpoint that is judged: {chosen}")
+    print(f"evaluated checkpoint: {chosen}")
     return run
 
 

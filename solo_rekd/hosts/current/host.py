@@ -1,7 +1,7 @@
-"""Solo-learn's main branch behind the seam of `hosts/jobs.py`: its unedited scripts do the jobs.
+"""Adapter to solo-learn's main branch for `hosts/jobs.py`: its unedited scripts do the jobs.
 
-A job becomes override words on a recipe of ours, and `main_pretrain.py` or `main_linear.py` runs
-with them in this process.
+A job becomes Hydra overrides on one of our recipes, and `main_pretrain.py` or `main_linear.py`
+runs with them in this process.
 """
 
 import inspect
@@ -66,10 +66,10 @@ def connect(root: Path) -> Host:
     """Makes every run of this process ours, and activates the plug-in in the host.
 
     Args:
-        root: holds the package `solo` of a checkout, and its scripts.
+        root: folder of a checkout, with the package `solo` and its scripts.
 
     Raises:
-        UserError: the scripts do not lie there.
+        UserError: the scripts are missing.
     """
     if not (root / PRETRAIN).is_file():
         raise UserError(
@@ -91,7 +91,7 @@ class MainHost:
         self.root = root
 
     def methods(self) -> Mapping[str, Collection[str]]:
-        """The names of all methods, each with the settings that it takes."""
+        """Returns the names of all methods, each with the settings that it takes."""
         return method_settings.takes(self.root)
 
     def check(self, job: Job) -> Mapping[str, Any]:
@@ -142,19 +142,19 @@ class MainHost:
         )
 
     def command(self, job: Job) -> str:
-        """What to type to repeat a job, by the host's own script."""
+        """Returns the command that repeats a job, with the host's own script."""
         script = _script(job)
         words = ["--config-name", RECIPES[script], *self._words(job)]
         return shlex.join(["python", str(self.root / script), *words])
 
     def versions(self) -> Mapping[str, str]:
-        """The host's commit and the version of Lightning."""
+        """Returns the host's commit and the version of Lightning."""
         return {"solo-learn": f"main{_commit(self.root)}", "lightning": pl.__version__}
 
     def _run(
         self, job: Job, folder: Path | None, more: Mapping[str, Any], progress: Progress
     ) -> watch.Watch:
-        """Runs the script of a job, and returns what was seen of it."""
+        """Runs the script of a job, and returns its `Watch`."""
         script = _script(job)
         quiet = not job.host.get("enable_progress_bar", True)
         watched = watch.Watch(
@@ -208,7 +208,7 @@ class MainHost:
         return settings
 
     def _refuse_method(self, job: Pretraining) -> None:
-        """Raises a UserError for a method that the host lacks, or a setting that it lacks."""
+        """Raises a UserError for an unknown method or an unknown setting of it."""
         methods = self.methods()
         if job.method not in methods:
             raise refuse("method", job.method, nearest_first(job.method, list(methods)))
@@ -227,9 +227,9 @@ class MainHost:
 
 @contextmanager
 def readable(job: LinearEvaluation) -> Iterator[LinearEvaluation]:
-    """The job with a checkpoint that the host's script reads: its own, or a copy in that format.
+    """Yields the job with a checkpoint that the host's script can read, perhaps a converted copy.
 
-    A file that is of no known format stays, for the script's preparation says why it is refused.
+    A file in no known format is kept, because the script's preparation reports why it is refused.
     """
     content = _in_format(Path(job.checkpoint))
     if content is None:
@@ -245,7 +245,7 @@ def readable(job: LinearEvaluation) -> Iterator[LinearEvaluation]:
 
 
 def _in_format(path: Path) -> dict[str, Any] | None:
-    """What a file of another format holds, in the host's; None where the file can stay."""
+    """Converts the content of a file to the host's format; None if the host can read the file."""
     try:
         read = read_file(path)
         split = split_state_dict(read.content)
@@ -261,7 +261,7 @@ def _in_format(path: Path) -> dict[str, Any] | None:
 
 
 def _read_settings(cfg: DictConfig) -> DictConfig:
-    """Returns the settings as the method of the host itself completes them."""
+    """Returns the settings as the host's method completes them."""
     build = METHODS[cfg.method]
     with torch.random.fork_rng(devices=[]):
         try:
@@ -273,7 +273,7 @@ def _read_settings(cfg: DictConfig) -> DictConfig:
 
 @contextmanager
 def _logs(job: Job, folder: Path | None) -> Iterator[str]:
-    """The folder of Lightning's own logs: the job's, or one that is removed afterwards."""
+    """Yields the folder of Lightning's own logs: the job's, or a temporary one."""
     chosen = job.host.get("default_root_dir") or folder
     with nullcontext(chosen) if chosen else tempfile.TemporaryDirectory() as logs:
         yield str(logs)
@@ -289,12 +289,12 @@ def _recipe(job: Job) -> Path:
 
 
 def _backbone_kwargs(job: Job, side: int, trained: Mapping[str, Any]) -> dict[str, Any]:
-    """What the backbone's factory is given beside what the plug-in fills in.
+    """Returns the arguments of the backbone's factory that the plug-in does not fill in.
 
     Args:
-        job: whose backbone it is.
-        side: of the images, in px.
-        trained: of a linear evaluation, what its checkpoint records of the student.
+        job: job with the backbone.
+        side: side of the images, in px.
+        trained: for a linear evaluation, what its checkpoint records about the student.
 
     Raises:
         UserError: the network has no such stem.

@@ -58,5 +58,5 @@ def _count(devices: object, cpu: bool) -> int:
     if text in ("auto", "-1"):
         return 1 if cpu else torch.cuda.device_count()
     if not text.isdigit() or int(text) == 0:
-        raise refuse("devices", devices, "a number from 1, a list of numbers, auto")
+        raise refuse("devices", devices, "a number of 1 or more, a list of numbers, or auto")
     return int(text)

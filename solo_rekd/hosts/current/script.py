@@ -87,7 +87,7 @@ def mistakes() -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"a setting is not taken: {_first_line(error)}") from error
+        raise UserError(f"a setting is not accepted: {_first_line(error)}") from error
     except Exception as error:
         mistake = as_mistake(error)
         if mistake is None:

@@ -155,8 +155,8 @@ def prepare_student(cfg: DictConfig, path: str) -> None:
     if name.startswith("resnet") and dataset in CIFAR:
         if stem == "imagenet":
             raise UserError(
-                f"{STARTED}={path!r}: its {name} has the first layers of ImageNet, and the host "
-                f"makes those small with data.dataset={dataset}: give data.dataset=custom and the "
+                f"{STARTED}={path!r}: its {name} has the first layers for ImageNet, but the host "
+                f"makes them small with data.dataset={dataset}: give data.dataset=custom and the "
                 "folders of the images"
             )
     elif stem != "auto":
@@ -188,12 +188,12 @@ def prepare_probe(cfg: DictConfig, path: str | None) -> None:
     if built_by_us and not known and needs_size(dataset):
         key = "data.augmentations.crop_size"
         raise UserError(
-            f"{key} is missing: neither {path} nor an args.json beside it tells it: "
+            f"{key} is missing: neither {path} nor an args.json beside it records it: "
             f"give +{key}=N, the side in px of the images that the student was trained on"
         )
     resize_to = given.get("resize_to")
     if resize_to is not None and (cfg.data.get("format") == "dali" or not needs_size(dataset)):
-        limit = "none, but with data.dataset=custom and without DALI"
+        limit = "none, except with data.dataset=custom and without DALI"
         raise refuse("data.augmentations.resize_to", resize_to, limit)
     side = evaluate_at(dataset, given, trained_view(run))
     read_images(linear, cfg.data)
@@ -253,10 +253,10 @@ def prepare_dali(cfg: DictConfig) -> None:
         raise refuse("dali.device", device, DALI_DEVICES)
     for index, view in enumerate(cfg.get("augmentations") or ()):
         if probability := omegaconf_select(view, "equalization.prob", 0):
-            limit = "0 with data.format=dali, which equalizes no image"
+            limit = "0 with data.format=dali, which does not equalize images"
             raise refuse(f"augmentations.{index}.equalization.prob", probability, limit)
     if device == "gpu" and not torch.cuda.is_available():
-        _log.warning("dali.device=gpu: no GPU here, so DALI loads on the CPU")
+        _log.warning("dali.device=gpu: there is no GPU, so DALI loads on the CPU")
         device = "cpu"
     OmegaConf.update(cfg, "dali.device", device)
 
@@ -275,7 +275,7 @@ def settle_memory_format(cfg: DictConfig) -> Any:
     if given is not None:
         of_host = CONTIGUOUS if given else CHANNELS_LAST
         if asked not in (AUTO, of_host):
-            raise refuse(key, given, f"none with {MEMORY_FORMAT}={asked}, which says the opposite")
+            raise refuse(key, given, f"none with {MEMORY_FORMAT}={asked}, which contradicts it")
         asked = of_host
     OmegaConf.update(cfg, key, asked != CHANNELS_LAST)
     return asked

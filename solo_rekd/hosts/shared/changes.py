@@ -1,8 +1,8 @@
-"""What the plug-in replaces in a host, and how the host gets its own back.
+"""Replaces parts of a host, and restores them.
 
-`ENTRIES` are the places by which a host's script can name something of ours; activation fills them.
-`RUN` is what a run of ours needs besides; it is replaced when such a run begins, and put back when
-the next run begins.
+`ENTRIES` are the places where a host's script finds our names; activation fills them. `RUN` holds
+further replacements for our runs; they are made when such a run begins, and undone when the next
+run begins.
 """
 
 from collections.abc import Callable
@@ -20,22 +20,22 @@ class Changes:
         self._made: dict[tuple[int, str], tuple[Any, str, Any, Any]] = {}
 
     def set(self, owner: Any, name: str, value: Any) -> None:
-        """Replaces one.
+        """Replaces an attribute or entry.
 
         Args:
             owner: a module, a class, or a dictionary.
-            name: of the attribute, or the key of the entry.
-            value: what stands there until `undo`.
+            name: name of the attribute, or key of the entry.
+            value: its value until `undo`.
         """
         self._made[id(owner), name] = (owner, name, self.own(owner, name), value)
         _put(owner, name, value)
 
     def wrap(self, owner: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
-        """Replaces one by what `wrapper` makes of the host's own."""
+        """Replaces an attribute or entry by `wrapper` of the host's own."""
         self.set(owner, name, wrapper(self.own(owner, name)))
 
     def own(self, owner: Any, name: str) -> Any:
-        """What stood there before the first `set`."""
+        """Returns the value before the first `set`."""
         if made := self._made.get((id(owner), name)):
             return made[2]
         if isinstance(owner, dict):
@@ -43,17 +43,17 @@ class Changes:
         return vars(owner)[name]  # a static method as it is
 
     def undo(self) -> None:
-        """Puts back the host's own."""
+        """Restores the host's own values."""
         for owner, name, own, _ in reversed(self._made.values()):
             _put(owner, name, own)
 
     def redo(self) -> None:
-        """Replaces again what `undo` put back."""
+        """Replaces again what `undo` restored."""
         for owner, name, _, value in self._made.values():
             _put(owner, name, value)
 
     def clear(self) -> None:
-        """Puts back the host's own for good."""
+        """Restores the host's own values for good."""
         self.undo()
         self._made.clear()
 
@@ -71,6 +71,6 @@ ENTRIES, RUN = Changes(), Changes()
 
 
 def begin(ours: bool) -> None:
-    """Begins a run: forgets what the last one needed, and notes whether this one is ours."""
+    """Begins a run: undoes the last run's replacements, and records whether this run is ours."""
     RUN.clear()
     ownership.note(ours)

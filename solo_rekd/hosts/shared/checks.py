@@ -1,4 +1,4 @@
-"""Checks of both hosts' settings before a run, of what would stop it later with a traceback."""
+"""Checks both hosts' settings before a run for what would end it later with a traceback."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from torch import nn
 from solo_rekd.utils.errors import UserError, refuse, refuse_missing
 
 GPU = ("gpu", "cuda")  # Lightning's names
-# what DALI decides itself, by the setting that would have it otherwise
+# what DALI decides itself, by the setting that conflicts with it
 DALIS = {
     "neighbours": "which chooses the images of a batch itself",
     "drawn_views": "which draws the views itself",
@@ -19,28 +19,28 @@ DALIS = {
 
 
 def refuse_dali(loads_by_dali: bool, settings: Mapping[str, Any]) -> None:
-    """Raises a UserError where DALI is to load what a setting has decided.
+    """Raises a UserError for a setting that conflicts with DALI.
 
     Args:
-        loads_by_dali: whether the run loads its images by DALI.
-        settings: of the method; those that DALI has no part in are left alone.
+        loads_by_dali: whether the run loads its images with DALI.
+        settings: settings of the method; those that do not concern DALI are ignored.
     """
     for key, reason in DALIS.items():
         if loads_by_dali and settings.get(key, 0):
-            limit = f"0 with DALI, {reason}; load without DALI to have {key}"
+            limit = f"0 with DALI, {reason}; load without DALI to use {key}"
             raise refuse(key, settings[key], limit)
 
 
 def refuse_missing_gpu(key: str, accelerator: object) -> None:
     """Raises a UserError where a GPU is asked for and torch sees none."""
     if accelerator in GPU and not torch.cuda.is_available():
-        raise refuse(key, accelerator, "cpu or auto, for torch sees no GPU here")
+        raise refuse(key, accelerator, "cpu or auto: torch sees no GPU here")
 
 
 def refuse_no_training(key: str, batches: object) -> None:
-    """Raises a UserError for a limit of no batch, with which Lightning ends as after a training."""
+    """Raises a UserError for a limit of zero batches, with which Lightning trains nothing."""
     if batches == 0:
-        raise refuse(key, batches, "1 or more batches, or a share of them above 0")
+        raise refuse(key, batches, "1 or more batches, or a share above 0")
 
 
 def refuse_long_rise(key: str, epochs: int | None, max_epochs: int | None) -> None:
@@ -52,7 +52,7 @@ def refuse_long_rise(key: str, epochs: int | None, max_epochs: int | None) -> No
         max_epochs: of the training; None or -1: others bound it.
     """
     if epochs is not None and max_epochs is not None and 0 < max_epochs < epochs:
-        raise refuse(key, epochs, f"at most {max_epochs}, the epochs of the training")
+        raise refuse(key, epochs, f"at most {max_epochs}, the length of the training")
 
 
 def refuse_wandb(enabled: bool) -> None:
@@ -73,7 +73,7 @@ def refuse_unwritable(key: str, folder: str | Path) -> None:
     if not there.is_dir():
         raise refuse(key, str(folder), f"a folder, but {there} is a file")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise refuse(key, str(folder), f"a folder that you may write to, unlike {there}")
+        raise refuse(key, str(folder), f"a folder that you can write to, which {there} is not")
 
 
 def refuse_size(key: str, side: int, name: str, build: Callable[[], nn.Module]) -> None:
@@ -101,4 +101,4 @@ def _refuse_real_size(key: str, side: int, name: str, build: Callable[[], nn.Mod
         raise
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
-        raise refuse(key, side, f"a side, in px, that {name} takes ({reason})") from error
+        raise refuse(key, side, f"a side in px that {name} accepts ({reason})") from error

@@ -74,7 +74,7 @@ def sample(images: list[tuple[str, int]], fraction: float) -> list[tuple[str, in
     try:
         return train_test_split(images, train_size=fraction, stratify=labels, random_state=42)[0]
     except ValueError as error:
-        limit = f"-1 for all images, or a part between 0 and 1 that fits them: {error}"
+        limit = f"-1 for all images, or a share between 0 and 1 that fits them: {error}"
         raise refuse("data.fraction", fraction, limit) from error
 
 
@@ -223,7 +223,7 @@ def decoding(images: Sequence[tuple[str, int]]) -> Iterator[None]:
         if damaged is None:
             raise
         raise UserError(
-            f"{damaged} cannot be decoded by DALI: replace it or take it away, or load without DALI"
+            f"{damaged} cannot be decoded by DALI: replace or remove it, or load without DALI"
         ) from error
 
 

@@ -1,7 +1,7 @@
-"""The data sets of images that a run of ours takes in place of its host's.
+"""The data sets that replace a host's in our runs.
 
-The host's take the files of hidden folders for a class, turn deep pixels white, do not name a
-damaged image, and cannot be pickled for a spawned worker process.
+The host's treat hidden folders as classes, turn pixels of more than 8 bits white, do not name
+damaged images, and cannot be pickled for spawned worker processes.
 """
 
 from types import ModuleType

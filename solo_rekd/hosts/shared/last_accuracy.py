@@ -36,7 +36,7 @@ class LastAccuracyHooks:
             UserError: no validation image is left.
         """
         if self.acts_on(pl_module) and not trainer.enable_validation:
-            limit = "a number above 0 in linear evaluation, which judges by the validation images"
+            limit = "a number above 0 in linear evaluation, which needs validation images"
             raise refuse("limit_val_batches", trainer.limit_val_batches, limit)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
@@ -70,8 +70,8 @@ class LastAccuracyHooks:
         """
         if self.accuracy is None:
             raise UserError(
-                "no epoch was judged: the run to resume had finished, or it ends before its first "
-                "validation (max_epochs, check_val_every_n_epoch)"
+                "no epoch was evaluated: the run to resume had finished, or it ends before its "
+                "first validation (max_epochs, check_val_every_n_epoch)"
             )
         return self.accuracy
 

@@ -1,4 +1,4 @@
-"""What a host's numbers may be: both hosts take any, and stop late with a traceback, or go on."""
+"""Limits of a host's numbers: both hosts accept any, and fail late with a traceback or continue."""
 
 from math import inf
 

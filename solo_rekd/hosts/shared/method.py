@@ -38,7 +38,7 @@ MIN_LOSS_SCALE = 1e-4  # of float16, as fairseq's --min-loss-scale; torch starts
 
 
 class OnHost:
-    """A tensor that stays in the host's memory: who moves a batch to a device leaves it alone."""
+    """Wraps a tensor that stays in the host's memory when a batch is moved to a device."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
@@ -48,17 +48,17 @@ _Host: Any = object  # mypy: the host's base class, which stands behind this one
 
 
 class Distilled(_Host):
-    """To be put in front of a host's `BaseMomentumMethod`; the adapter builds `objective`."""
+    """Mix-in for a host's `BaseMomentumMethod`; the adapter builds `objective`."""
 
     name: ClassVar[str]
     objective_class: ClassVar[type[DistillationObjective]]
     replaces: ClassVar[type | None]  # solo-learn's own method of that name, if it has one
-    twin: ClassVar[str]  # what the host calls the student's momentum twin
+    twin: ClassVar[str]  # the host's name of the student's momentum twin
     objective: DistillationObjective
     _saw_labels = False
 
     def set_objective(self, objective: DistillationObjective) -> None:
-        """Takes what is trained for; a momentum twin that nobody reads goes."""
+        """Sets the objective, and removes the momentum twin if it does not need one."""
         self.objective = objective
         if not self._has_twin:
             delattr(self, self.twin)
@@ -71,18 +71,18 @@ class Distilled(_Host):
 
     @property
     def learnable_params(self) -> list[dict[str, Any]]:
-        """The host's parameter groups and the objective's."""
+        """Returns the host's parameter groups and the objective's."""
         ours = self.objective.learnable_params(self.classifier_lr, self.lr)
         return super().learnable_params + ours
 
     @property
     def momentum_pairs(self) -> list[tuple[Any, Any]]:
-        """The host's momentum pairs and the objective's."""
+        """Returns the host's momentum pairs and the objective's."""
         students = super().momentum_pairs if self._has_twin else []
         return students + self.objective.momentum_pairs
 
     def train(self, mode: bool = True) -> Any:
-        """Sets the mode, in which the momentum twins draw nothing at random."""
+        """Sets the mode; momentum twins never use dropout or stochastic depth."""
         super().train(mode)
         self._switch_off_noise()
         return self
@@ -93,7 +93,7 @@ class Distilled(_Host):
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
-        """The queues, which every rank fills alike: DDP would send them anew before every step."""
+        """Returns the queues, equal on all ranks, which DDP would otherwise broadcast each step."""
         return [
             f"{module_name}.{name}"
             for module_name, module in self.named_modules()
@@ -102,9 +102,9 @@ class Distilled(_Host):
         ]
 
     def _shared_step_momentum(self, *args: Any) -> dict[str, Any]:
-        """The host's forward pass of the momentum twin, where somebody reads what it gives.
+        """Runs the host's forward pass of the momentum twin, if its output is used.
 
-        A classifier of its own does; without, the loss may in training and nothing in validation.
+        Its own classifier uses it; otherwise the loss may in training, and nothing in validation.
         """
         read = self.training and self.objective.config.reads_momentum
         if read or self.momentum_classifier is not None:
@@ -112,9 +112,9 @@ class Distilled(_Host):
         return {}
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
-        """Moves a batch, but for the images' places: tables in the host's memory are read by them.
+        """Moves a batch, except for the images' indexes, which look up tables in host memory.
 
-        A step would have to wait for the device to have them back.
+        Reading them back from the device would make every step wait.
         """
         moved = super().transfer_batch_to_device(batch, device, dataloader_idx)
         if self.training and batch[0].device.type == "cpu" != device.type:
@@ -122,7 +122,7 @@ class Distilled(_Host):
         return moved
 
     def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:
-        """The host's step (online classifier, momentum features), then the objective's loss.
+        """Runs the host's step (online classifier, momentum features), then the objective's loss.
 
         Args:
             batch: indexes of shape (B,), two views of shape (B, 3, H, W), labels of shape (B,).
@@ -161,7 +161,7 @@ class Distilled(_Host):
         return loss
 
     def _draw_mix(self, batch: int, step: int, device: torch.device) -> mixup.Mixed | None:
-        """How the images of a step are mixed, which each process draws for itself; None: not."""
+        """Draws the mix of a step's images, separately in each process; None: no mixing."""
         alpha = self.objective.config.mixup
         if not alpha:
             return None
@@ -169,16 +169,16 @@ class Distilled(_Host):
         return mixup.draw(alpha, batch, seed, device)
 
     def on_fit_start(self) -> None:
-        """Says which method this is, where the host has one of that name too."""
+        """Logs which method this is, if the host has one of the same name."""
         super().on_fit_start()
         if self.trainer.is_global_zero and self.replaces is not None:
             _log.warning(
-                "this is solo-rekd's %s, not solo-learn's own (SOLO_REKD_AUTOLOAD=0 for that)",
+                "this is solo-rekd's %s, not solo-learn's own (set SOLO_REKD_AUTOLOAD=0 for that)",
                 self.name,
             )
 
     def on_train_start(self) -> None:
-        """The host's step counter; and the objective may look at the training set."""
+        """Runs the host's hook, and lets the objective read the training set."""
         super().on_train_start()
         self._switch_off_noise()  # newer Lightnings leave the modes as they are built
         batch, steps = self.batch_size * self.trainer.world_size, self.trainer.num_training_batches
@@ -197,10 +197,10 @@ class Distilled(_Host):
             self.begin_epoch_anew()  # it drew images or views by chance
 
     def begin_epoch_anew(self) -> None:
-        """Begins the first epoch anew, where the host's Lightning began it before this hook."""
+        """Restarts the first epoch, if the host's Lightning began it before this hook."""
 
     def on_train_epoch_start(self) -> None:
-        """The objective may look at the training set again."""
+        """Lets the objective read the training set again."""
         super().on_train_epoch_start()
         if self.objective.drawn_views is not None:
             self.objective.drawn_views.images.begin(self.current_epoch)
@@ -208,11 +208,11 @@ class Distilled(_Host):
         self.objective.before_epoch(images, self.current_epoch)
 
     def on_fit_end(self) -> None:
-        """Refuses a training that was none: see `refuse_empty_epoch`."""
+        """Refuses a training without batches: see `refuse_empty_epoch`."""
         refuse_empty_epoch(self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Writes down which method and teacher the weights belong to."""
+        """Records which method and teacher the weights belong to."""
         checkpoint[KEY] = record_of(checkpoint) | {
             "method": self.name,
             "teacher": self.objective.teacher.identity,
@@ -235,40 +235,40 @@ class Distilled(_Host):
         for name, held in checkpoint["state_dict"].items():
             if name in own and held.shape != own[name].shape:
                 raise UserError(
-                    f"{name} of the checkpoint to resume is {tuple(held.shape)}, of this run "
-                    f"{tuple(own[name].shape)}: give the settings that it was trained with"
+                    f"{name} has shape {tuple(held.shape)} in the checkpoint to resume, and "
+                    f"{tuple(own[name].shape)} in this run: give the settings it was trained with"
                 )
 
 
 def move_twin(updater: Any, network: nn.Module, twin: nn.Module) -> None:
-    """The host's momentum update, by the momentum that its updater has now."""
+    """Runs the host's momentum update, with the current momentum of its updater."""
     follow(network, twin, updater.cur_tau)
 
 
 def drop_twin(state: dict[str, Tensor], own: Mapping[str, Any], prefixes: tuple[str, ...]) -> None:
-    """Takes a momentum twin that nobody reads out of an earlier version's checkpoint.
+    """Removes an unused momentum twin from an earlier version's checkpoint.
 
     Args:
-        state: what the checkpoint holds, changed in place.
-        own: what this run holds.
-        prefixes: of the twin's entries.
+        state: state dict of the checkpoint, changed in place.
+        own: state dict of this run.
+        prefixes: prefixes of the twin's entries.
     """
     for name in [name for name in state if name.startswith(prefixes) and name not in own]:
         del state[name]
 
 
 def refuse_other_teacher(theirs: Mapping[str, Any], objective: DistillationObjective) -> None:
-    """Refuses to resume with another teacher, or with one that sees the images otherwise.
+    """Refuses to resume with another teacher, or with one that preprocesses images differently.
 
-    An older checkpoint does not say how its teacher saw, which was as the student did: where no
-    setting asks for more, the teacher of the resumed run does so too.
+    An older checkpoint does not record its teacher's preprocessing, which was the student's: unless
+    a setting says otherwise, the resumed run's teacher uses that too.
 
     Args:
-        theirs: what the checkpoint records of its teacher.
-        objective: of this run.
+        theirs: the checkpoint's record of its teacher.
+        objective: objective of this run.
 
     Raises:
-        UserError: the teacher is another, or sees with other mean, std, size or stem.
+        UserError: the teacher, or its mean, std, size or stem, differs.
     """
     teacher, run, config = objective.teacher, objective.run, objective.config
     before: dict[str, Any] = {key: theirs.get(key) for key in ("name", "mode", "sha256")}
@@ -290,12 +290,12 @@ def refuse_other_teacher(theirs: Mapping[str, Any], objective: DistillationObjec
         given = teacher.identity.get(key)
         if stored != given and key in SEEN:
             raise UserError(
-                f"teacher_{key}={given!r} is not that of the run to resume, which had "
-                f"teacher_{key}={stored!r}: give that"
+                f"teacher_{key}={given!r} differs from the run to resume, which had "
+                f"teacher_{key}={stored!r}: give that value"
             )
         if stored != given:
             raise UserError(
-                f"teacher {key}={given!r} is not the teacher of the checkpoint to resume, "
+                f"teacher {key}={given!r} differs from that of the checkpoint to resume, "
                 f"which had {key}={stored!r}"
             )
 
@@ -303,24 +303,24 @@ def refuse_other_teacher(theirs: Mapping[str, Any], objective: DistillationObjec
 def refuse_other_method(
     checkpoint: Mapping[str, Any], method: str, purpose: str = "resume"
 ) -> None:
-    """Refuses another method's checkpoint; without a record it is one of the host's.
+    """Refuses another method's checkpoint; one without a record is from a method of the host.
 
     Args:
-        checkpoint: what the file holds.
-        method: of the run, ours or the host's.
-        purpose: what the checkpoint is to be used for, for the message.
+        checkpoint: content of the file.
+        method: method of the run, ours or the host's.
+        purpose: use of the checkpoint, for the message.
 
     Raises:
-        UserError: it is of another method.
+        UserError: the checkpoint is from another method.
     """
     theirs = record_of(checkpoint).get("method")
     if theirs != method and (theirs or method in OBJECTIVES):
         owner = theirs or "a method of the host"
-        raise UserError(f"the checkpoint to {purpose} is of {owner}, this run is of {method}")
+        raise UserError(f"the checkpoint to {purpose} is from {owner}, but this run is {method}")
 
 
 def refuse_empty_epoch(model: Any) -> None:
-    """Raises a UserError where the images did not fill one batch, for both hosts say nothing.
+    """Raises a UserError if the images did not fill one batch, which neither host reports.
 
     Args:
         model: the host's model at the end of its training, with `batch_size` and `trainer`.
@@ -330,7 +330,7 @@ def refuse_empty_epoch(model: Any) -> None:
     if trainer.num_training_batches > 0:
         return
     if trainer.limit_train_batches != 1:
-        limit = "1 or more batches, or a larger share of them"
+        limit = "1 or more batches, or a larger share"
         raise refuse("limit_train_batches", trainer.limit_train_batches, limit)
     loader = host_loader(model)
     images = len(loader.dataset) if hasattr(loader, "dataset") else None
@@ -342,7 +342,7 @@ def refuse_empty_epoch(model: Any) -> None:
 
 
 def refuse_divergence(model: Any) -> None:
-    """Raises a UserError where the training has come to a state from which none recovers.
+    """Raises a UserError if the training has reached a state that it cannot recover from.
 
     Args:
         model: the host's model at the end of an epoch, before its checkpoint is written.
@@ -364,12 +364,12 @@ def _lost(model: Any) -> str | None:
     # float16 skips the steps that would spoil a weight
     scaler = getattr(model.trainer.precision_plugin, "scaler", None)
     if scaler is not None and scaler.get_scale() < MIN_LOSS_SCALE:
-        return f"hardly a step has finite gradients: the loss scale is {scaler.get_scale():.0e}"
+        return f"hardly any step has finite gradients: the loss scale is {scaler.get_scale():.0e}"
     return None
 
 
 def register(methods: dict[str, type], base: type[Distilled]) -> None:
-    """Puts one method class an objective, built from an adapter's `base`, into `METHODS`."""
+    """Adds one method class per objective, built from an adapter's `base`, to `METHODS`."""
     for name, objective_class in OBJECTIVES.items():
         body = {
             "name": name,

@@ -1,4 +1,4 @@
-"""The failures inside a host or its Lightning that are mistakes of the user, in plain words."""
+"""Turns failures inside a host or its Lightning that are the user's mistakes into UserErrors."""
 
 import errno
 import traceback
@@ -6,30 +6,30 @@ from pathlib import Path
 
 from solo_rekd.utils.errors import UserError, refuse
 
-# what is wrong with a place that the user named, not with the program
+# errors of a path that the user gave, not of the program
 PLACES = (
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
     *(errno.EACCES, errno.EROFS, errno.ENOSPC),
 )
-# torch's and torchvision's words, the only sign of either
+# messages of torch and torchvision, the only way to recognise these errors
 NO_FILES = "Found no valid file for the classes"
 ONE_VALUE = "Expected more than 1 value per channel when training"
 # the file of either Lightning's trainer
 TRAINERS = (("pytorch", "trainer", "trainer.py"), ("pytorch_lightning", "trainer", "trainer.py"))
-MISCONFIGURED = "MisconfigurationException"  # Lightning's word for a setting that cannot be
+MISCONFIGURED = "MisconfigurationException"  # Lightning's error for an invalid setting
 # torch's, where --compile meets what it cannot translate here
 UNCOMPILED = ("BackendCompilerFailed", "InductorError")
 MAY_REFUSE = ("ValueError", "TypeError")  # where its trainer reads them
 
 
 def as_mistake(error: BaseException) -> UserError | None:
-    """Reads an exception of a run as a mistake of the user, where it is a known one.
+    """Turns an exception of a run into a UserError, if it is a known mistake.
 
     Args:
-        error: what ended the run.
+        error: exception that ended the run.
 
     Returns:
-        The mistake, with `error` as its cause unless it is one already; None for any other error.
+        The UserError, with `error` as its cause unless it is one itself; None for other errors.
     """
     if isinstance(error, UserError):
         return error
@@ -45,11 +45,11 @@ def _read(error: BaseException) -> UserError | None:
     if isinstance(error, FileNotFoundError) and str(error).startswith(NO_FILES):
         return UserError(str(error))
     if isinstance(error, ValueError) and str(error).startswith(ONE_VALUE):
-        allowed = "at least 2 on every device: BatchNorm needs more than one value of a channel"
+        allowed = "at least 2 on every device: BatchNorm needs more than one value per channel"
         return refuse("batch_size", 1, allowed)
     kind = type(error).__name__
     if kind in UNCOMPILED:
-        return UserError(f"torch cannot compile the networks here, leave compile out: {error}")
+        return UserError(f"torch cannot compile the networks here: leave compile out ({error})")
     if kind == MISCONFIGURED or (kind in MAY_REFUSE and _from_trainer(error)):
         return UserError(f"Lightning's trainer refuses a setting: {error}")
     return None

@@ -1,7 +1,8 @@
-"""Batches of anchors and of some of their neighbours, from the loader that a host has built.
+"""Batches of anchors and some of their neighbours, from a host's loader.
 
-The anchors of an epoch are the first images of the host's own order, which is the seed's and in
-each process another part of the images. An epoch holds as many images as without neighbours.
+The anchors of an epoch are the first images in the host's own order, which follows from the seed
+and covers a different part of the images in each process. An epoch has as many images as without
+neighbours.
 """
 
 from collections.abc import Iterator
@@ -19,11 +20,11 @@ SEEDING = 16  # places of an order that decide the draw of its neighbours
 
 
 class NeighbourSampler(Sampler[int]):
-    """Places of images, so that each batch holds anchors, each followed by neighbours of its own.
+    """Samples batches of anchors, each followed by some of its neighbours.
 
     Args:
-        anchors: the host's sampler, whose order decides about anchors and draws.
-        batch_size: images of a batch.
+        anchors: the host's sampler, whose order determines anchors and draws.
+        batch_size: images per batch.
         neighbours: see `Neighbours`.
     """
 
@@ -40,19 +41,19 @@ class NeighbourSampler(Sampler[int]):
 
 
 def with_neighbours(order: Tensor, batch_size: int, neighbours: Neighbours) -> Tensor:
-    """Replaces all but the first images of an epoch by neighbours of these.
+    """Replaces all but the first images of an epoch by their neighbours.
 
-    A batch of B images has B/(1+k) anchors, rounded up. It is shared out among them as evenly as
-    it can be, so none has more than k neighbours. An anchor's are drawn from its pool without
-    repetition, as the order itself decides: the same order has the same batches.
+    A batch of B images has B/(1+k) anchors, rounded up, and is divided among them as evenly as
+    possible, so none has more than k neighbours. These are drawn from the anchor's pool without
+    repetition, seeded by the order itself: the same order gives the same batches.
 
     Args:
-        order: places of the images of an epoch, shape (N,).
+        order: indexes of the images of an epoch, shape (N,).
         batch_size: B.
         neighbours: k and the pools.
 
     Returns:
-        Places, shape (N,).
+        Indexes, shape (N,).
     """
     sizes = group_sizes(batch_size, neighbours.number)
     width, batches = max(sizes), -(-len(order) // batch_size)

@@ -1,14 +1,14 @@
-"""Whose the runs of this process are.
+"""Records which runs of this process are ours.
 
-In a script of a host a run is ours where its method or backbone is; in a process of our own
-commands each run is. Nothing but this file need be imported to ask.
+In a host's script, a run is ours if its method or backbone is; in a process of our own commands,
+every run is. This module imports nothing else.
 """
 
 _claimed = _noted = False
 
 
 def claim() -> None:
-    """Makes every run of this process ours, those of the host's own methods and backbones too."""
+    """Makes every run of this process ours, including those with the host's own methods."""
     global _claimed
     _claimed = True
 
@@ -19,11 +19,11 @@ def is_claimed() -> bool:
 
 
 def note(ours: bool) -> None:
-    """Notes whether the run that begins now is ours."""
+    """Records whether the run that begins now is ours."""
     global _noted
     _noted = ours
 
 
 def has_our_run() -> bool:
-    """Whether a run of ours is under way in this process."""
+    """Whether a run of ours is active in this process."""
     return _claimed or _noted

@@ -1,7 +1,7 @@
-"""How a training reports what it does: a bar, the share done, and a file with a line per epoch.
+"""Reports the progress of a training: a bar, the share done, and a file with a line per epoch.
 
-Each class holds hooks of a callback for both Lightnings; an adapter puts it in front of its
-Lightning's `Callback`.
+Each class holds hooks of a callback for both Lightnings; an adapter mixes it with its Lightning's
+`Callback`.
 """
 
 import sys
@@ -19,12 +19,12 @@ from solo_rekd.utils.progress import bar
 
 
 class BatchCountHooks:
-    """Counts the batches of this run; the trainer's count holds those of a resumed run too."""
+    """Counts the batches of this run; the trainer's count includes those before a resume."""
 
     batches = 0
 
     def on_train_batch_end(self, *args: Any) -> None:
-        """Counts one."""
+        """Counts a batch."""
         self.batches += 1
 
 
@@ -41,7 +41,7 @@ class EpochClock:
         self.begin()
 
     def begin(self) -> None:
-        """Starts anew, at the start of an epoch."""
+        """Resets the clock, at the start of an epoch."""
         self._started = self._since = time.perf_counter()
         self._waited, self.images = 0.0, 0
 
@@ -56,19 +56,19 @@ class EpochClock:
 
     @property
     def seconds(self) -> float:
-        """Since the start of the epoch."""
+        """Seconds since the start of the epoch."""
         return time.perf_counter() - self._started
 
     @property
     def waiting(self) -> float:
-        """The share of that time that was spent on waits, in [0, 1]."""
+        """Share of that time that was spent waiting, in [0, 1]."""
         return min(1.0, self._waited / max(self.seconds, 1e-9))
 
 
 class TotalProgressHooks:
-    """Shows steps done of all steps, with an ETA, the epoch, the loss, images per second, waits.
+    """Shows the steps done of all, with ETA, epoch, loss, images per second, and waiting time.
 
-    Lightning's own bar starts anew each epoch.
+    Lightning's own bar restarts each epoch.
 
     Args:
         title: what is running.
@@ -93,7 +93,7 @@ class TotalProgressHooks:
         self.clock.batch_starts()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *args: Any) -> None:
-        """Moves on by one step."""
+        """Advances by one step."""
         if self.bar is None:
             return
         self.clock.batch_ends(trainer, pl_module)
@@ -114,15 +114,15 @@ class TotalProgressHooks:
             self.bar.close()
 
     def on_exception(self, *args: Any) -> None:
-        """Closes the bar, which else would end itself after the error is reported."""
+        """Closes the bar, which would otherwise close after the error is reported."""
         self.on_train_end()
 
 
 class ShareDoneHooks:
-    """Reports after every step which share of the training is done.
+    """Reports the share of the training that is done, after every step.
 
     Args:
-        tell: takes the share, in [0, 1].
+        tell: function that takes the share, in [0, 1].
     """
 
     def __init__(self, tell: Callable[[float], None]) -> None:
@@ -138,19 +138,19 @@ class ShareDoneHooks:
 
 
 class HistoryHooks:
-    """Writes a line of JSON per epoch: what it took, and every metric of it.
+    """Writes a line of JSON per epoch: its cost and its metrics.
 
-    A line holds `epoch`, from 0; `seconds`; `images`, seen in it; `waiting`, the share of the time
-    in which the steps waited for images, in [0, 1]; `peak_memory_bytes` and, of a run
-    on a GPU, `peak_gpu_bytes`, both of the process so far; and the metrics under their names
-    without Lightning's `_epoch`. A resumed run keeps the stored lines and drops those of epochs
-    that it runs again. The file is replaced as a whole. A line of epoch -1, which `signal.py` may
-    put there before the first step, stays.
+    A line holds `epoch`, from 0; `seconds`; `images`, the number seen; `waiting`, the share of the
+    time in which the steps waited for images, in [0, 1]; `peak_memory_bytes` and, on a GPU,
+    `peak_gpu_bytes`, both of the process so far; and the metrics under their names without
+    Lightning's `_epoch`. A resumed run keeps the stored lines and drops those of epochs that it
+    repeats. The file is replaced as a whole. A line of epoch -1, which `signal.py` may write before
+    the first step, is kept.
 
     Args:
         path: the file.
-        forms: further forms of it, see `logs.py`.
-        tell: takes each line after it is written, in the first process; None: nothing does.
+        forms: further formats, see `logs.py`.
+        tell: function that takes each line after it is written, in the first process; None: none.
     """
 
     def __init__(
@@ -206,9 +206,9 @@ class HistoryHooks:
 
 
 def peak_memory() -> dict[str, int]:
-    """The most memory that this process has held so far, in bytes, and that it held on a GPU.
+    """Returns the peak memory of this process so far, in bytes, and that on a GPU.
 
-    The workers of a loader, whose pages are mostly this process's own, are left out.
+    A loader's workers are not included, as most of their pages are shared with this process.
     """
     import resource  # of Unix alone, where runs are compared
 

@@ -1,4 +1,4 @@
-"""Which run another run may resume: one with the same images and all settings that decide it."""
+"""Checks which run another may resume: one with the same images and result-changing settings."""
 
 import logging
 import os
@@ -16,19 +16,19 @@ _log = logging.getLogger("solo_rekd")
 
 IMAGES = f"{KEY}.images"  # the fingerprint of the training images
 START = f"{KEY}.student_checkpoint"  # the SHA-256 of the file that the student started from
-# a learning rate that follows a cosine over all epochs keeps the length with which it began
+# a cosine learning rate over all epochs fixes the length of the training
 COSINES = ("warmup_cosine", "cosine")
 # they tell runs apart where one is looked for; one that is given may have another name
 LABELS = ("name", "project", "entity")
-SHOWN = 3  # differences in a message
+SHOWN = 3  # differences in a message, at most
 
 
 def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """Lists nested settings under dotted names, an empty group as itself.
+    """Flattens nested settings to dotted names; an empty group is kept.
 
     Args:
-        settings: groups within groups, as `plain` makes them.
-        prefix: of every name.
+        settings: nested groups, as `plain` makes them.
+        prefix: prefix of every name.
     """
     inner: Mapping[Any, Any] = {}
     if isinstance(settings, Mapping):
@@ -47,8 +47,8 @@ class Rule(NamedTuple):
     """How a host's runs are compared.
 
     Attributes:
-        ignored: names of settings and of groups that decide nothing of a training.
-        defaults: what a run had that does not name these settings, by dotted name.
+        ignored: names of settings and groups that do not affect the result.
+        defaults: values that apply where a run does not name a setting, by dotted name.
     """
 
     ignored: Collection[str]
@@ -56,7 +56,7 @@ class Rule(NamedTuple):
 
 
 def decisive(settings: Mapping[str, Any], rule: Rule) -> dict[str, Any]:
-    """The settings that decide a run, under dotted names, as they are after JSON."""
+    """Returns the settings that affect a run's result, under dotted names, as after JSON."""
     found = flatten(plain(settings))
     return {name: value for name, value in found.items() if not _is_under(name, rule.ignored)}
 
@@ -64,17 +64,17 @@ def decisive(settings: Mapping[str, Any], rule: Rule) -> dict[str, Any]:
 def differences(
     earlier: Mapping[str, Any], now: Mapping[str, Any], rule: Rule
 ) -> dict[str, tuple[Any, Any]]:
-    """Compares all settings of two runs but those that decide nothing.
+    """Compares all settings of two runs that affect the result.
 
     Args:
-        earlier: of the run that wrote a checkpoint.
-        now: of the run that is to resume it.
-        rule: of their host.
+        earlier: settings of the run that wrote a checkpoint.
+        now: settings of the run that will resume it.
+        rule: rule of their host.
 
     Returns:
-        The values before and now, by name; what one side lacks is None there. What the plug-in
-        notes of a run is compared where both have it: an older checkpoint has less. A run without a
-        file that its student started from has no note of one.
+        The values before and now, by name; None for what one side lacks. The plug-in's own records
+        are compared only if both have them, as an older checkpoint has fewer. A run whose student
+        did not start from a file has no record of one.
     """
     before, after = flatten(plain(earlier)), flatten(plain(now))
     before = {name: rule.defaults[name] for name in rule.defaults if name in after} | before
@@ -94,29 +94,29 @@ def _is_under(name: str, groups: Collection[str]) -> bool:
 def find_resumable(
     folder: Path, max_hours: float, settings: Mapping[str, Any], rule: Rule
 ) -> Path | None:
-    """Finds the newest whole checkpoint of the same run; says why it passes over another.
+    """Finds the newest complete checkpoint of the same run; logs why it skips others.
 
     Args:
-        folder: under which the runs of one method lie.
-        max_hours: age up to which a checkpoint counts.
-        settings: of the run that is to go on.
-        rule: of its host.
+        folder: folder of the runs of one method.
+        max_hours: maximum age of a checkpoint.
+        settings: settings of the run to resume.
+        rule: rule of its host.
     """
     for path in _candidates(folder, max_hours):
         try:
             checkpoint = read_complete(path)
         except UserError as error:
-            _log.warning("auto-resume passes over a file: %s", error)
+            _log.warning("auto-resume skips a file: %s", error)
             continue
         if found := differences(settings_of(checkpoint, path), settings, rule):
-            _log.info("auto-resume passes over %s: %s", path, _say(found))
+            _log.info("auto-resume skips %s: %s", path, _say(found))
         else:
             return path
     return None
 
 
 def _candidates(folder: Path, max_hours: float) -> Iterator[Path]:
-    """The checkpoints of every run, that of the latest run and the latest epoch first."""
+    """Yields the checkpoints of every run, the latest run and the latest epoch first."""
     runs: dict[float, list[Path]] = {}
     for root, _, names in os.walk(folder):
         paths = [Path(root) / name for name in names if name.endswith(ENDING)]
@@ -129,12 +129,12 @@ def _candidates(folder: Path, max_hours: float) -> Iterator[Path]:
 
 
 def refuse_another_run(earlier: Mapping[str, Any], now: Mapping[str, Any], rule: Rule) -> None:
-    """Refuses a checkpoint to resume whose run had other settings, which would go unheeded.
+    """Refuses to resume a checkpoint whose run had other settings.
 
     Args:
-        earlier: settings of the run that wrote it; empty where they are not known.
-        now: of this run.
-        rule: of their host.
+        earlier: settings of the run that wrote it; empty if they are not known.
+        now: settings of this run.
+        rule: rule of their host.
 
     Raises:
         UserError: a setting differs. The length may, where no learning rate depends on it.
@@ -147,8 +147,8 @@ def refuse_another_run(earlier: Mapping[str, Any], now: Mapping[str, Any], rule:
         found.pop("max_epochs", None)
     if found:
         raise UserError(
-            f"the checkpoint to resume is of a run with other settings: {_say(found)}: give "
-            "those of the checkpoint, or begin anew without it"
+            f"the checkpoint to resume is from a run with other settings: {_say(found)}: give "
+            "the settings of the checkpoint, or start again without it"
         )
 
 
@@ -161,7 +161,7 @@ def _say(found: Mapping[str, tuple[Any, Any]]) -> str:
 
 def _say_one(name: str, old: Any, new: Any) -> str:
     if name == IMAGES:
-        return "the training images are others"
+        return "the training images are different"
     if name == START:
         before, now = (f"the file {digest[:12]}" if digest else "none" for digest in (old, new))
         return f"student_checkpoint is {now} (by SHA-256), was {before}"

@@ -1,4 +1,4 @@
-"""What every training of ours gets from Lightning's seam for callbacks, the same in both hosts."""
+"""The callback of every training of ours, the same in both hosts."""
 
 import functools
 import secrets
@@ -17,12 +17,12 @@ _Host: Any = object  # mypy: Lightning's class, which stands behind this one in 
 
 
 class WholeCheckpoints(_Host):
-    """Writes a checkpoint whole or not at all, and reads one without running anything in it."""
+    """Writes checkpoints completely or not at all, and reads them without running their code."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Writes beside the name and renames, so that a kill or a full disk leaves no torn file."""
+        """Writes a temporary file and renames it, so that no partial file can remain."""
         for state in checkpoint.get("lr_schedulers", ()):
             # a method with a fixed rate in one group (SimSiam) keeps a function there, which could
             # not be read back as data; the resumed run makes it anew
@@ -41,9 +41,9 @@ class WholeCheckpoints(_Host):
 
 
 class RunCallback(_Host):
-    """Keeps a run's checkpoints whole, the last epoch's among them, with a record of the run.
+    """Writes complete checkpoints of a run, including the last epoch's, with a record of the run.
 
-    It acts on runs of ours, which `run_settings` finds, in front of a Lightning's `Callback`.
+    It acts on our runs, which `run_settings` identifies, and is mixed with Lightning's `Callback`.
     """
 
     checkpointer_class: ClassVar[type]
@@ -51,16 +51,16 @@ class RunCallback(_Host):
     rule: ClassVar[Rule]
 
     def run_settings(self, trainer: Any, module: Any) -> Mapping[str, Any] | None:
-        """All settings of the run, by the host's names; None where it is none of ours."""
+        """Returns all settings of the run, by the host's names; None if it is not ours."""
         raise NotImplementedError
 
     def checkpointer(self, trainer: Any) -> Any:
-        """The host's callback that saves checkpoints; None where it saves none."""
+        """Returns the host's callback that saves checkpoints; None if there is none."""
         found = (each for each in trainer.callbacks if isinstance(each, self.checkpointer_class))
         return next(found, None)
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
-        """Has the trainer write checkpoints whole, in a folder that no other run has."""
+        """Makes the trainer write complete checkpoints, in a folder that no other run uses."""
         if self.run_settings(trainer, module) is None:
             return
         trainer.strategy.checkpoint_io = self.checkpoints_class()
@@ -91,7 +91,7 @@ class RunCallback(_Host):
             module.momentum_updater.cur_tau = tau
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-        """Saves the last epoch's checkpoint, where the interval of saving misses it."""
+        """Saves the last epoch's checkpoint, if the saving interval misses it."""
         checkpointer = self.checkpointer(trainer)
         if (
             checkpointer is not None
@@ -103,10 +103,10 @@ class RunCallback(_Host):
 
 
 def begin_apart(checkpointer: Any, begin: Callable[[Any], None], trainer: Any) -> None:
-    """Gives a run a folder of its own, where the host would take another run's.
+    """Gives a run its own folder, where the host would use another run's.
 
-    The host numbers folders by the logs of the current folder: a run that was started elsewhere,
-    or at the same moment, gets the same number. A resumed run stays in its folder.
+    The host numbers folders by the logs in the current folder: a run that was started elsewhere, or
+    at the same moment, gets the same number. A resumed run keeps its folder.
 
     Args:
         checkpointer: the host's callback, whose `path` is settled here.

@@ -36,7 +36,7 @@ def newest_whole(paths: Iterable[Path]) -> Path | None:
         try:
             read_complete(path)
         except UserError as error:
-            _log.warning("passed over: %s", error)
+            _log.warning("skipped: %s", error)
         else:
             return path
     return None

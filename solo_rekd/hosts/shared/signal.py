@@ -1,7 +1,7 @@
-"""What an epoch is judged by without labels: how student and teacher see photos held out of it.
+"""Evaluates an epoch without labels, by how student and teacher see held-out photos.
 
-The hooks of a callback for both Lightnings. The training is the same to the bit with and without
-it: networks are asked in evaluation mode and put back, and no random number of the run is drawn.
+It holds hooks of a callback for both Lightnings. The training is bit-identical with and without it:
+networks run in eval mode and are put back, and none of the run's random numbers are drawn.
 """
 
 import functools
@@ -33,7 +33,7 @@ from solo_rekd.utils.errors import refuse
 from solo_rekd.utils.files import write_json_lines
 from solo_rekd.utils.processes import first_process_first
 
-UNTRAINED = -1  # the epoch of the line of the student before its first step
+UNTRAINED = -1  # epoch of the line that describes the student before its first step
 
 _Host: Any = object  # mypy: Lightning's class, which stands behind this one in every adapter
 
@@ -42,23 +42,23 @@ Network = Callable[[Tensor], Tensor]
 
 
 class SignalHooks(_Host):
-    """Adds what held-out photos say of the student to every epoch's metrics, and so to its line.
+    """Adds a label-free evaluation on held-out photos to every epoch's metrics, and to its line.
 
     `agreement` is the share of the teacher's k nearest photos that are among the student's k
     nearest, with `agreement_error`, its standard error over the photos, `agreement_chance` as floor
     and `agreement_ceiling`, the teacher's own agreement between two views of each photo;
-    `effective_rank` and `feature_deviation` say how many directions the student's features fill and
-    how far they lie apart; `signal_seconds` is what all this took. `loss` is the mean of the
-    student's loss over the epoch, and `loss_floor` what it cannot fall below, where it is defined;
-    the loss of a host's own method, which has no teacher and no agreement, is its step's, of this
-    process. A line of epoch -1 holds what the untrained student was.
+    `effective_rank` and `feature_deviation` measure how many directions the student's features fill
+    and how far they are spread; `signal_seconds` is the time for all this. `loss` is the mean of
+    the student's loss over the epoch, and `loss_floor` its lower bound, where it is defined; for a
+    host's own method, which has no teacher and no agreement, the loss is its step's, in this
+    process. A line of epoch -1 describes the untrained student.
 
-    The first process of a training does it alone, by its own BatchNorm statistics, which are those
-    that a checkpoint holds. It stands in front of a Lightning's `Callback`, before the history's.
+    Only the first process of a training does this, with its own BatchNorm statistics, which are
+    those in a checkpoint. It is mixed with Lightning's `Callback`, and runs before the history's.
 
     Args:
-        signal: see there.
-        history: the file that gets the line of the untrained student; None: nobody wants it.
+        signal: see `Signal`.
+        history: file for the line of the untrained student; None: it is not written.
     """
 
     def __init__(self, signal: Signal, history: Path | None) -> None:
@@ -66,14 +66,14 @@ class SignalHooks(_Host):
         self.signal, self.history = signal, history
 
     def sight(self, module: Any) -> Sight:
-        """How the student of a model sees images, in the evaluation of what it trains."""
+        """Returns how a model's student sees images in evaluation."""
         raise NotImplementedError
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Reads the photos, asks a frozen teacher, and looks at the untrained student.
+        """Reads the photos, runs a frozen teacher, and evaluates the untrained student.
 
         Raises:
-            UserError: the photos cannot be read, or are not more than k.
+            UserError: the photos cannot be read, or there are not more than k.
         """
         with first_process_first():
             if not trainer.is_global_zero:
@@ -86,7 +86,7 @@ class SignalHooks(_Host):
                 write_json_lines(self.history, [took | peak_memory() | figures])
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Begins a mean of the loss."""
+        """Resets the mean of the loss."""
         self._losses, self._steps = torch.zeros((), device=pl_module.device), 0
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *args: Any) -> None:
@@ -96,7 +96,7 @@ class SignalHooks(_Host):
             self._steps += 1
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Looks at the student, and logs what is seen."""
+        """Evaluates the student, and logs the results."""
         metrics = trainer.callback_metrics  # which every process asks for
         if not trainer.is_global_zero:
             return
@@ -124,7 +124,7 @@ class SignalHooks(_Host):
             self._photos = HeldOut(photos.pixels, photos.views[:0])  # they were for the ceiling
 
     def _look(self, module: Any) -> dict[str, float]:
-        """All figures but the losses."""
+        """Returns all figures except the losses."""
         started = time.perf_counter()
         student = networks_of(module)["student"][0]
         like = _weight(student, module)
@@ -147,7 +147,7 @@ class SignalHooks(_Host):
         return figures | {"signal_seconds": time.perf_counter() - started}
 
     def _ask_teacher(self, module: Any) -> tuple[Tensor, float]:
-        """The places of each photo's neighbours as the teacher sees them, and its ceiling."""
+        """Returns the indexes of each photo's neighbours by the teacher, and its ceiling."""
         teacher = self._teacher
         assert teacher is not None  # who has none does not ask
         if isinstance(teacher, FrozenTeacher):
@@ -161,13 +161,13 @@ class SignalHooks(_Host):
         return places, float(ceiling.mean())
 
     def _embed(self, module: Any, network: Network, pixels: Tensor, like: Tensor) -> Tensor:
-        """Features of photos, shape (N, F), float32, on the CPU.
+        """Computes features of photos, shape (N, F), float32, on the CPU.
 
         Args:
-            module: the whole model, which is put into evaluation meanwhile.
-            network: what embeds.
+            module: the whole model, which is in eval mode meanwhile.
+            network: network that computes the features.
             pixels: shape (N, 3, S, S), uint8.
-            like: of the type and device that the network takes.
+            like: tensor with the type and device of the network's input.
         """
         sight = self._sight
         mean, std = sight.mean or (0.0,) * 3, sight.std or (1.0,) * 3
@@ -177,23 +177,23 @@ class SignalHooks(_Host):
 
 
 def teacher_of(module: Any) -> FrozenTeacher | OnlineTeacher | None:
-    """The teacher of a model of ours; a host's own method has none."""
+    """Returns the teacher of one of our models; None for a host's own method."""
     return getattr(getattr(module, "objective", None), "teacher", None)
 
 
 def _say(teacher: FrozenTeacher | OnlineTeacher, images: Tensor) -> Tensor:
-    """The teacher's pooled features: of an online one those of its momentum twin, which teaches."""
+    """Returns the teacher's pooled features; for an online teacher, its momentum twin's."""
     return (teacher(images) if isinstance(teacher, FrozenTeacher) else teacher.key(images))[0]
 
 
 def _weight(network: nn.Module, module: Any) -> Tensor:
-    """A tensor of the type and on the device of a network."""
+    """Returns a tensor with the type and device of a network."""
     return next(network.parameters(), torch.empty((), device=module.device))
 
 
 @contextmanager
 def _evaluating(module: nn.Module, device: torch.device) -> Iterator[None]:
-    """Puts a model into evaluation; its modes and all random numbers are as before afterwards."""
+    """Puts a model into eval mode; restores its modes and all random numbers afterwards."""
     modes = {each: each.training for each in module.modules()}
     gpus = [device] if device.type == "cuda" else []
     with (

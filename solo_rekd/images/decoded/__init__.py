@@ -1,1 +1,1 @@
-"""Images decoded once, for any number of runs at a time and one after the other."""
+"""Images that are decoded once, for any number of simultaneous or later runs."""

@@ -1,7 +1,8 @@
-"""The folder of decoded images: a folder for each set of images, found by all that decides them.
+"""The cache of decoded images: one folder per set of images.
 
-Runs and comparisons of the same images share one, wherever those lie. It holds `pixels.bin`, the
-RGB bytes of every image one after the other, `index.npy`, see `index`, and `facts.json`.
+Runs and comparisons on the same images share one, wherever the images are stored. It holds
+`pixels.bin`, the RGB bytes of all images one after the other, `index.npy`, see `index`, and
+`facts.json`.
 """
 
 import fcntl
@@ -47,22 +48,20 @@ _log = logging.getLogger("solo_rekd")
 def find_or_decode(
     paths: Sequence[str], root: str | Path, given: str | None = None, *, skip: bool = False
 ) -> Path | None:
-    """Finds the images decoded, or decodes them.
+    """Finds the decoded images, or decodes them.
 
-    Of several processes that want the same images one decodes them, and the others wait. Where
-    they have no room, folders that no process reads are removed, the longest unused first.
+    If several processes need the same images, one decodes them and the others wait. To make room,
+    folders that no process reads are removed, the longest unused first.
 
     Args:
-        paths: the images.
-        root: the folder that they lie in.
-        given: the cache, which may take half of its disk; None: the user's own, up to `LIMIT`.
-        skip: whether an image that cannot be decoded is passed over.
+        paths: paths of the images.
+        root: folder of the images.
+        given: folder of the cache, which may take half of its disk; None: the user's own, up to
+            `LIMIT`.
+        skip: whether to skip images that cannot be decoded.
 
     Returns:
-        The folder of the decoded images; None where they have no room.
-
-    Raises:
-        UserError: an image cannot be decoded, or the cache that is given cannot be written.
+        The folder of the decoded images; None where there is no room.
     """
     try:
         cache = Path(given).expanduser() if given is not None else user_cache() / "images"
@@ -72,17 +71,19 @@ def find_or_decode(
         reason = getattr(error, "strerror", None) or error
         if given is not None:
             raise UserError(f"decoded_images={given!r} cannot be written: {reason}") from error
-        _log.warning("images are decoded anew in every epoch, for none can be kept: %s", reason)
+        _log.warning(
+            "images are decoded again in every epoch, because none can be kept: %s", reason
+        )
         return None
 
 
 def facts_of(folder: Path) -> dict[str, Any]:
-    """What a folder holds: `identity`, `sha256` of its files, number of `images`, and `bytes`."""
+    """Returns a folder's `identity`, `sha256` of its files, number of `images`, and `bytes`."""
     return read_json(folder / FACTS) or {}
 
 
 def identify(paths: Sequence[str], root: str | Path) -> dict[str, str]:
-    """All that decoded images depend on: the images by name and content, and what decodes them."""
+    """Returns what decoded images depend on: the images' names and content, and the decoders."""
     return {
         "reader": READER,
         "images": fingerprint_files(paths, root),
@@ -92,14 +93,14 @@ def identify(paths: Sequence[str], root: str | Path) -> dict[str, str]:
 
 
 def estimate_bytes(paths: Sequence[str], skip: bool = False) -> int:
-    """What the images would take when decoded, from the sizes of a sample of them.
+    """Estimates the bytes of the decoded images from the sizes of a sample.
 
     Args:
-        paths: of the images.
-        skip: whether one of the sample that cannot be read is passed over.
+        paths: paths of the images.
+        skip: whether to skip unreadable images of the sample.
 
     Raises:
-        UserError: one of the sample cannot be read, or with `skip` none.
+        UserError: an image of the sample cannot be read; with `skip`, none can.
     """
     sample = paths[:: max(1, len(paths) // SAMPLE)]
     sizes = []
@@ -137,13 +138,13 @@ def _find_or_decode(
 
 
 def _say_no_room(estimate: int, bound: int) -> None:
-    line = "decoded images would take %.1f GB of %.1f in all: every epoch decodes them anew"
+    line = "decoded images would take %.1f of at most %.1f GB: every epoch decodes them again"
     _log.info(line, estimate / 1e9, bound / 1e9)
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keeps the other processes that want to write a folder waiting."""
+    """Makes other processes that want to write the folder wait."""
     with folder.with_suffix(".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -187,7 +188,7 @@ def _rename(source: Path, target: Path) -> None:
 
 
 def _write_pixels(paths: Sequence[str], out: Path, skip: bool) -> dict[str, Place]:
-    """Writes the images one after the other; returns the place of each, by its path."""
+    """Writes the images one after the other; returns the position of each by its path."""
     places: dict[str, Place] = {}
     with out.open("wb") as file, ThreadPool(cores()) as threads:
         # part by part: a pool does not wait for the disk
@@ -214,7 +215,7 @@ def _pixels(path: str, skip: bool) -> np.ndarray | None:
 
 
 def _holds(folder: Path, identity: dict[str, str]) -> bool:
-    """Whether the images are there, every byte as it was written: a second for a gigabyte."""
+    """Whether the images are there, with every byte as written; takes a second per gigabyte."""
     facts = facts_of(folder)
     if facts.get("identity") != identity:
         return False
@@ -226,7 +227,7 @@ def _holds(folder: Path, identity: dict[str, str]) -> bool:
 
 
 def _listed(cache: Path) -> list[tuple[int, float, Path]]:
-    """The folders of a cache: bytes, time of the last use, and path of each."""
+    """Lists the folders of a cache: bytes, time of the last use, and path of each."""
     found = []
     for facts in cache.glob(f"*/{FACTS}"):
         with suppress(OSError):
@@ -236,7 +237,7 @@ def _listed(cache: Path) -> list[tuple[int, float, Path]]:
 
 
 def _make_room(cache: Path, needed: int, bound: int, folder: Path) -> bool:
-    """Removes what nobody reads, until a folder's new content has room; says whether it has."""
+    """Removes unused folders to make room for a folder's new content; returns whether there is."""
     for path in cache.glob(f"*{UNFINISHED}"):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > ABANDONED:
@@ -255,7 +256,7 @@ def _make_room(cache: Path, needed: int, bound: int, folder: Path) -> bool:
 
 
 def _is_read(folder: Path) -> bool:
-    """Whether a process reads a folder now, see `loader.DecodedImages`."""
+    """Whether a process is reading a folder, see `loader.DecodedImages`."""
     try:
         with (folder / INDEX).open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

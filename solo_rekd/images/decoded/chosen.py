@@ -1,4 +1,4 @@
-"""Which folders of images a run reads decoded, in all of its processes."""
+"""The folders whose images a run reads decoded, in all of its processes."""
 
 import json
 import os
@@ -22,7 +22,7 @@ class Chosen(NamedTuple):
     """How a folder of images is read.
 
     Attributes:
-        folder: of the decoded images.
+        folder: folder of the decoded images.
         tensors: whether v2 resizes them as tensors.
     """
 
@@ -33,12 +33,12 @@ class Chosen(NamedTuple):
 def prepare(
     images: Mapping[str, Sequence[str]], where: str, transforms: str = AUTO
 ) -> dict[str, Chosen]:
-    """Decodes images, where they have room, and says how they are to be read.
+    """Decodes images if there is room, and returns how to read them.
 
     Args:
         images: paths of the images in each folder.
-        where: `off`; `auto`, the user's folder for caches; or a folder for decoded images.
-        transforms: what resizes them: `host`, `v2`, or `auto`, v2 where images are large.
+        where: `off`; `auto`, the user's cache folder; or a folder for decoded images.
+        transforms: what resizes them: `host`, `v2`, or `auto`, v2 for large images.
 
     Raises:
         UserError: see `find_or_decode`; or `v2` is asked for and nothing is to be decoded.
@@ -56,7 +56,7 @@ def refuse_choice(where: str, transforms: str) -> None:
         raise refuse("transforms", transforms, TRANSFORMS)
     if where == OFF and transforms == V2:
         raise UserError(
-            "transforms='v2' is for decoded images: give decoded_images, auto or a folder"
+            "transforms='v2' needs decoded images: give decoded_images=auto, or a folder"
         )
 
 
@@ -73,12 +73,12 @@ def _decode(
 def prepare_folders(
     folders: Sequence[str | None], labelled: bool, where: str, transforms: str
 ) -> None:
-    """Does what `prepare` does with image folders, and chooses what it found.
+    """Runs `prepare` on image folders, and chooses the result.
 
     Args:
-        folders: of training and of validation images; None: there are none.
-        labelled: whether the first has class folders; all others have. Without labels it is any
-            that `find_photos` takes, and a photo that cannot be decoded is passed over.
+        folders: folders of training and validation images; None: there are none.
+        labelled: whether the first has class folders; all others have. Without labels it may be
+            anything that `find_photos` accepts, and unreadable photos are skipped.
         where: see `prepare`.
         transforms: see `prepare`.
 
@@ -104,7 +104,7 @@ def choose(found: Mapping[str, Chosen]) -> None:
     """Makes the data sets of this process, and of those that it starts, read decoded images.
 
     Args:
-        found: how, by the folder of the images.
+        found: how to read the images, by folder.
     """
     told = {os.path.realpath(root): each for root, each in found.items()}
     if told:
@@ -112,7 +112,7 @@ def choose(found: Mapping[str, Chosen]) -> None:
 
 
 def chosen(root: str | Path) -> Chosen | None:
-    """How the images of a folder are to be read; None: as files."""
+    """Returns how to read the images of a folder; None: as files."""
     told = _read().get(os.path.realpath(root))
     return None if told is None else Chosen(*told)
 

@@ -21,13 +21,13 @@ def add_flags(add: Callable[..., Any], default: str) -> None:
         "--decoded_images",
         default=default,
         metavar="WHERE",
-        help="keep the images decoded, for this run and others: auto, in the user's folder for "
-        f"caches; a folder; or off. Default: {default}",
+        help="keep decoded images for this run and others: auto, in the user's cache folder; a "
+        f"folder; or off. Default: {default}",
     )
     add(
         "--transforms",
         choices=TRANSFORMS,
         default=AUTO,
-        help="what resizes decoded images: the host's transforms, or v2, torchvision's, which take "
-        "them as tensors. Default: auto, v2 for large images",
+        help="what resizes decoded images: host, the host's transforms; v2, torchvision's v2 "
+        "transforms, on tensors. Default: auto, v2 for large images",
     )

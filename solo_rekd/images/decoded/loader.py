@@ -1,4 +1,4 @@
-"""What reads decoded images in place of files."""
+"""Reads decoded images instead of files."""
 
 import fcntl
 import logging
@@ -22,13 +22,13 @@ _log = logging.getLogger("solo_rekd")
 class DecodedImages:
     """Reads images from a folder that `cache.find_or_decode` wrote.
 
-    An image that is not there is decoded. A copy in another process, even in a spawned one, maps
-    the same files into memory; as long as one does, the folder is not removed to make room.
+    A missing image is decoded. A copy in another process, even a spawned one, memory-maps the same
+    files; while any does, the folder is not removed to make room.
 
     Args:
-        folder: of the decoded images.
-        root: the folder that the images lie in, as their paths begin.
-        tensors: whether an image is given as a tensor of the bytes in memory, without a copy.
+        folder: folder of the decoded images.
+        root: folder of the original images, as their paths begin.
+        tensors: whether to return an image as a tensor on the mapped bytes, without a copy.
     """
 
     def __init__(self, folder: str | Path, root: str | Path, tensors: bool = False) -> None:
@@ -43,7 +43,7 @@ class DecodedImages:
             # copied where it is written to: torch takes no array that is read-only
             self.pixels = np.asarray(np.memmap(self.folder / PIXELS, dtype=np.uint8, mode="c"))
         except (OSError, ValueError) as error:
-            _log.warning("%s cannot be read, so that images are decoded: %s", self.folder, error)
+            _log.warning("%s cannot be read, so images are decoded again: %s", self.folder, error)
             self.index = np.empty((0, COLUMNS), np.uint64)
 
     def __call__(self, path: str) -> Image.Image | torch.Tensor:

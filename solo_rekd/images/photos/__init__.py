@@ -1,4 +1,4 @@
-"""Photos without labels: where they lie, which of them can be read, and an index of them."""
+"""Photos without labels: finding them, checking that they can be read, and indexing them."""
 
 from solo_rekd.images.photos.build import build_index
 from solo_rekd.images.photos.index import PhotoIndex

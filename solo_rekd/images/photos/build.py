@@ -1,4 +1,4 @@
-"""Writes an index of the photos that a user gives, and says what is left out of it and why."""
+"""Writes an index of the photos that a user gives, and reports what is left out and why."""
 
 import csv
 import logging
@@ -30,20 +30,19 @@ def build_index(
 ) -> PhotoIndex:
     """Finds photos, leaves out those that cannot be read, and writes an index of the others.
 
-    The index is always built anew: nothing that is cheaper than listing the photos tells whether
-    a folder has changed. `left_out.csv` beside it says of each photo that is left out why.
+    The index is always rebuilt, because nothing cheaper than listing the photos shows whether a
+    folder has changed. `left_out.csv` beside it gives the reason for each photo that is left out.
 
     Args:
-        sources: what holds the photos, see `list_sources`.
-        folder: gets the index; it may hold other files.
-        headers: whether the header of each photo is read, and those left out that have none.
+        sources: sources of the photos, see `list_sources`.
+        folder: folder of the index; it may hold other files.
+        headers: whether to read the header of each photo, and leave out those without a valid one.
 
     Returns:
         The index: each file once, in the order of the sources.
 
     Raises:
-        UserError: there is no photo that can be read, a source is none, or the folder cannot be
-            written to.
+        UserError: no photo can be read, a source is invalid, or the folder cannot be written to.
     """
     folder = Path(folder)
     given = [os.path.abspath(source) for source in sources]

@@ -25,22 +25,22 @@ _named: set[str] = set()
 class UnlabelledPhotos(Dataset):
     """Photos without labels.
 
-    A photo that cannot be read is reported, and another takes its place: the same one in every
-    epoch and process, so that what is known of a place before the training stays true.
+    An unreadable photo is reported and replaced by another: the same one in every epoch and
+    process, so that what is known of an index before the training stays true.
 
     Args:
         given: see `find_photos`.
-        transform: of each photo.
+        transform: transform of each photo.
 
     Attributes:
-        root: the folder that all photos lie in.
+        root: common folder of all photos.
         images: their paths relative to it.
-        unreadable: shape (N,), uint8, of which all processes that have a copy of the data set
-            share the memory: the bits `NOW` and `EARLIER` of the photos that could not be read.
+        unreadable: shape (N,), uint8, in memory shared by all processes with a copy of the data
+            set: the bits `NOW` and `EARLIER` of unreadable photos.
 
     Raises:
-        UserError: the photos cannot be listed, or neither the first nor any that is tried in its
-            place can be read.
+        UserError: the photos cannot be listed, or neither the first nor any of its replacements
+            can be read.
     """
 
     def __init__(self, given: str | Path, transform: Callable | None = None) -> None:
@@ -89,7 +89,7 @@ class UnlabelledPhotos(Dataset):
             self._report(place, error)
             return image
         raise UserError(
-            f"{error}; of {len(others)} other photos that were tried in its place none can be read"
+            f"{error}; none of {len(others)} other photos tried in its place can be read"
         ) from error
 
     def _report(self, place: int, error: UserError) -> None:

@@ -1,4 +1,4 @@
-"""The photos that a run is given to train on without labels."""
+"""The photos that a run trains on without labels."""
 
 import os
 from collections import Counter
@@ -21,7 +21,7 @@ class Photos(NamedTuple):
     """Where photos lie.
 
     Attributes:
-        root: the folder that all of them lie in.
+        root: common folder of all photos.
         names: their paths relative to it.
     """
 
@@ -37,8 +37,8 @@ def find_photos(given: str | Path) -> Photos:
     """Lists the photos that a run is given.
 
     Args:
-        given: an index of photos, a folder at any depth of which they lie, or a text file of
-            paths, see `list_sources`.
+        given: an index of photos, a folder with photos at any depth, or a text file of paths, see
+            `list_sources`.
 
     Raises:
         UserError: it is none of these, cannot be read, or holds no photo.

@@ -1,7 +1,7 @@
-"""An index of photos: a folder that says where any number of them lie.
+"""An index of photos: a folder that lists the paths of any number of photos.
 
-It holds `photo_index.json` and a file of names, see `names.py`, that is called by its own digest
-and written first. So a half-written index is none, and one that is replaced is read to its end.
+It holds `photo_index.json` and a file of names, see `names.py`, which is named by its own digest
+and written first. So a half-written index is invalid, and one that is replaced can still be read.
 """
 
 import hashlib
@@ -35,20 +35,20 @@ class PhotoIndex(Sequence[str]):
     A copy in another process, even in a spawned one, maps the same file.
 
     Args:
-        folder: that `build_index` wrote.
-        fingerprint: of the paths that the index has to hold; None: any.
+        folder: folder that `build_index` wrote.
+        fingerprint: fingerprint that the index has to have; None: any.
 
     Attributes:
         folder: see above.
-        root: the folder that all photos lie in.
+        root: common folder of all photos.
         names: their paths relative to `root`.
-        sources: what the user gave.
-        left_out: how many files were left out, by kind.
-        fingerprint: SHA-256 of `root` and `names`, in hexadecimal digits: two indexes of the same
-            paths have the same. It says nothing of the content of the photos.
+        sources: sources that the user gave.
+        left_out: number of files left out, by kind.
+        fingerprint: SHA-256 of `root` and `names` in hexadecimal, the same for indexes of the same
+            paths. It does not depend on the content of the photos.
 
     Raises:
-        UserError: the folder holds no index, or another than the one that was asked for.
+        UserError: the folder holds no index, or a different one than was asked for.
     """
 
     def __init__(self, folder: str | Path, fingerprint: str | None = None) -> None:
@@ -64,10 +64,10 @@ class PhotoIndex(Sequence[str]):
             self.names = Names(self.folder / _file_of(self.fingerprint), facts["photos"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{folder} is no index of photos that can be read: build it anew ({error})"
+                f"{folder} is not a readable index of photos: build it again ({error})"
             ) from error
         if fingerprint not in (None, self.fingerprint):
-            raise UserError(f"{folder} holds another index of photos than when this run began")
+            raise UserError(f"{folder} holds a different index of photos than when this run began")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -96,8 +96,8 @@ class PhotoIndex(Sequence[str]):
         The same number and seed find the same parts again, as long as this index is the same.
 
         Args:
-            number: of the photos to hold out, from 1 up to one less than there are.
-            seed: decides which.
+            number: number of photos to hold out, from 1 up to one less than there are.
+            seed: seed of the choice.
 
         Returns:
             The photos that are held out, and those that are left for training, each in the order
@@ -107,7 +107,7 @@ class PhotoIndex(Sequence[str]):
             UserError: `number` is beyond that.
         """
         if not 1 <= number < len(self):
-            limit = f"a number from 1 to {len(self) - 1}, for one photo at least is trained on"
+            limit = f"a number from 1 to {len(self) - 1}: at least one photo is left for training"
             raise refuse("held out", number, limit)
         places = np.random.default_rng(seed).permutation(len(self))
         chosen = {HELD_OUT: np.sort(places[:number]), TRAINING: np.sort(places[number:])}
@@ -135,15 +135,15 @@ def write_index(
     left_out: Mapping[str, int],
     more: Mapping[str, Any],
 ) -> PhotoIndex:
-    """Writes an index, in the place of one that is there.
+    """Writes an index, replacing an existing one.
 
     Args:
-        folder: gets it; it may hold other files.
-        root: the folder that the photos lie in.
-        names: of the photos, relative to `root`.
-        sources: what the user gave.
-        left_out: how many files were left out, by kind.
-        more: facts to be kept beside these.
+        folder: folder of the index; it may hold other files.
+        root: common folder of the photos.
+        names: names of the photos, relative to `root`.
+        sources: sources that the user gave.
+        left_out: number of files left out, by kind.
+        more: further facts to keep.
 
     Raises:
         UserError: the folder cannot be written to.

@@ -1,8 +1,8 @@
-"""A look at a photo before any training: at its header, or at the file alone.
+"""Checks a photo before training, by its header or only by its file.
 
-A header tells a damaged start, a format that is none, pixels that cannot be used, and a size beyond
-Pillow's limit, in a tenth of a millisecond. To decode a photo of 12 million pixels takes a thousand
-times as long, and a training does it anyway: what is damaged further on is met then.
+A header shows a damaged start, an unknown format, unusable pixels, and a size beyond Pillow's
+limit, in a tenth of a millisecond. Decoding a photo of 12 million pixels takes a thousand times as
+long, and training does it anyway: damage further on is found then.
 """
 
 import os
@@ -21,18 +21,18 @@ NAMED = 3  # photos that a line names
 
 
 class Problem(NamedTuple):
-    """Why a photo is left out: what kind of reason it is, and the reason itself."""
+    """Why a photo is left out: the kind of reason, and the reason itself."""
 
     kind: str
     reason: str
 
 
 class Look(NamedTuple):
-    """What a look at a photo tells.
+    """The result of checking a photo.
 
     Attributes:
-        device: of the file; 0 where it cannot be read.
-        inode: its number there; both together tell one file from another, whatever links to it.
+        device: device of the file; 0 if it cannot be read.
+        inode: its inode there; both together identify a file, whatever links to it.
         problem: why it is left out; None: it is not.
     """
 
@@ -42,11 +42,11 @@ class Look(NamedTuple):
 
 
 def look_at(path: str, headers: bool) -> Look:
-    """Looks at a photo.
+    """Checks a photo.
 
     Args:
         path: the file.
-        headers: whether to read its header; else it is only looked for.
+        headers: whether to read its header; otherwise only its existence is checked.
     """
     try:
         status = os.stat(path)
@@ -56,18 +56,18 @@ def look_at(path: str, headers: bool) -> Look:
         return Look(0, 0, Problem(MISSING if gone else UNREADABLE, reason))
     problem = None
     if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for its other end
-        problem = Problem(UNREADABLE, "no regular file")
+        problem = Problem(UNREADABLE, "not a regular file")
     elif headers:
         problem = Problem(EMPTY, "an empty file") if status.st_size == 0 else _read_header(path)
     return Look(status.st_dev, status.st_ino, problem)
 
 
 def describe(number: int, left_out: Sequence[tuple[str, Problem]]) -> str:
-    """Says in one line how many photos are left out, by kind, and names the first of them.
+    """Writes in one line how many photos are left out, by kind, and names the first of them.
 
     Args:
-        number: of all photos.
-        left_out: path of each, and why.
+        number: number of all photos.
+        left_out: path of each, with the reason.
     """
     kinds = by_kind(Counter(problem.kind for _, problem in left_out))
     named = ", ".join(f"{path} ({problem.reason})" for path, problem in left_out[:NAMED])

@@ -1,7 +1,7 @@
-"""Any number of names in one file, which is mapped into memory and read as far as it is used.
+"""Any number of names in one memory-mapped file.
 
-The file holds where each name ends, as numbers of 64 bits, and then the bytes of all names. A
-million names of 50 bytes are 58 MB, which all processes share.
+The file holds the end of each name as 64-bit numbers, and then the bytes of all names. A million
+names of 50 bytes take 58 MB, which all processes share.
 """
 
 import os
@@ -15,7 +15,7 @@ ENDS = np.dtype("<i8")
 
 
 class Names(Sequence[str]):
-    """Names in a file that holds what `to_bytes` gives.
+    """Names in a file that holds the result of `to_bytes`.
 
     Args:
         path: the file.

@@ -1,4 +1,4 @@
-"""What a user gives as photos, a folder, several, or a list in a text file, as paths."""
+"""Turns the photos that a user gives, as folders or lists in text files, into paths."""
 
 import os
 import stat
@@ -22,9 +22,9 @@ class Found(NamedTuple):
     """What a user's sources hold.
 
     Attributes:
-        root: the folder that all of them lie in.
-        paths: of the photos, in the order of the sources.
-        left_out: how many files of the folders are no photos, by kind.
+        root: common folder of all photos.
+        paths: paths of the photos, in the order of the sources.
+        left_out: number of files in the folders that are not photos, by kind.
     """
 
     root: str
@@ -35,15 +35,14 @@ class Found(NamedTuple):
 def list_sources(sources: Sequence[str | Path]) -> Found:
     """Lists the photos of a user's sources.
 
-    What lies in a folder is a photo by the ending of its name, see `images/files.py`. A file that
-    is named by itself, as a source or in a list, is taken whatever its ending is, and whether or
-    not it is there: it is looked at later.
+    In a folder, the ending of a file's name makes it a photo, see `images/files.py`. A file that is
+    named itself, as a source or in a list, is accepted whatever its ending, and whether or not it
+    exists: it is checked later.
 
     Args:
-        sources: folders, at any depth of which photos lie; indexes of photos; photos; and text
-            files whose names end in .txt, with the path of a photo or of a folder in each line. A
-            path that is not absolute begins at the folder of its list; blank lines and lines that
-            begin with `#` are passed over.
+        sources: folders with photos at any depth; indexes of photos; photos; and text files whose
+            names end in .txt, with the path of one photo or folder per line. A relative path begins
+            at the folder of its list; blank lines and lines that begin with `#` are skipped.
 
     Raises:
         UserError: a source is none of these, or cannot be read.
@@ -89,12 +88,12 @@ def read_list(path: str) -> list[str]:
         lines = [line.strip() for line in file]
     named = [line for line in lines if line and not line.startswith(COMMENT)]
     if not named:
-        raise UserError(f"{path} names no photo: give one path in each line")
+        raise UserError(f"{path} names no photo: give one path per line")
     return [os.path.join(folder, line) for line in named]
 
 
 def common_folder(folders: Sequence[str]) -> str:
-    """The innermost folder that all of these, one at least, lie in or are."""
-    # what lies between two others in the order of the alphabet begins as both do
+    """Returns the innermost common folder of these folders, at least one."""
+    # in alphabetical order, everything between two names shares their common beginning
     marked = [folder.rstrip(os.sep) + os.sep for folder in folders]
     return os.path.commonpath([min(marked), max(marked)])

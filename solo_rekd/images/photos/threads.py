@@ -1,4 +1,4 @@
-"""A look at each of many files, in threads: most of it is waiting for a disk or a network."""
+"""Checks many files in threads, because most of the time is spent waiting for a disk or network."""
 
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -20,11 +20,11 @@ def in_threads(look: Callable[[str], T], paths: Sequence[str], title: str | None
 
     Args:
         look: the function.
-        paths: of the files.
-        title: of a progress bar; None: there is none.
+        paths: paths of the files.
+        title: title of a progress bar; None: there is none.
 
     Returns:
-        What it returned, in the order of the paths.
+        Its results, in the order of the paths.
     """
     if not paths:
         return []

@@ -281,7 +281,7 @@ def test_a_training_whose_machine_is_lost_resumes_from_its_newest_checkpoint(opt
     os.kill(int(wrapper), signal.SIGKILL)
     shown, _ = parent.communicate(timeout=400)
     assert parent.returncode == 0, shown
-    assert "it is submitted again" in shown
+    assert "submitting it again" in shown
     after = [json.loads(line) for line in history.read_text().splitlines()]
     assert [line["epoch"] for line in after] == list(range(6))
     assert after[0] == before

@@ -17,8 +17,8 @@ def test_a_worker_takes_no_module_from_the_current_folder(tmp_path):
     [
         (1, "one\nValueError: two\n\n", "ValueError: two"),
         (1, "step 1\rstep 2\r  ", "step 2"),
-        (3, "", "exit code 3, and nothing written"),
-        (3, None, "exit code 3, and nothing written"),
+        (3, "", "exit code 3, without any output"),
+        (3, None, "exit code 3, without any output"),
         (-9, "one\n", "killed by SIGKILL"),
         (-40, "", "killed by signal 40"),
     ],

@@ -167,7 +167,7 @@ def test_without_a_run_the_page_says_so(page: Callable[..., str]) -> None:
     found = Page(text)
     assert charts(text) == []
     assert (
-        "No verdict yet: no run has its linear top-1 on cached features. 0 of 2 runs have finished."
+        "No verdict yet: no run has a linear top-1 on cached features. 0 of 2 runs have finished."
         in found.said
     )
     assert "2 not finished rekd seed 0, rekd seed 1" in found.said

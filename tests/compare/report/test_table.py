@@ -45,7 +45,7 @@ def test_runs_from_before_the_few_labels_have_a_dash_there(comparison: dict[str,
     few = [column for column in columns(comparison) if "few labels" in column.group]
     arm = list_arms(comparison)[0]
     values = [run["few_label"]["top1"] for run in arm.runs]
-    assert [column.heading.split(":")[0] for column in few] == ["3 a class", "1 %"]
+    assert [column.heading.split(":")[0] for column in few] == ["3 per class", "1 %"]
     assert few[0].text(arm).startswith(f"{np.mean(values):.2f} ± ")
     for run in comparison["runs"]:
         del run["few_label"], run["few_label_1pct"]

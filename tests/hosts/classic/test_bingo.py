@@ -182,7 +182,7 @@ def test_a_mistake_is_refused(bingo: Bingo, tmp_path: Path) -> None:
         bingo(teacher_mode="online")
     with pytest.raises(UserError, match=r"^bingo needs teacher_checkpoint=PATH"):
         bingo(teacher_checkpoint=None)
-    with pytest.raises(UserError, match=r"^bag_size=48 .* at most 47, for there are 48 images$"):
+    with pytest.raises(UserError, match=r"^bag_size=48 .* at most 47"):
         bingo(bag_size=48)
     with pytest.raises(UserError, match=r"^proj_output_dim=16 .* expected 8, the teacher's"):
         bingo(proj_output_dim=16)

@@ -40,7 +40,7 @@ def test_the_protocol_says_what_was_judged(
     ("changes", "message"),
     [
         ({"limit_val_batches": 0}, "limit_val_batches=0.* is not allowed: .* above 0"),
-        ({"check_val_every_n_epoch": 2}, "no epoch was judged: .* check_val_every_n_epoch"),
+        ({"check_val_every_n_epoch": 2}, "no epoch was evaluated: .* check_val_every_n_epoch"),
     ],
 )
 def test_nothing_judged_is_refused(

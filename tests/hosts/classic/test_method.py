@@ -180,14 +180,14 @@ def test_resuming_with_other_weights_of_the_teacher_is_refused(
     other = tmp_path / "other.ckpt"
     torch.save(checkpoint, other)
     teacher = frozen_teacher | {"teacher_checkpoint": other}
-    with pytest.raises(UserError, match=r"^teacher sha256='\w{64}' is not the teacher of .*\w{64}"):
+    with pytest.raises(UserError, match=r"^teacher sha256='\w{64}' differs from .*\w{64}"):
         train("rekd", **teacher, resume_from_checkpoint=frozen["checkpoint"])
 
 
 def test_resuming_with_other_sizes_is_refused(train: Train, online: dict[str, Any]) -> None:
     settings = {"queue_size": 32, "max_epochs": 2, "resume_from_checkpoint": online["checkpoint"]}
     with pytest.raises(
-        UserError, match=r"^objective.queues\S+ of the .* is \(24,.* of this run \(32"
+        UserError, match=r"^objective.queues\S+ has shape \(24,.* \(32.* in this run"
     ):
         train("rekd", **settings)
 
@@ -195,9 +195,9 @@ def test_resuming_with_other_sizes_is_refused(train: Train, online: dict[str, An
 @pytest.mark.parametrize(
     ("start", "changes", "message"),
     [
-        ("frozen", {"teacher_mode": "online"}, "mode='online' is not .* mode='frozen'"),
-        ("online", {}, "mode='frozen' is not .* mode='online'"),
-        ("moco", {}, "of mocov2plus, this run is of rekd"),
+        ("frozen", {"teacher_mode": "online"}, "mode='online' differs from .* mode='frozen'"),
+        ("online", {}, "mode='frozen' differs from .* mode='online'"),
+        ("moco", {}, "from mocov2plus, but this run is rekd"),
     ],
 )
 def test_resuming_another_run_is_refused(

@@ -129,7 +129,7 @@ def test_resuming_with_a_setting_that_would_go_unheeded_is_refused(
     again = {"resume_from_checkpoint": online["checkpoint"], "max_epochs": 2}
     with pytest.raises(UserError, match=r"lr=\S+ was \S+"):
         train("rekd", **again, lr=0.5)
-    with pytest.raises(UserError, match="training images are others"):
+    with pytest.raises(UserError, match="training images are different"):
         train("rekd", **again, train_dir="val")
 
 

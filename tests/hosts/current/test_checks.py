@@ -38,7 +38,7 @@ def refusal(cfg: Any) -> str:
         ({"backbone.name": "swin_tiny", "crop_size": 31}, ["crop_size=31", "swin_tiny"]),
         ({"+limit_train_batches": 0}, ["limit_train_batches=0", "1 or more"]),
         ({"+limit_train_batches": "many"}, ["limit_train_batches='many'", "a number"]),
-        ({"+accumulate_grad_batches": 0}, ["accumulate_grad_batches=0", "from 1"]),
+        ({"+accumulate_grad_batches": 0}, ["accumulate_grad_batches=0", "1 or more"]),
         ({"+resume_from_checkpoint": "none.ckpt"}, ["none.ckpt", "does not exist"]),
         ({"seed": "abc"}, ["seed='abc'", "a whole number"]),
     ],

@@ -82,7 +82,7 @@ def test_whole_weights_are_loaded(
     [
         ({"backbone.name": "resnet18"}, "does not fit rekd with alexnet, which args.json .* missi"),
         ({"crop_size": 96}, r"backbone.features.0.weight is 64x3x11x11 instead of 64x3x3x3"),
-        ({"method": "mocov2plus"}, "is of a method of the host, this run is of rekd"),
+        ({"method": "mocov2plus"}, "is from a method of the host, but this run is rekd"),
     ],
 )
 def test_weights_of_another_run_are_refused_and_named(

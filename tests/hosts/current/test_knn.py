@@ -121,7 +121,7 @@ def test_a_folder_without_a_whole_checkpoint_is_refused(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (run / "last.ckpt").unlink()
-    with pytest.raises(UserError, match=r"pretrained_checkpoint_dir=.* a whole .ckpt file"):
+    with pytest.raises(UserError, match=r"pretrained_checkpoint_dir=.* a complete .ckpt file"):
         parse(monkeypatch, run)
 
 

@@ -75,7 +75,7 @@ def test_nothing_judged_is_refused_before_training(judge: Judge) -> None:
 
 
 def test_no_validation_at_all_is_no_figure(judge: Judge) -> None:
-    with pytest.raises(UserError, match=r"no epoch was judged: .* check_val_every_n_epoch"):
+    with pytest.raises(UserError, match=r"no epoch was evaluated: .* check_val_every_n_epoch"):
         judge(1, check_val_every_n_epoch=2)
 
 

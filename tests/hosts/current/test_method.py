@@ -42,7 +42,7 @@ def make_batch(labels: torch.Tensor) -> list[Any]:
 
 def test_the_host_is_told_by_what_it_is_made_of() -> None:
     assert hosts.detect() == "current"
-    with pytest.raises(UserError, match="has scripts in place of these functions"):
+    with pytest.raises(UserError, match="has scripts instead"):
         hosts.commands()
 
 
@@ -78,7 +78,7 @@ def test_an_objective_knows_the_colours_of_its_views(
         ("queue_size", "many", "queue_size='many' is not allowed: expected a whole number"),
         ("queue_size", 24.5, "queue_size=24.5 is not allowed: expected a whole number"),
         ("temperature", "warm", "temperature='warm' is not allowed: expected a number"),
-        ("temperature", 0, "temperature=0.0 is not allowed: expected a number from 0.0001"),
+        ("temperature", 0, "temperature=0.0 is not allowed: expected a number of 0.0001"),
         ("own_weight", "even", "own_weight='even' is not allowed: expected a number .* uniform"),
         (
             "dictionary",

@@ -165,7 +165,7 @@ def test_another_teacher_does_not_resume(
     changes["method_kwargs.teacher"] = "timm:resnet14t"
     shown = run_script("main_pretrain.py", *arguments("rekd", **changes), code=2)
     last = shown.splitlines()[-1]
-    assert "teacher name='timm:resnet14t' is not the teacher of the checkpoint to resume" in last
+    assert "teacher name='timm:resnet14t' differs from that of the checkpoint to resume" in last
 
 
 def test_a_batch_that_the_images_do_not_fill(run_script: Script, arguments: Arguments) -> None:

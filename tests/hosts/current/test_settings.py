@@ -77,15 +77,15 @@ def test_sides_that_the_host_fixes_are_told_as_they_are() -> None:
             {"optimizer.batch_size": 0},
             "optimizer.batch_size=0 is not allowed: expected a number fr",
         ),
-        ({"optimizer.lr": -0.1}, "optimizer.lr=-0.1 is not allowed: expected a number from 0 on"),
+        ({"optimizer.lr": -0.1}, "optimizer.lr=-0.1 is not allowed: expected a number of 0"),
         ({"optimizer.name": "sdg"}, "optimizer.name='sdg' is not allowed: expected sgd, lars"),
         (
             {"scheduler.name": "cosine"},
             "scheduler.name='cosine' .* expected warmup_cosine, step, n",
         ),
-        ({"knn_eval.k": 0}, "knn_eval.k=0 is not allowed: expected a number from 1 on"),
+        ({"knn_eval.k": 0}, "knn_eval.k=0 is not allowed: expected a number of 1 or more"),
         ({"checkpoint.frequency": 0}, "checkpoint.frequency=0 is not allowed: expected a number f"),
-        ({"max_epochs": 0}, "max_epochs=0 is not allowed: expected a number from 1 on"),
+        ({"max_epochs": 0}, "max_epochs=0 is not allowed: expected a number of 1 or more"),
         ({"data.num_workers": -1}, "data.num_workers=-1 is not allowed"),
         ({"augmentations.0.crop_size": 0}, "crop_size=0 is not allowed"),
         ({"data.augmentations.crop_size": 0}, "data.augmentations.crop_size=0 is not allowed"),
@@ -148,7 +148,7 @@ def test_dali_loads_on_the_cpu_without_a_gpu(
 ) -> None:
     pytest.importorskip("nvidia.dali")
     assert parse("rekd", **{"data.format": "dali"}).dali.device == "cpu"
-    assert "dali.device=gpu: no GPU here, so DALI loads on the CPU" in caplog.text
+    assert "so DALI loads on the CPU" in caplog.text
 
 
 def test_a_fitting_checkpoint_is_accepted(parse: Callable[..., Any], trained: Path) -> None:
@@ -207,7 +207,7 @@ def test_random_weights_are_not_probed(
 
 def test_a_stem_of_another_size_is_refused(parse: Callable[..., Any], trained: Path) -> None:
     size = {"+data.augmentations.crop_size": 224}
-    with pytest.raises(UserError, match=r"are of another kind: features.0.weight is 64x3x3x3 inst"):
+    with pytest.raises(UserError, match=r"do not match: features.0.weight is 64x3x3x3 inst"):
         parse("linear", pretrained_feature_extractor=trained, **size)
 
 

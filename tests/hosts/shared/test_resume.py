@@ -88,7 +88,7 @@ def test_a_run_that_is_another_is_passed_over_with_the_reason(
     with caplog.at_level(logging.INFO, "solo_rekd"):
         assert find(tmp_path) == same
     assert str(other) in caplog.text
-    assert "images are others" in caplog.text
+    assert "images are different" in caplog.text
     assert "lr=0.1 was 0.2" in caplog.text
 
 
@@ -114,7 +114,7 @@ def test_resuming_with_settings_that_would_go_unheeded_is_refused() -> None:
     with pytest.raises(UserError, match=r"lr=0\.5 was 0\.1") as caught:
         refuse_another_run(RUN, RUN | {"lr": 0.5}, RULE)
     assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match="training images are others"):
+    with pytest.raises(UserError, match="training images are different"):
         refuse_another_run(RUN, RUN | {KEY: {"images": "bb"}}, RULE)
 
 

@@ -190,7 +190,7 @@ def test_too_many_bytes_are_left_undecoded(images, root, caplog, monkeypatch):
     caplog.set_level("INFO", "solo_rekd")
     monkeypatch.setattr(cache, "LIMIT", size - 1)
     assert cache.find_or_decode(images, root) is None
-    assert "every epoch decodes them anew" in caplog.text
+    assert "every epoch decodes them again" in caplog.text
     monkeypatch.setattr(cache, "LIMIT", size)
     assert cache.find_or_decode(images, root) is not None
 

@@ -115,7 +115,7 @@ def test_off_decodes_nothing(root):
 @pytest.mark.parametrize(
     ("where", "asked", "message"),
     [
-        ("off", "v2", "transforms='v2' is for decoded images: give decoded_images"),
+        ("off", "v2", "transforms='v2' needs decoded images: give decoded_images"),
         ("auto", "v1", "transforms='v1' is not allowed: expected auto, host, v2"),
     ],
 )

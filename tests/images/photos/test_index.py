@@ -54,7 +54,7 @@ def test_a_copy_is_of_the_same_index_or_none(index: PhotoIndex, good: Path) -> N
     assert len(copied) < 1000
     (good / "0.jpg").unlink()
     build_index([good], index.folder)
-    with pytest.raises(UserError, match="another index"):
+    with pytest.raises(UserError, match="a different index"):
         pickle.loads(copied)
     assert len([*index]) == 6  # what is open stays as it was
 
@@ -132,7 +132,7 @@ DAMAGES = (no_facts, other_format, no_json, a_list, short_names, hardly_any_name
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_damaged_index_is_refused(damage: Callable[[Path], None], index: PhotoIndex) -> None:
     damage(index.folder)
-    with pytest.raises(UserError, match="is no index of photos that can be read: build it anew"):
+    with pytest.raises(UserError, match="is not a readable index of photos: build it again"):
         PhotoIndex(index.folder)
 
 
