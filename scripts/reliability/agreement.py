@@ -1,7 +1,7 @@
 """Trains every objective in one process, in two and in four, and says by how much they differ.
 
 Usage:
-    python scripts/reliability/agreement.py OUT.csv [--steps 200] [--cases NAME ...] [--types float64 float32]
+    python scripts/reliability/agreement.py OUT.csv [--steps N] [--cases NAME ...] [--types TYPE]
 
 Each training is a loop of its own on tiny networks without BatchNorm, or with its statistics
 frozen, for SyncBatchNorm needs a GPU. The processes share out each batch in rank order, by gloo. An

@@ -8,6 +8,7 @@ import pytest
 from reliability import agreement
 
 CLOSE = 1e-6
+KEPT = Path(__file__).parents[2] / "docs/results/processes.csv"
 STEPS = 11  # two epochs, so two uneven batches, after which all queues are full
 
 
@@ -34,6 +35,18 @@ def test_all_objectives_are_among_the_cases() -> None:
     from solo_rekd.objectives import OBJECTIVES
 
     assert {case.split()[0] for case in agreement.CASES} == {*OBJECTIVES}
+
+
+def test_what_is_kept_agrees_over_200_steps() -> None:
+    with KEPT.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["dtype"] == "float64"]
+    assert [(row["case"], row["processes"]) for row in rows] == [
+        (row["case"], number) for row in rows[::2] for number in ("2", "4")
+    ]
+    assert {row["case"] for row in rows} == {*agreement.CASES}
+    for row in rows:
+        worst = max(float(row[name]) for name in ("loss", "gradient", "state"))
+        assert (row["steps"], worst < CLOSE) == ("200", True), row
 
 
 def test_a_difference_is_seen(tmp_path: Path) -> None:

@@ -42,14 +42,13 @@ def lose(
         AssertionError: a process is there a minute after the fault.
     """
     torch.manual_seed(0)
-    parts = {
-        "backbone": build_backbone("resnet18", 32),
-        "projector": two_layer_projector(512, 16, 8),
-    }
+    parts: dict[str, torch.nn.Module] = {"backbone": build_backbone("resnet18", 32)}
+    parts["projector"] = two_layer_projector(512, 16, 8)
     state = {f"{a}.{b}": t for a, part in parts.items() for b, t in part.state_dict().items()}
     torch.save({"state_dict": state}, folder / "teacher.ckpt")
     settings = {
-        **{"teacher": "resnet18", "teacher_checkpoint": folder / "teacher.ckpt"},
+        **{"teacher": "resnet18", "teacher_stem": "small"},
+        **{"teacher_checkpoint": folder / "teacher.ckpt"},
         **{"bag_size": 3, "teacher_cache": folder / "bags", "limit_val_batches": 0},
         **{"devices": 2, "strategy": "ddp", "accelerator": "cpu"},
     }
@@ -67,6 +66,7 @@ def lose(
     try:
         wait_until(lambda: run.poll() is not None or all(path.exists() for path in begun), START)
         time.sleep(0.5)
+        assert run.poll() is None, (folder / "log").read_text()
         pids = [int(path.read_text()) for path in begun]
         if how is not None:
             wait_until(lambda: run.poll() is not None or there.exists(), START)

@@ -10,14 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from solo_rekd import hosts
 from solo_rekd.cli import main
 from solo_rekd.objectives import DistillationObjective, teacher_cache
 from solo_rekd.utils import heartbeat
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.processes import rank
 
-hosts.commands()
 heartbeat.PATIENCE = 8.0  # type: ignore[attr-defined]
 FAULT, VICTIM = os.environ["FAULT"], int(os.environ["VICTIM"])
 steps = []

@@ -25,4 +25,4 @@ def test_a_lost_process_ends_the_run(
     if how == signal.SIGSTOP:
         assert f"process {victim} of the training has been lost" in said
     if fault == "raise":
-        assert "solo-rekd: error: a=1" in said
+        assert "a=1" in said
