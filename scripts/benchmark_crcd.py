@@ -33,7 +33,7 @@ def all_at_once(
     products = student @ teacher_queue.T, teacher @ student_queue.T
     inputs = student, teacher, student_queue, teacher_queue, *products
     pairs = len(student) * (len(student) - 1)
-    return sum_over_anchors(torch.arange(len(student)), *inputs, temperature) / pairs
+    return sum_over_anchors(teacher, torch.arange(len(student)), *inputs, temperature) / pairs
 
 
 FORMS = {"chunks": relation_difference_loss, "all at once": all_at_once}

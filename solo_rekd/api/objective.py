@@ -18,7 +18,7 @@ from solo_rekd.modules.twin import follow, switch_off_noise
 from solo_rekd.objectives import Batch, DistillationObjective
 from solo_rekd.objectives.mixup import Mixed, draw
 from solo_rekd.utils.errors import UserError, refuse
-from solo_rekd.utils.processes import world_size
+from solo_rekd.utils.processes import numbers_of_processes, world_size
 
 VIEWS = 2
 NO_CLASSES = 1  # number of classes where labels are not read
@@ -38,9 +38,10 @@ class Objective(nn.Module):
     everything of the objective that a resumed training needs: projector, queues, prototypes,
     momentum twins, and an online teacher; a frozen teacher stays in its file.
 
-    **Several processes** (`torch.distributed`): every process makes the same objective and has the
-    same number of images in each step, because the queues gather the batches of all. Put student
-    and objective into one module whose `forward` returns the loss, and wrap that module once:
+    **Several processes** (`torch.distributed`): every process makes the same objective and has
+    images in each step, though perhaps fewer than another: the mean over the processes of loss and
+    gradients, which DDP takes, is the mean over all images. Put student and objective into one
+    module whose `forward` returns the loss, and wrap that module once:
     `DistributedDataParallel(model, broadcast_buffers=False)`; the queues are already the same in
     every process. Call `update_momentum` on the objective itself, in every process. All processes
     must reach the first step together: before it, an objective may read the training images, which
@@ -164,7 +165,11 @@ class Objective(nn.Module):
             torch.full((number,), -1) if indexes is None else indexes,
             mixed,
         )
+        numbers = numbers_of_processes(number)
+        self.distillation.numbers = numbers
         loss, logs = self.distillation(batch, epoch or 0)
+        if len({*numbers}) > 1:  # the mean over the processes is to be that over the images
+            loss = loss * (number * len(numbers) / sum(numbers))
         return loss, {key: value.detach() for key, value in logs.items()}
 
     def begin_training(self, batch_size: int) -> None:

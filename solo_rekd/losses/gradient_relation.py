@@ -54,7 +54,10 @@ def cross_entropy_gradient(
 
 @full_precision
 def gradient_relation_loss(
-    student: Tensor, teacher: Tensor, counted: Tensor | None = None
+    student: Tensor,
+    teacher: Tensor,
+    counted: Tensor | None = None,
+    count: Tensor | None = None,
 ) -> Tensor:
     """Computes `mean_i (1 - cos(g_i, h_i))` between the gradients of student and teacher.
 
@@ -65,6 +68,7 @@ def gradient_relation_loss(
         teacher: gradients h of the teacher's task, shape (B, d), without gradient.
         counted: mask of the rows to average, shape (B,); None: all. Selecting rows instead would
             wait for the device to count them.
+        count: divisor of the sum; None: the number of counted rows, or 1.
 
     Returns:
         A scalar in [0, 2]; 0 where no row counts.
@@ -72,4 +76,6 @@ def gradient_relation_loss(
     distances = 1 - cosine_similarity(student, teacher.detach(), dim=1)
     if counted is None:
         return distances.mean()
-    return distances.masked_fill(~counted, 0).sum() / counted.sum().clamp(min=1)
+    if count is None:
+        count = counted.sum().clamp(min=1)
+    return distances.masked_fill(~counted, 0).sum() / count

@@ -26,6 +26,8 @@ def relation_difference_loss(
     student_queue: Tensor,
     teacher_queue: Tensor,
     temperature: float,
+    anchors: Tensor | None = None,
+    first: int = 0,
 ) -> Tensor:
     """Contrasts the student's relations to the batch's teacher embeddings with the teacher's.
 
@@ -41,23 +43,29 @@ def relation_difference_loss(
 
     Args:
         student: L2-normalised embeddings s, shape (B, d).
-        teacher: teacher embeddings t of the same images, which are also the anchors, shape (B, d).
+        teacher: teacher embeddings t of the same images, shape (B, d).
         student_queue: momentum embeddings S of other images, shape (K, d).
         teacher_queue: teacher embeddings T of other images, shape (K, d).
         temperature: tau, above 0.
+        anchors: shape (A, d), the teacher's embeddings of the images of all processes; None:
+            those of the batch.
+        first: the place of the batch's first image among the anchors.
 
     Returns:
-        The mean over the B (B - 1) pairs, a scalar; 0 for a single image.
+        The mean over the B (A - 1) pairs, a scalar; 0 for a single image.
     """
+    if anchors is None:
+        anchors = teacher
     # Differences do not depend on the origin, but float32 products of close vectors do
-    origin = teacher.detach().mean(0)
-    constants = [x.detach() - origin for x in (teacher, student_queue, teacher_queue)]
-    pairs = max(1, len(student) * (len(student) - 1))
-    return _AnchorByAnchor.apply(student - origin, *constants, temperature) / pairs
+    origin = anchors.detach().mean(0)
+    constants = [x.detach() - origin for x in (teacher, student_queue, teacher_queue, anchors)]
+    pairs = max(1, len(student) * (len(anchors) - 1))
+    return _AnchorByAnchor.apply(student - origin, *constants, first, temperature) / pairs
 
 
 def sum_over_anchors(
-    anchors: Tensor,
+    origins: Tensor,
+    places: Tensor,
     student: Tensor,
     teacher: Tensor,
     student_queue: Tensor,
@@ -69,7 +77,8 @@ def sum_over_anchors(
     """Sums the losses of `relation_difference_loss` over all samples and some of the anchors.
 
     Args:
-        anchors: indexes of the anchors in the batch, shape (A,).
+        origins: the anchors, from the same origin as the rest, shape (A, d).
+        places: index of each anchor in the batch, shape (A,); beyond it, of other images.
         student: as in `relation_difference_loss`, from any origin.
         teacher: as in `relation_difference_loss`, from the same origin.
         student_queue: as in `relation_difference_loss`, from the same origin.
@@ -81,7 +90,6 @@ def sum_over_anchors(
     Returns:
         A scalar, with a graph of about 3 A B K numbers.
     """
-    origins = teacher[anchors]
     student_relations, student_distances = _relate(student, origins)
     teacher_relations, teacher_distances = _relate(teacher, origins)
     own = (student_relations * teacher_relations).sum(2) / temperature
@@ -92,7 +100,7 @@ def sum_over_anchors(
         teacher_relations, teacher_distances, teacher_products, origins, student_queue, temperature
     )
     losses = -logsigmoid(own - among_teachers) - logsigmoid(own - among_students)
-    itself = anchors[:, None] == torch.arange(len(teacher), device=anchors.device)
+    itself = places[:, None] == torch.arange(len(teacher), device=places.device)
     return losses.masked_fill(itself, 0).sum()
 
 
@@ -134,6 +142,8 @@ class _AnchorByAnchor(torch.autograd.Function):
         teacher: Tensor,
         student_queue: Tensor,
         teacher_queue: Tensor,
+        anchors: Tensor,
+        first: int,
         temperature: float,
     ) -> Tensor:
         chunk = max(1, LOGITS // (len(student) * len(teacher_queue)))
@@ -143,9 +153,11 @@ class _AnchorByAnchor(torch.autograd.Function):
         with torch.enable_grad():
             # both are leaves: their product's gradient is computed once, not in every chunk
             leaf.requires_grad_(), products.requires_grad_()
-            for anchors in torch.arange(len(student), device=student.device).split(chunk):
+            places = torch.arange(len(anchors), device=student.device) - first
+            for origins, some in zip(anchors.split(chunk), places.split(chunk), strict=True):
                 loss = sum_over_anchors(
-                    anchors,
+                    origins,
+                    some,
                     leaf,
                     teacher,
                     student_queue,
@@ -165,4 +177,4 @@ class _AnchorByAnchor(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return grad * gradient, None, None, None, None
+        return grad * gradient, None, None, None, None, None, None

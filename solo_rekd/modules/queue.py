@@ -1,20 +1,32 @@
 """A ring buffer of keys, each with further fields, the same on every rank."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from solo_rekd.modules.counters import Counters
-from solo_rekd.utils.processes import is_distributed
+from solo_rekd.utils.processes import is_distributed, world_size
 
 
-def gather(values: Tensor) -> Tensor:
-    """Concatenates every rank's `values` along the first dimension, in rank order, no gradient."""
+def gather(values: Tensor, numbers: Sequence[int] | None = None) -> Tensor:
+    """Concatenates every rank's `values` along the first dimension, in rank order, no gradient.
+
+    Args:
+        values: shape (B, ...).
+        numbers: B of each rank; None: all ranks have the same.
+    """
     if not is_distributed():
         return values
-    parts = [torch.empty_like(values) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, values.contiguous())
-    return torch.cat(parts)
+    if numbers is None:
+        numbers = [len(values)] * world_size()
+    values, most = values.detach().contiguous(), max(numbers)
+    if most > len(values):  # a collective takes the same shape of all
+        values = torch.cat([values, values.new_zeros(most - len(values), *values.shape[1:])])
+    parts = [torch.empty_like(values) for _ in numbers]
+    dist.all_gather(parts, values)
+    return torch.cat([part[:number] for part, number in zip(parts, numbers, strict=True)])
 
 
 class KeyQueue(Counters):

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from solo_rekd.config import CompressConfig
 from solo_rekd.losses import similarity_distillation
-from solo_rekd.modules.queue import KeyQueue, gather, random_keys
+from solo_rekd.modules.queue import KeyQueue, random_keys
 from solo_rekd.objectives.distillation import FLOOR, Batch, DistillationObjective, HostRun
 from solo_rekd.teachers import OnlineTeacher
 
@@ -56,9 +56,12 @@ class CompRess(DistillationObjective):
             teacher_temperature=self.config.target_temperature,
         )
         loss = sum(losses.values(), start=queries[0].new_zeros(()))
-        fields = {"teacher": features}
+        fields = {"teacher": features.chunk(len(queries))}
         if self.config.variant == "2q":
-            fields["student"] = torch.cat(self.key(batch))
-        self.memory.push(**{name: gather(values) for name, values in fields.items()})
+            fields["student"] = tuple(self.key(batch))
+        # view by view: their order is not to depend on the number of processes
+        self.memory.push(
+            **{name: torch.cat([*map(self.gather, views)]) for name, views in fields.items()}
+        )
         self.push(teacher=taught.embeddings)
         return loss, losses | metrics

@@ -20,6 +20,7 @@ from solo_rekd.objectives.distillation import FLOOR, Batch, Neighbours
 from solo_rekd.objectives.feature_regression import FeatureRegression
 from solo_rekd.objectives.teacher_cache import cache_folder
 from solo_rekd.teachers import FrozenTeacher
+from solo_rekd.utils.processes import add_over_processes
 
 
 class CoSS(FeatureRegression):
@@ -56,9 +57,12 @@ class CoSS(FeatureRegression):
         taught, losses, metrics = self.teach(batch)
         loss = sum(losses.values(), start=predictions[0].new_zeros(()))
         rows = map(cosine_loss, predictions, taught.features)
-        columns = map(space_similarity_loss, predictions, taught.features)
+        columns = [
+            space_similarity_loss(prediction, features, add_over_processes)
+            for prediction, features in zip(predictions, taught.features, strict=True)
+        ]
         losses["cosine_loss"] = torch.stack(list(rows)).mean()
-        losses["space_loss"] = torch.stack(list(columns)).mean()
+        losses["space_loss"] = torch.stack(columns).mean()
         both = losses["cosine_loss"] + self.config.space_weight * losses["space_loss"]
         # both cosines are 1 where the prediction equals the feature
         least = -self.config.loss_weight * (1 + self.config.space_weight)

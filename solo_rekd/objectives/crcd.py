@@ -26,6 +26,7 @@ from solo_rekd.objectives.distillation import (
     HostRun,
     classifier_group,
 )
+from solo_rekd.utils.processes import count_over_processes
 
 
 class CRCD(DistillationObjective):
@@ -70,6 +71,7 @@ class CRCD(DistillationObjective):
         )
         loss = sum(losses.values(), start=queries[0].new_zeros(()))
         if epoch < self.distilled_epochs:
+            has_task = self.has_task(batch.labels)
             losses["relation_loss"] = torch.stack(
                 [self.relation_loss(queries[v], taught[v], self.queues[w]) for v, w in views]
             ).mean()
@@ -78,7 +80,8 @@ class CRCD(DistillationObjective):
                     gradient_relation_loss(
                         self.task_gradient("student", queries[v], keys[w], w, batch.labels),
                         self.task_gradient("teacher", taught[v], taught[w], w, batch.labels),
-                        self.has_task(batch.labels),
+                        has_task,
+                        None if has_task is None else count_over_processes(has_task),
                     )
                     for v, w in views
                 ]
@@ -93,7 +96,13 @@ class CRCD(DistillationObjective):
         newest = queue.newest(self.config.relation_negatives)
         temperature = self.config.relation_temperature
         return relation_difference_loss(
-            query, taught, newest["student"], newest["teacher"], temperature
+            query,
+            taught,
+            newest["student"],
+            newest["teacher"],
+            temperature,
+            self.gather(taught),  # the anchors are the images of all processes
+            self.place(len(taught)),
         )
 
     def task_gradient(
@@ -132,8 +141,9 @@ class CRCD(DistillationObjective):
         embeddings = {"student": torch.cat(queries).detach(), "teacher": torch.cat(taught)}
         # a unit embedding is float32 where all weights are bfloat16
         dtype = next(self.task_classifiers.parameters()).dtype
+        count = count_over_processes(twice >= 0)
         losses = [
-            known_cross_entropy(self.task_classifiers[name](embedding.to(dtype)), twice)
+            known_cross_entropy(self.task_classifiers[name](embedding.to(dtype)), twice, count)
             for name, embedding in embeddings.items()
         ]
         return torch.stack(losses).sum()

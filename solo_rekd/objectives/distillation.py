@@ -22,7 +22,7 @@ from solo_rekd.objectives.teacher_cache import cache_folder
 from solo_rekd.teachers import OnlineTeacher, build_teacher
 from solo_rekd.utils.errors import refuse
 from solo_rekd.utils.precision import finite
-from solo_rekd.utils.processes import is_first
+from solo_rekd.utils.processes import is_first, rank, world_size
 
 _log = logging.getLogger("solo_rekd")
 
@@ -123,6 +123,7 @@ class DistillationObjective(nn.Module):
         needs_labels: why labels are needed; empty: they are not.
         neighbours: set by `before_training`, the neighbours for the host's batches; None: batches
             are random.
+        numbers: images of each process in the step, where they may differ; None: they are equal.
         drawn_views: set by `before_training` with the setting of that name: the views for the
             host's batches and the teacher's outputs for them; else None.
     """
@@ -134,6 +135,7 @@ class DistillationObjective(nn.Module):
     needs_labels: str
     neighbours: Neighbours | None = None
     drawn_views: DrawnViews | None = None
+    numbers: tuple[int, ...] | None = None
     # not a buffer: DDP would broadcast it at every step, and every checkpoint would hold it
     taught_images: TaughtImages
 
@@ -286,6 +288,18 @@ class DistillationObjective(nn.Module):
         queues = [KeyQueue(**{k: v.clone() for k, v in fields.items()}) for _ in range(2)]
         return nn.ModuleList(queues)  # type: ignore[return-value]
 
+    def gather(self, values: Tensor) -> Tensor:
+        """The values of the global batch, in rank order, without gradient: (B, ...) of each."""
+        return gather(values, self.numbers)
+
+    def whole_batch(self, number: int) -> int:
+        """Images of the global batch; `number` of them are this process's."""
+        return number * world_size() if self.numbers is None else sum(self.numbers)
+
+    def place(self, number: int) -> int:
+        """The place of this process's first image in the global batch; `number` are its own."""
+        return rank() * number if self.numbers is None else sum(self.numbers[: rank()])
+
     def push(self, **views: list[Tensor]) -> None:
         """Pushes the global batch into the queues.
 
@@ -294,7 +308,7 @@ class DistillationObjective(nn.Module):
                 lack are ignored.
         """
         for view, queue in enumerate(self.queues):
-            queue.push(**{name: gather(views[name][view]) for name in queue.names})
+            queue.push(**{name: self.gather(views[name][view]) for name in queue.names})
 
     def entries(self, field: str) -> list[Tensor]:
         """Returns the queues' entries of one field, each of shape (K, ...)."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from solo_rekd.losses import known_cross_entropy
+from solo_rekd.utils.processes import count_over_processes
 
 
 class Mixed(NamedTuple):
@@ -56,11 +57,12 @@ def class_loss(logits: Tensor, labels: Tensor, mixed: Mixed | None) -> Tensor:
         mixed: how the images were mixed; None: they were not.
 
     Returns:
-        A scalar, see `known_cross_entropy`.
+        A scalar, see `known_cross_entropy`; of several processes the mean is that of all labels.
     """
     views = len(logits) // len(labels)
-    own = known_cross_entropy(logits, labels.repeat(views))
+    count = views * count_over_processes(labels >= 0)  # of the partners as many
+    own = known_cross_entropy(logits, labels.repeat(views), count)
     if mixed is None:
         return own
-    partners = known_cross_entropy(logits, labels[mixed.partners].repeat(views))
+    partners = known_cross_entropy(logits, labels[mixed.partners].repeat(views), count)
     return mixed.share * own + (1 - mixed.share) * partners

@@ -27,7 +27,7 @@ from solo_rekd.losses import (
 )
 from solo_rekd.losses.contrast import count_members
 from solo_rekd.modules.prototypes import PrototypeBank, soft_assign
-from solo_rekd.modules.queue import KeyQueue, gather, random_keys
+from solo_rekd.modules.queue import KeyQueue, random_keys
 from solo_rekd.objectives.distillation import FLOOR, Batch, DistillationObjective, HostRun
 from solo_rekd.objectives.image_relation import (
     ImageRelation,
@@ -40,6 +40,7 @@ from solo_rekd.objectives.image_relation import (
 from solo_rekd.objectives.taught_images import find_taught
 from solo_rekd.objectives.teacher_cache import cache_folder
 from solo_rekd.teachers import FrozenTeacher, OnlineTeacher
+from solo_rekd.utils.heartbeat import watched
 
 _log = logging.getLogger("solo_rekd")
 
@@ -190,7 +191,9 @@ class ReKD(DistillationObjective):
             return
         due = self.relation is None or epoch % config.relation_refresh == 0
         if epoch >= self.warmup_epochs and due:
-            self.relate_images(training_images, embed_online(self.teacher, training_images))
+            with watched():  # each process waits for the others' embeddings
+                found = embed_online(self.teacher, training_images)
+            self.relate_images(training_images, found)
 
     def relatives(self, images: Tensor, batch: Batch, known: Known | None) -> Tensor:
         """Returns the group of each image: its prototype, or for the controls a label or random."""
@@ -295,10 +298,10 @@ class ReKD(DistillationObjective):
         self, keys: list[Tensor], taught: list[Tensor], ids: Tensor, labels: Tensor
     ) -> None:
         """Pushes the global batch into the queues and moves the prototypes towards it."""
-        all_ids, all_labels = gather(ids), gather(labels)
-        all_taught = [gather(embeddings) for embeddings in taught]
+        all_ids, all_labels = self.gather(ids), self.gather(labels)
+        all_taught = [self.gather(embeddings) for embeddings in taught]
         for view, queue in enumerate(self.queues):
-            own = {"student": gather(keys[view])} if self.config.reads_momentum else {}
+            own = {"student": self.gather(keys[view])} if self.config.reads_momentum else {}
             queue.push(**own, teacher=all_taught[view], ids=all_ids, labels=all_labels)
         if self.bank.ready:
             self.bank.update(merge_views(all_taught), all_ids)

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from solo_rekd.config import SeedConfig
 from solo_rekd.losses import similarity_distillation
-from solo_rekd.modules.queue import gather, random_keys
+from solo_rekd.modules.queue import random_keys
 from solo_rekd.objectives.distillation import FLOOR, Batch, DistillationObjective, HostRun
-from solo_rekd.utils.processes import world_size
 
 
 class SEED(DistillationObjective):
@@ -63,6 +62,7 @@ class SEED(DistillationObjective):
             embeddings: the teacher's embeddings of the batch, shape (B, d).
         """
         queue = self.queues[view]
-        if self.config.queue_first == "on" and len(embeddings) * world_size() > queue.size:
-            return gather(embeddings)  # the queue keeps only a part, but each query needs its own
+        if self.config.queue_first == "on" and self.whole_batch(len(embeddings)) > queue.size:
+            # the queue keeps only a part, but each query needs its own
+            return self.gather(embeddings)
         return queue["teacher"]

@@ -26,8 +26,8 @@ from solo_rekd.memory_format import is_channels_last
 from solo_rekd.teachers import FrozenTeacher
 from solo_rekd.utils.errors import UserError, refuse
 from solo_rekd.utils.files import UNFINISHED, user_cache
+from solo_rekd.utils.in_turn import first_process_first
 from solo_rekd.utils.memory import available_memory
-from solo_rekd.utils.processes import first_process_first
 from solo_rekd.utils.versions import versions
 
 _log = logging.getLogger("solo_rekd")

@@ -1,11 +1,19 @@
-"""A folder that one process at a time works in."""
+"""What one process at a time works in or at."""
 
 import fcntl
+import logging
+import os
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
 
 from solo_rekd.utils.errors import UserError
+from solo_rekd.utils.patience import BEAT, PATIENCE
+
+_log = logging.getLogger("solo_rekd")
 
 LOCK = ".lock"  # the file of a folder that is locked
 
@@ -32,3 +40,51 @@ def locked(out: Path, work: str) -> Iterator[int]:
         except BlockingIOError as error:
             raise UserError(f"another {work} is running in {out}") from error
         yield file.fileno()
+
+
+@contextmanager
+def alone(path: Path, work: str) -> Iterator[None]:
+    """Keeps the other processes that come here waiting, as long as this one gives signs of life.
+
+    They are the time of the lock's last change. One that waits goes on when they stop: the work has
+    to be such that two may do it, as they do on a file system without locks.
+
+    Args:
+        path: of the lock.
+        work: what is done, as in "another process decodes the images".
+    """
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _log.info("another process %s: waiting for it", work)
+            _wait(file, path, work)
+        except OSError:
+            pass
+        done = threading.Event()
+        beats = threading.Thread(target=_beat, args=(path, done), daemon=True)
+        beats.start()
+        try:
+            yield
+        finally:
+            done.set()
+            beats.join()
+
+
+def _wait(file: IO[Any], path: Path, work: str) -> None:
+    state, since = None, time.monotonic()
+    while time.monotonic() - since < PATIENCE:
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        now = os.fstat(file.fileno()).st_mtime_ns
+        if now != state:
+            state, since = now, time.monotonic()
+        time.sleep(BEAT / 4)
+    _log.warning("the process that %s gives no sign of life: this one does it too", work)
+
+
+def _beat(path: Path, done: threading.Event) -> None:
+    while not done.wait(BEAT):
+        with suppress(OSError):
+            os.utime(path)

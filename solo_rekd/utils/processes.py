@@ -1,15 +1,11 @@
-"""The processes of a distributed training, and their order."""
+"""The processes of a distributed training, and what they tell each other."""
 
-import datetime
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
-
-from solo_rekd.utils.errors import UserError
-
-PATIENCE = datetime.timedelta(days=1)  # time limit for processes that wait for the first one
+from torch.autograd.function import once_differentiable
 
 
 def is_distributed() -> bool:
@@ -39,44 +35,67 @@ def sum_over_processes(values: Tensor) -> Tensor:
     return values
 
 
-@contextmanager
-def first_process_first() -> Iterator[None]:
-    """Runs the block in the first process, then in the others, and waits for all at the end.
+def add_over_processes(values: Tensor) -> Tensor:
+    """The sum of every process's values, with gradient.
 
-    If the block raises in one process, all of them end at once.
+    A function of the sum is the same in every process. The mean over the processes of its
+    gradients, which DDP takes, is its gradient in all that the sum was made of.
+    """
+    return _Add.apply(values) if is_distributed() else values
 
-    Raises:
-        UserError: another process raised a UserError.
-        RuntimeError: another process failed.
+
+class _Add(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return sum_over_processes(values.clone())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return sum_over_processes(grad.clone())
+
+
+def count_over_processes(counted: Tensor) -> Tensor:
+    """By what to divide a sum over this process's counted rows, so that all count alike.
+
+    The mean over the processes is then that of all counted rows, however they are shared out; of
+    unequal batches, that which is weighted by their rows.
+
+    Args:
+        counted: which rows count, shape (B,).
+
+    Returns:
+        A scalar above 0; with one process how many rows count, or 1.
+    """
+    number = counted.sum()
+    if not is_distributed():
+        return number.clamp(min=1)
+    both = torch.stack([number, torch.full_like(number, len(counted))])
+    number, rows = sum_over_processes(both).double()
+    return number.clamp(min=1) * len(counted) / rows
+
+
+def numbers_of_processes(number: int) -> tuple[int, ...]:
+    """A number of each process, in rank order: by way of the CPU, so that no device is waited for.
+
+    Args:
+        number: this process's, which is at least 0.
     """
     if not is_distributed():
-        yield
-        return
-    # a separate group, because NCCL times out after ten minutes
-    group = dist.new_group(backend="gloo", timeout=PATIENCE)
-    if not isinstance(group, dist.ProcessGroup):
-        raise RuntimeError("this process is not one of the group that trains")
-    try:
-        if not is_first():
-            _exchange(None, group)
-        try:
-            yield
-        except BaseException as error:
-            _exchange(error, group)
-            raise
-        if is_first():
-            _exchange(None, group)
-        _exchange(None, group)
-    finally:
-        dist.destroy_process_group(group)
+        return (number,)
+    found = [torch.zeros(1, dtype=torch.long) for _ in range(world_size())]
+    dist.all_gather(found, torch.tensor([number]), group_of_hosts())
+    return tuple(int(each) for each in found)
 
 
-def _exchange(error: BaseException | None, group: dist.ProcessGroup) -> None:
-    """Waits for all processes, and raises another one's error unless this one has its own."""
-    mine = (isinstance(error, UserError), str(error) or type(error).__name__) if error else None
-    all_errors: list[tuple[bool, str] | None] = [None] * dist.get_world_size(group)
-    dist.all_gather_object(all_errors, mine, group)
-    for rank, theirs in enumerate(all_errors):
-        if theirs is not None and error is None:
-            of_user, message = theirs
-            raise UserError(message) if of_user else RuntimeError(f"process {rank}: {message}")
+_of_hosts: tuple[Any, Any] | None = None  # a group for tensors on the CPU, and whose it is
+
+
+def group_of_hosts() -> Any:
+    """A group of all processes for tensors on the CPU; all make it at the same place."""
+    global _of_hosts
+    world = dist.group.WORLD
+    if _of_hosts is None or _of_hosts[0] is not world:
+        own = world if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+        _of_hosts = world, own
+    return _of_hosts[1]

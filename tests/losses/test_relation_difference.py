@@ -191,6 +191,7 @@ def most_held(loss, batch):
 
 def all_anchors_at_once(student, teacher, student_queue, teacher_queue, temperature):
     return module.sum_over_anchors(
+        teacher,
         torch.arange(len(student)),
         student,
         teacher,

@@ -17,7 +17,7 @@ from solo_rekd.objectives.taught_images import TaughtImages, find_taught
 from solo_rekd.teachers import FrozenTeacher
 from solo_rekd.teachers.teacher import make_identity
 from solo_rekd.utils.errors import UserError
-from solo_rekd.utils.processes import first_process_first
+from solo_rekd.utils.in_turn import first_process_first
 
 SIDE = 8
 

@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 
 from solo_rekd.hosts.classic.run import ClassicRun
 from solo_rekd.hosts.shared.last_accuracy import LastAccuracyHooks
+from solo_rekd.hosts.shared.lost_processes import LostProcessesHooks
 from solo_rekd.hosts.shared.method import Distilled
 from solo_rekd.hosts.shared.online_knn import OnlineKnnHooks
 from solo_rekd.hosts.shared.ownership import is_claimed
@@ -56,6 +57,10 @@ class Unreadable(UnreadableHooks, pl.Callback):
     """Reports photos that could not be read, in a trainer of this host."""
 
 
+class LostProcesses(LostProcessesHooks, pl.Callback):
+    """Ends a training of which a process is lost, in a trainer of this host."""
+
+
 def callbacks() -> list[pl.Callback]:
     """Returns the callbacks that the plug-in adds to our runs."""
     return [
@@ -65,4 +70,5 @@ def callbacks() -> list[pl.Callback]:
         OnlineKnn(is_ours),
         RemoveRefusedRun(),
         Unreadable(),
+        LostProcesses(is_ours),
     ]

@@ -10,6 +10,7 @@ from solo_rekd.hosts.current import backbones, watch
 from solo_rekd.hosts.current.evaluation import has_dali
 from solo_rekd.hosts.current.run import CurrentRun
 from solo_rekd.hosts.shared.last_accuracy import LastAccuracyHooks
+from solo_rekd.hosts.shared.lost_processes import LostProcessesHooks
 from solo_rekd.hosts.shared.method import Distilled, refuse_empty_epoch
 from solo_rekd.hosts.shared.online_knn import OnlineKnnHooks
 from solo_rekd.hosts.shared.ownership import is_claimed
@@ -89,6 +90,10 @@ class Unreadable(UnreadableHooks, pl.Callback):
     """Reports photos that could not be read, in a trainer of this host."""
 
 
+class LostProcesses(LostProcessesHooks, pl.Callback):
+    """Ends a training of which a process is lost, in a trainer of this host."""
+
+
 def callbacks() -> list[pl.Callback]:
     """Returns the callbacks that the plug-in adds to our runs."""
     ours: list[pl.Callback] = [
@@ -99,6 +104,7 @@ def callbacks() -> list[pl.Callback]:
         LinearAccuracy(),
         RemoveRefusedRun(),
         Unreadable(),
+        LostProcesses(is_ours),
         *watch.callbacks(),
     ]
     if has_dali():

@@ -31,7 +31,7 @@ from solo_rekd.teachers import FrozenTeacher, OnlineTeacher
 from solo_rekd.teachers.sight import Sight
 from solo_rekd.utils.errors import refuse
 from solo_rekd.utils.files import write_json_lines
-from solo_rekd.utils.processes import first_process_first
+from solo_rekd.utils.in_turn import first_process_first
 
 UNTRAINED = -1  # epoch of the line that describes the student before its first step
 

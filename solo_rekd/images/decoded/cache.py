@@ -13,8 +13,8 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 from multiprocessing.pool import ThreadPool
@@ -33,6 +33,7 @@ from solo_rekd.images.read import load_rgb, opened
 from solo_rekd.utils.cores import cores
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import UNFINISHED, read_json, sha256, user_cache, write_json
+from solo_rekd.utils.locks import alone
 
 FACTS = "facts.json"
 LIMIT = 8 << 30  # bytes that the user's own cache takes at most
@@ -50,8 +51,9 @@ def find_or_decode(
 ) -> Path | None:
     """Finds the decoded images, or decodes them.
 
-    If several processes need the same images, one decodes them and the others wait. To make room,
-    folders that no process reads are removed, the longest unused first.
+    If several processes need the same images, one decodes them and the others wait as long as it
+    gives signs of life. To make room, folders that no process reads are removed, the longest unused
+    first.
 
     Args:
         paths: paths of the images.
@@ -127,7 +129,7 @@ def _find_or_decode(
     identity = identify(paths, root)
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     folder = cache / digest[:32]
-    with _alone(folder):
+    with alone(folder.with_suffix(".lock"), "decodes the images"):
         if not _holds(folder, identity):
             if not _make_room(cache, estimate, bound, folder):
                 _say_no_room(estimate, bound)
@@ -140,20 +142,6 @@ def _find_or_decode(
 def _say_no_room(estimate: int, bound: int) -> None:
     line = "decoded images would take %.1f of at most %.1f GB: every epoch decodes them again"
     _log.info(line, estimate / 1e9, bound / 1e9)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Makes other processes that want to write the folder wait."""
-    with folder.with_suffix(".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _log.info("another process decodes the images: waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            pass  # a file system without locks: two may decode, and either's folder is whole
-        yield
 
 
 def _write(
@@ -172,7 +160,7 @@ def _write(
         facts = {"identity": identity, "sha256": digests, "images": len(paths), "bytes": size}
         write_json(unfinished / FACTS, facts)
         shutil.rmtree(out, ignore_errors=True)
-        with suppress(FileExistsError):  # of another process, see `_alone`
+        with suppress(FileExistsError):  # of another process, see `alone`
             _rename(unfinished, out)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
