@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reliability.commands import EPOCHS
-from reliability.family import Family
+from reliability.family import Family, tree
 from solo_rekd.hosts.shared.saved import CHECKPOINTS, epoch_of
 from solo_rekd.utils.files import UNFINISHED
 
@@ -58,7 +58,11 @@ def strike(
         if not freeze_in_write(family, folder, epoch, delay):
             return None
     else:
-        moment = rng.random() * expected
+        while kind == ALONE and len(tree(family.process.pid)) == 1:  # nothing that could be left
+            if family.process.poll() is not None:
+                return None
+            time.sleep(POLL)
+        moment = family.seconds + rng.random() * max(0.0, expected - family.seconds)
         while family.seconds < moment:
             if family.process.poll() is not None:
                 return None

@@ -70,6 +70,14 @@ def test_a_kill_ends_every_process_at_its_moment(kind: str, tmp_path: Path) -> N
         assert done.seconds >= random.Random(0).random()
 
 
+def test_a_command_that_is_killed_alone_leaves_what_it_started(tmp_path: Path) -> None:
+    family = start(tmp_path)
+    done = strike(family, ALONE, random.Random(0), 1.0, tmp_path)
+    # the run of this one does not watch it, and writes its four checkpoints
+    assert done is not None and done.ended > 0.5 and done.epochs == 4
+    assert family.process.returncode == -signal.SIGKILL
+
+
 def test_a_command_that_ended_before_its_moment_is_not_killed(tmp_path: Path) -> None:
     family = Family([sys.executable, "-c", ""], tmp_path / "log", dict(os.environ))
     assert strike(family, ANY, random.Random(0), 1e9, tmp_path) is None
