@@ -16,7 +16,7 @@ UNTESTED := $(if $(SOLO_LEARN_HOME),,solo_rekd/hosts/current/*)
 override SOLO_LEARN_HOME := $(abspath $(SOLO_LEARN_HOME))
 export SOLO_LEARN_HOME
 
-.PHONY: help install demo lint test test-all test-here test-current bench study tables site upstream clean
+.PHONY: help install demo lint test test-all test-here test-current bench study tables reliability site upstream clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -66,17 +66,21 @@ test-current: $(STAMP) ## the tests of the current host, solo-learn's main branc
 	@PYTHONPATH="$(SOLO_LEARN_HOME)" COVERAGE_FILE="$(CURDIR)/.coverage.current" $(BIN)/python -m pytest -q \
 		-m "$(MARKERS)" --cov --cov-report= tests/hosts/current
 
+# exec, here and below: a shell between would keep a signal to make from what it started
 # the profiler's library announces every start of it
 bench: $(STAMP) ## measure, and write docs/performance.md: PARTS="steps losses", PARENT=COMMIT, QUICK=1, SOLO_LEARN_HOME=DIR
-	@KINETO_LOG_LEVEL=99 PYTHONPATH=scripts $(BIN)/python -m bench $(if $(PARTS),--parts $(PARTS)) \
+	@exec env KINETO_LOG_LEVEL=99 PYTHONPATH=scripts $(BIN)/python -m bench $(if $(PARTS),--parts $(PARTS)) \
 		$(if $(PARENT),--parent "$(PARENT)") $(if $(DATA),--data "$(abspath $(DATA))") \
 		$(if $(TEACHER_FILE),--teacher_file "$(abspath $(TEACHER_FILE))") $(if $(QUICK),--quick)
 
 study: $(STAMP) ## run phases of scripts/study/plan.yaml: ARGS="rates tune test --data cifar10=DIR --budget MINUTES"
-	@PYTHONPATH=scripts $(BIN)/python -m study run $(ARGS)
+	@exec env PYTHONPATH=scripts $(BIN)/python -m study run $(ARGS)
 
 tables: $(STAMP) ## write the tables and figures of docs and README from docs/results and docs/performance.json
 	@PYTHONPATH=scripts $(BIN)/python -m study tables
+
+reliability: $(STAMP) ## trials of docs/reliability.md: ARGS="kill --host main --budget MINUTES"; ARGS=tables writes it
+	@exec env PYTHONPATH=scripts $(BIN)/python -m reliability $(ARGS)
 
 SITE_VENV := .venv-site
 

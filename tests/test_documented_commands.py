@@ -53,6 +53,7 @@ LEFT_ALONE = {
     "make test": "it is this run",
     "make bench": "tests/scripts/test_bench.py runs it",
     "make study": "tests/scripts/test_study.py runs it",
+    "make reliability": "tests/scripts/test_reliability.py runs it",
     "make tables": "tests/scripts/test_study_tables.py runs it",
     "python -m search": "tests/scripts/test_search.py runs it",
     "python -c": "it measures the start-up hook; tests/test_autoload.py does the same",

@@ -34,3 +34,9 @@ def test_the_benchmark_is_given_its_parts_and_nothing_that_is_not_asked_for() ->
     assert not {"--quick", "--parent", "--data"} & set(line.split())
     line = next(line for line in commands("bench", "QUICK=1", "PARENT=abc") if "-m bench" in line)
     assert "--quick" in line and '--parent "abc"' in line
+
+
+def test_what_make_runs_for_hours_gets_the_signal_that_ends_make() -> None:
+    for target in ("bench", "study", "reliability"):
+        line = next(line for line in commands(target) if f"-m {target}" in line)
+        assert line.lstrip("@").startswith("exec env ")

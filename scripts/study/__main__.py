@@ -2,11 +2,11 @@
 
 import argparse
 import math
-import signal
 import sys
 import time
 from pathlib import Path
 
+from solo_rekd.compare.schedule import interruptible
 from study import rows
 from study.overview import write_overview
 from study.pictures import write_pictures
@@ -64,13 +64,25 @@ def main() -> None:
 
 def run_phases(plan: Plan, args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Runs the phases that are asked for; exits with 1 where a run failed, 130 where stopped."""
+    try:
+        with interruptible():
+            failed = run_chosen(plan, args, parser)
+    except KeyboardInterrupt:
+        say("stopped: the same command resumes")
+        sys.exit(130)
+    if failed:
+        say("\n".join(["failed:", *failed]))
+        sys.exit(1)
+
+
+def run_chosen(plan: Plan, args: argparse.Namespace, parser: argparse.ArgumentParser) -> list[str]:
+    """Runs the phases that are asked for; returns what failed."""
     asked = {kind: getattr(args, kind) or plan.names(kind) for kind in KINDS}
     for kind, names in (asked | {"phases": args.phases}).items():
         if unknown := [name for name in names if name not in plan.names(kind)]:
             parser.error(f"no {' or '.join(unknown)} among the plan's {kind}: {plan.names(kind)}")
     sources, files = pairs(args.data, parser), pairs(args.teacher_file, parser)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    failed = []
+    failed: list[str] = []
     end = math.inf if args.budget is None else time.monotonic() + 60 * args.budget
     for phase in args.phases:
         chosen = Chosen(phase, **asked)
@@ -78,17 +90,11 @@ def run_phases(plan: Plan, args: argparse.Namespace, parser: argparse.ArgumentPa
         study.prepare()
         if args.prepare:
             continue
-        try:
-            enough = study.run(end)
-        except KeyboardInterrupt:
-            say("stopped: the same command resumes")
-            sys.exit(130)
+        enough = study.run(end)
         failed += study.failed
         if not enough:
             break
-    if failed:
-        say("\n".join(["failed:", *failed]))
-        sys.exit(1)
+    return failed
 
 
 def pairs(words: list[str], parser: argparse.ArgumentParser) -> dict[str, Path]:

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from solo_rekd.compare.arms import LR, UNTRAINED, parse_arm
 from solo_rekd.compare.plan import Run
+from solo_rekd.compare.schedule import ENDING
 from study.plan import RATES, Plan
 from study.prepare import prepare_images, prepare_teacher
 from study.rates import asked_rates, best_rate, found_rates
@@ -20,6 +22,9 @@ from study.rows import Row, add_rows, collect, read_rows
 
 ROOT = Path(__file__).parents[2]
 COMPARE = (sys.executable, "-c", "from solo_rekd.cli import main; main()", "compare")
+STOPPING = (signal.SIGINT, *ENDING)
+POLL = 0.5  # seconds
+PATIENCE = 60.0  # seconds that a comparison may take to end its runs
 
 
 @dataclass(frozen=True)
@@ -272,18 +277,39 @@ def call(words: Sequence[str], log: Any) -> int:
     """Runs a command, with one thread unless OMP_NUM_THREADS says otherwise; ends it with this one.
 
     Raises:
-        KeyboardInterrupt: this program was interrupted, and the command has ended.
+        KeyboardInterrupt: this program was told to stop, and the command has ended.
     """
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
-    process = subprocess.Popen(
-        words, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
-    )
+    with noted(STOPPING) as stops:  # a signal while the process begins must find it, too
+        process = subprocess.Popen(
+            words, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+        while not stops:
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(POLL)
+        # SIGINT would be ignored by what a shell or a script has put in the background
+        process.terminate()
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()  # the runs of a comparison end with it
+            process.wait()
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def noted(numbers: Sequence[int]) -> Iterator[list[int]]:
+    """Notes signals in the list that it gives; those that are ignored stay so."""
+    found: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    previous = {n: handler for n, handler in handlers.items() if handler is not signal.SIG_IGN}
+    for number in previous:
+        signal.signal(number, lambda told, _: found.append(told))
     try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
-        process.wait()
-        raise
+        yield found
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def code_commit() -> str:

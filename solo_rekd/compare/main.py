@@ -30,7 +30,7 @@ from solo_rekd.evaluation.cost import LATENCY_PROTOCOL, measure
 from solo_rekd.hosts.jobs import Host
 from solo_rekd.images.decoded.chosen import prepare
 from solo_rekd.utils.errors import UserError, refuse, refuse_missing
-from solo_rekd.utils.files import read_json, write_json
+from solo_rekd.utils.files import read_json, remove_unfinished, write_json
 from solo_rekd.utils.locks import locked
 
 EXTRAS = ("sklearn", "matplotlib", "jinja2")  # packages that only a comparison needs
@@ -106,6 +106,7 @@ def compare(
         The data that the report is made from.
     """
     refuse_other_teacher(plan, out)
+    remove_unfinished(out, below=False)  # a run's folder is its job's, which may be at work
     splits = {plan.train_dir: images.train, plan.val_dir: images.val}
     listed = {str(Path(plan.data) / name): paths for name, paths in splits.items()}
     decoded = prepare(listed, options.decoded_images, options.transforms)

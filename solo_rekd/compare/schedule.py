@@ -18,7 +18,7 @@ from solo_rekd.compare.launch.job import RESULT
 from solo_rekd.compare.launch.processes import Processes
 from solo_rekd.compare.launch.worker_process import LOG
 from solo_rekd.compare.progress import RunProgress, clock, describe, finished_cost, running_cost
-from solo_rekd.utils.files import UNFINISHED, read_json, write_json
+from solo_rekd.utils.files import read_json, remove_unfinished, write_json
 
 POLL = 0.5  # seconds
 TELL = 60.0  # seconds between two lines where there is no terminal
@@ -203,12 +203,6 @@ class Schedule:
         self.running.clear()
         for number, handler in zip(again, previous, strict=True):
             signal.signal(number, handler)
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Removes the files in a run's folder that a process had not finished writing."""
-    for path in folder.rglob(f"*{UNFINISHED}"):
-        path.unlink()
 
 
 def figures(result: Mapping[str, Any]) -> str:

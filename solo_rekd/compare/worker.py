@@ -9,14 +9,11 @@ import dataclasses
 import json
 import logging
 import math
-import os
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -50,7 +47,6 @@ from solo_rekd.images.decoded.chosen import Chosen, choose
 from solo_rekd.utils.errors import UserError, report
 from solo_rekd.utils.files import read_json_lines, replacing, write_json
 
-POLL = 2.0  # seconds
 EMBEDDED = 2000  # images in embeddings.npz, at most
 # approximate cost of an epoch: two crops forward and backward, or one forward
 PRETRAIN_EPOCH, LINEAR_EPOCH, FEATURES = 8, 1, 2
@@ -298,23 +294,13 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {' ... '.join(ends)}"
 
 
-def end_with(parent: int) -> None:
-    """Ends this process and those that it started once `parent` is gone, even if it was killed."""
-    while os.getppid() == parent:
-        time.sleep(POLL)
-    os.killpg(os.getpgrp(), signal.SIGKILL)
-
-
 def main() -> int:
     """Runs one job; returns the exit code: 2 after a user's mistake, 1 after any other error."""
     parser = argparse.ArgumentParser(prog="python -m solo_rekd.compare.worker")
     parser.add_argument("folder", type=Path, help="folder of the run, with job.json in it")
-    parser.add_argument("parent", type=int, nargs="?", help="number of the process to end with")
     args = parser.parse_args()
     # printed lines must reach the log before later errors
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    if args.parent is not None:
-        Thread(target=end_with, args=(args.parent,), daemon=True).start()
     logging.basicConfig(format="%(message)s")
     _log.setLevel(logging.INFO)
     try:

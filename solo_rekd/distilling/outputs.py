@@ -110,6 +110,9 @@ class Outputs:
         """
         files = {name: self.out / name for name in made.names}
         missing = [name for name, path in files.items() if not path.is_file()]
+        # killed between the 8-bit network and its figures
+        if INT8 in files and not any(name.startswith("int8") for name in self.known_figures):
+            missing = [name for name in made.names if name in (*missing, INT8)]
         # card and report show the figures of the 8-bit network
         if INT8 in missing or not (self.out / FIGURES).is_file():
             missing = [name for name in made.names if name in (*missing, REPORT, CARD)]

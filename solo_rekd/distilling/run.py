@@ -32,8 +32,9 @@ from solo_rekd.hosts.shared.saved import (
 )
 from solo_rekd.images.data_sets import LARGE_IMAGE
 from solo_rekd.images.photos import PhotoIndex, build_index
+from solo_rekd.images.photos.index import holds_index_alone
 from solo_rekd.utils.errors import UserError, refuse
-from solo_rekd.utils.files import read_json_lines
+from solo_rekd.utils.files import UNFINISHED, read_json_lines, remove_unfinished
 from solo_rekd.utils.locks import LOCK, locked
 
 HISTORY, PHOTOS = "history.jsonl", "photos"
@@ -118,6 +119,7 @@ def run(request: Request, say: Callable[[str], None] = print_line) -> Distilled:
     host = hosts.find(request.host)
     existed = out.exists()
     with locked(out, "distillation"), _nothing_left(out, existed):
+        remove_unfinished(out)
         started = Started(request, host, out, say)
         plan, job = started.plan, started.job
         checkpoint = _train(job, host, out, started.held_out, say)
@@ -131,10 +133,16 @@ def run(request: Request, say: Callable[[str], None] = print_line) -> Distilled:
 
 
 def _refuse_strange(out: Path, given: str) -> None:
-    """Refuses a folder that holds anything but a run, so that nothing in it is replaced."""
+    """Refuses a folder that holds anything but a run, so that nothing in it is replaced.
+
+    A run that was killed before it had a plan has left its lock and its index of photos.
+    """
     if not out.exists() or read_plan(out) is not None:
         return
-    if not out.is_dir() or any(path.name != LOCK for path in out.iterdir()):
+    names = {path.name for path in out.iterdir()} if out.is_dir() else {""}
+    if LOCK in names and (PHOTOS not in names or holds_index_alone(out / PHOTOS)):
+        names = {name for name in names - {PHOTOS} if not name.endswith(UNFINISHED)}
+    if names - {LOCK}:
         raise refuse("out", given, "a new or empty folder, or that of an earlier distil run")
 
 

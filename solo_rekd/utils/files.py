@@ -37,6 +37,17 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+def remove_unfinished(folder: Path, below: bool = True) -> None:
+    """Removes what a killed process was writing in a folder, where no process writes now.
+
+    Args:
+        folder: the folder.
+        below: whether the folders in it are looked through, too.
+    """
+    for path in folder.glob(f"{'**/' if below else ''}*{UNFINISHED}"):
+        path.unlink()
+
+
 @contextmanager
 def reading(path: str | Path) -> Iterator[None]:
     """Turns an OSError in the block into a UserError that names the file and the reason.

@@ -1,8 +1,13 @@
-"""The end of a process that has done its work."""
+"""The end of a process: one that has done its work, and one whose parent is gone."""
 
 import atexit
 import os
+import signal
 import sys
+import time
+from threading import Thread
+
+POLL = 0.5  # seconds
 
 
 class QuickExit:
@@ -31,3 +36,20 @@ class QuickExit:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(self._status)
+
+
+def end_with(parent: int) -> None:
+    """Ends this process and those that it started once its parent is gone, killed without a word.
+
+    Call it before anything else is imported: that takes seconds, in which the parent may go.
+
+    Args:
+        parent: number of the process that started this one, as the first of its group.
+    """
+    Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(POLL)
+    os.killpg(os.getpgrp(), signal.SIGKILL)

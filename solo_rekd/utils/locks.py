@@ -16,6 +16,9 @@ from solo_rekd.utils.patience import BEAT, PATIENCE
 _log = logging.getLogger("solo_rekd")
 
 LOCK = ".lock"  # the file of a folder that is locked
+# seconds in which the processes that a killed command started end and release its lock: `end_with`
+HANDOVER = 5.0
+POLL = 0.1  # seconds
 
 
 @contextmanager
@@ -35,11 +38,21 @@ def locked(out: Path, work: str) -> Iterator[int]:
     except OSError as error:
         raise UserError(f"--out {out} cannot be written: {error.strerror}") from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"another {work} is running in {out}") from error
+        deadline = time.monotonic() + HANDOVER
+        while not _take(file.fileno()):
+            if time.monotonic() > deadline:
+                raise UserError(f"another {work} is running in {out}")
+            time.sleep(POLL)
         yield file.fileno()
+
+
+def _take(file: int) -> bool:
+    """Takes the lock of a file unless another process has it, and returns whether it did."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager

@@ -64,6 +64,12 @@ def check_run(asked: Any, tmp_path: Path, caplog: Any, capsys: Any, host: str | 
     changed = [p.name for p, time in before.items() if p.stat().st_mtime_ns != time]
     assert changed == ["student.onnx"]
 
+    # as a kill leaves it between the network in 8 bits and its figures
+    known = (out / "figures.json").read_text()
+    (out / "figures.json").unlink()
+    run(request, said.append)
+    assert (out / "figures.json").read_text() == known
+
     with pytest.raises(UserError, match="epochs=4 was 3"):
         run(asked(**given | {"epochs": 4}), said.append)
 
@@ -124,3 +130,25 @@ def test_a_folder_with_something_else_is_refused_and_kept(
         with pytest.raises(UserError, match=r"^out="):
             run(asked(out=str(out)), lambda line: None)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_that_was_killed_before_its_plan_begins_again(photos: Path, tmp_path: Path) -> None:
+    from solo_rekd.distilling.run import _refuse_strange
+    from solo_rekd.images.photos import build_index
+
+    out = tmp_path / "run"
+    out.mkdir()
+    for left in (".lock", "plan.json.0a1b2c3d.unfinished"):
+        (out / left).touch()
+    _refuse_strange(out, "run")
+    build_index([photos], out / "photos").split(4, 0)
+    (out / "photos" / "left_out.csv.0a1b2c3d.unfinished").touch()
+    _refuse_strange(out, "run")
+    for strange in (out / "photos" / "mine.jpg", out / "notes.txt"):
+        strange.touch()
+        with pytest.raises(UserError, match=r"^out="):
+            _refuse_strange(out, "run")
+        strange.unlink()
+    (out / ".lock").unlink()
+    with pytest.raises(UserError, match=r"^out="):  # somebody's own index of photos
+        _refuse_strange(out, "run")

@@ -2,13 +2,16 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from processes import is_alive
 from study import rows
 from study.plan import PLAN, read_plan
 from study.rates import asked_rates, best_rate
@@ -185,6 +188,53 @@ def test_what_has_a_line_is_not_run_and_cheap_students_come_first(
         (s, *each, arm) for s in (0, 1) for each in folders for arm in ("untrained", "simclr")
     ]
     assert steps == expected[1:]  # the arms with a teacher have no rate
+
+
+# a comparison at work that has told its number
+COMPARISON = """
+import os, pathlib, sys, time
+from solo_rekd.compare.schedule import interruptible
+with interruptible():
+    pathlib.Path(sys.argv[1]).write_text(f"{os.getpid()} ")
+    time.sleep(60)
+"""
+STUDY = f"""
+import sys
+from solo_rekd.compare.schedule import interruptible
+from study.runner import call
+with interruptible(), open(sys.argv[2], "w") as log:
+    try:
+        call([sys.executable, "-c", {COMPARISON!r}, sys.argv[1]], log)
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_study_that_is_ended_ends_its_comparison(number: signal.Signals, tmp_path: Path) -> None:
+    # as a script starts what it puts in the background, which Ctrl-C is not to reach
+    background = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    background += (
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    pid, log = tmp_path / "pid", tmp_path / "log"
+    words = [sys.executable, "-c", background, sys.executable, "-c", STUDY, pid, log]
+    with subprocess.Popen(list(map(str, words)), cwd=ROOT / "scripts") as study:
+        deadline = time.monotonic() + 60
+        while not (pid.exists() and pid.read_text().endswith(" ")):
+            assert study.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        comparison = int(pid.read_text())
+        assert is_alive(comparison)
+        study.send_signal(number)
+        try:
+            assert study.wait(30) == 130
+        finally:
+            study.kill()
+        alive = is_alive(comparison)
+        if alive:
+            os.kill(comparison, signal.SIGKILL)
+        assert not alive
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from solo_rekd.utils.files import (
     read_json,
     read_json_lines,
     reading,
+    remove_unfinished,
     replacing,
     write_json,
     write_json_lines,
@@ -73,3 +74,16 @@ def test_two_that_write_one_file_do_not_tear_each_others(tmp_path: Path) -> None
     assert path.read_text() == "the first's"
     assert first.name.endswith(UNFINISHED)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    below, run = tmp_path / "runs" / "a", tmp_path / "runs"
+    below.mkdir(parents=True)
+    left = [folder / f"b.json.0a1b{UNFINISHED}" for folder in (tmp_path, run, below)]
+    kept = [tmp_path / "b.json", below / f"{UNFINISHED}.json"]
+    for path in (*left, *kept):
+        path.touch()
+    remove_unfinished(tmp_path, below=False)
+    assert [path.exists() for path in left] == [False, True, True]
+    remove_unfinished(tmp_path)
+    assert not any(path.exists() for path in left) and all(path.exists() for path in kept)

@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from processes import is_alive
 
 PROGRAM = """
 import atexit, sys, threading, time
@@ -41,6 +43,28 @@ def test_threads_and_handlers_come_first_and_nothing_is_taken_apart(
     done = run(f"leave({status})", tmp_path / "told")
     assert (done.returncode, done.stdout, done.stderr) == (status, "unflushed", "")
     assert (tmp_path / "told").read_text() == "thread handler "
+
+
+# starts a process that ends with it, and dies without a word
+ORPHAN = """
+import os, subprocess, sys, time
+child = "import os, sys, time; from solo_rekd.utils.leaving import end_with; "
+child += "end_with(int(sys.argv[1])); open(sys.argv[2], 'w').write(str(os.getpid())); "
+child += "time.sleep(60)"
+words = [sys.executable, "-c", child, str(os.getpid()), path := sys.argv[1]]
+subprocess.Popen(words, start_new_session=True)
+while not (os.path.exists(path) and open(path).read()):
+    time.sleep(0.01)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_process_ends_with_its_parent(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", ORPHAN, str(tmp_path / "pid")], timeout=60)
+    child, gone = int((tmp_path / "pid").read_text()), time.monotonic()
+    while is_alive(child):
+        assert time.monotonic() - gone < 10  # it looks twice a second
+        time.sleep(0.05)
 
 
 def test_an_error_is_told_as_ever(tmp_path: Path) -> None:

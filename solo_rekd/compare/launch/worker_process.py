@@ -14,7 +14,8 @@ from solo_rekd.utils.cores import cores
 
 # not with -m, which looks for modules in the current folder first
 START = "import sys; sys.path = [p for p in sys.path if p]; "
-LEAVE = "from solo_rekd.utils.leaving import QuickExit; leave = QuickExit(); "
+LEAVE = "from solo_rekd.utils.leaving import QuickExit, end_with; leave = QuickExit(); "
+LEAVE += "end_with(int(sys.argv.pop())); "
 WORK = "from solo_rekd.compare import worker; leave(worker.main())"
 WORKER = (sys.executable, "-c", START + LEAVE + WORK)
 GRACE = 5.0  # seconds between terminating a process and killing it

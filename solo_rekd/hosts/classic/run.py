@@ -73,6 +73,20 @@ class ClassicRun(RunCallback, pl.Callback):
         args = self.args or getattr(self.checkpointer(trainer), "args", None)
         return vars(args) if args is not None and KEY in vars(args) else None
 
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, module: Any, checkpoint: dict[str, Any]
+    ) -> None:
+        """See `RunCallback`; the epoch of the checkpoint counts as completed, too.
+
+        This Lightning writes a checkpoint before it counts the epoch, and makes that good in one
+        of its two counts.
+        """
+        super().on_load_checkpoint(trainer, module, checkpoint)
+        if self.run_settings(trainer, module) is not None:
+            loops = checkpoint.get("loops", {}).get("fit_loop", {})
+            if count := loops.get("epoch_progress", {}).get("total"):
+                count["completed"] = count["processed"]
+
 
 def settle_lengths(args: Namespace) -> None:
     """Puts a number in the place of every `auto` of a method of ours, in the parsed arguments.

@@ -12,14 +12,13 @@ import numpy as np
 
 from solo_rekd.images.files import refuse_no_image, report_left_out
 from solo_rekd.images.fingerprint import relative_names
-from solo_rekd.images.photos.index import PhotoIndex, write_index
+from solo_rekd.images.photos.index import LEFT_OUT, PhotoIndex, write_index
 from solo_rekd.images.photos.look import Look, Problem, describe, look_at
 from solo_rekd.images.photos.sources import list_sources
 from solo_rekd.images.photos.threads import in_threads
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import replacing
 
-LEFT_OUT = "left_out.csv"
 DUPLICATE = "listed already"
 
 _log = logging.getLogger("solo_rekd")

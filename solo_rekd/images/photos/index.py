@@ -15,11 +15,12 @@ import numpy as np
 
 from solo_rekd.images.photos.names import Names, to_bytes
 from solo_rekd.utils.errors import UserError, refuse
-from solo_rekd.utils.files import read_json, replacing, write_json
+from solo_rekd.utils.files import UNFINISHED, read_json, replacing, write_json
 
 FACTS = "photo_index.json"
 FORMAT = 1
 NAMES = "photos-{}.bin"
+LEFT_OUT = "left_out.csv"  # the photos that are left out of it
 PARTS = "photo_index_parts"  # the folder of an index in which its parts lie
 HELD_OUT, TRAINING = "held_out", "training"
 
@@ -27,6 +28,19 @@ HELD_OUT, TRAINING = "held_out", "training"
 def is_index(path: str | Path) -> bool:
     """Whether a path is that of an index of photos."""
     return os.path.isfile(os.path.join(path, FACTS))
+
+
+def holds_index_alone(folder: Path) -> bool:
+    """Whether a folder holds what is of an index of photos, written to its end or not, and no more.
+
+    Args:
+        folder: one that is there.
+    """
+    own = (FACTS, PARTS, LEFT_OUT)
+    return folder.is_dir() and all(
+        path.name in own or path.match(NAMES.format("*")) or path.name.endswith(UNFINISHED)
+        for path in folder.iterdir()
+    )
 
 
 class PhotoIndex(Sequence[str]):

@@ -8,7 +8,8 @@ from solo_rekd.compare.launch.worker_process import WORKER, failure, threads
 
 def test_a_worker_takes_no_module_from_the_current_folder(tmp_path):
     (tmp_path / "queue.py").write_text("raise SystemExit('the wrong queue')")
-    done = subprocess.run([*WORKER, "."], cwd=tmp_path, capture_output=True, text=True)
+    words = [*WORKER, ".", str(os.getpid())]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert "job.json" in done.stderr.splitlines()[-1]
 
 

@@ -48,6 +48,8 @@ def stopped(host: ModuleType, flags: Callable[..., list[str]], tmp_path: Path) -
 def test_auto_resume_continues_the_same_run(train: Train, stopped: dict[str, Any]) -> None:
     resumed = train("rekd", **stopped)
     assert (read(resumed)["epoch"], read(resumed)["global_step"]) == (1, 4)
+    # as in a run of two epochs that was not stopped: written in the second
+    assert read(resumed)["loops"]["fit_loop"]["epoch_progress"]["total"]["completed"] == 1
     assert images(resumed) == 16
 
 
