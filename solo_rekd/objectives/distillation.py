@@ -19,6 +19,7 @@ from solo_rekd.objectives.drawn_views import DrawnViews, find_drawn
 from solo_rekd.objectives.mixup import Mixed, class_loss
 from solo_rekd.objectives.taught_images import TaughtImages, find_taught
 from solo_rekd.objectives.teacher_cache import cache_folder
+from solo_rekd.objectives.watch import Watch, watch_step
 from solo_rekd.teachers import OnlineTeacher, build_teacher
 from solo_rekd.utils.errors import refuse
 from solo_rekd.utils.precision import finite
@@ -125,6 +126,9 @@ class DistillationObjective(nn.Module):
             chance.
         drawn_views: from `before_training` on, with the setting of that name, the views that the
             host's batches are to hold, and what the teacher says of them; else None.
+        watch: says what goes wrong in the steps.
+        embedded: what the head made of the first view in the last step, shape (B, d), without
+            gradient.
     """
 
     config_class: ClassVar[type[DistillationConfig]]
@@ -136,11 +140,14 @@ class DistillationObjective(nn.Module):
     drawn_views: DrawnViews | None = None
     # no buffer: DDP would broadcast it at every step, and every checkpoint hold it
     taught_images: TaughtImages
+    embedded: Tensor
 
     def __init__(self, config: DistillationConfig, run: HostRun) -> None:
         super().__init__()
         self.config = config = config.settled(run.max_epochs)
         self.run = run
+        self.watch = Watch()
+        self.register_forward_hook(watch_step)
         self.needs_labels = config.reads_labels
         self.set_projector(self.new_projector())
         self.teacher = build_teacher(config, run.img_size, run.mean, run.std, run.teacher)
@@ -152,6 +159,11 @@ class DistillationObjective(nn.Module):
                 nn.BatchNorm1d(self.teacher.num_features, affine=False),
                 nn.Linear(self.teacher.num_features, run.num_classes),
             )
+
+    @property
+    def possible_prototypes(self) -> int:
+        """How many prototypes could have an entry in a queue; 0: none are found."""
+        return 0
 
     def new_projector(self) -> nn.Module:
         """Builds the student's head, (B, f) to (B, d); only `config` and `run` are there yet."""
@@ -210,6 +222,7 @@ class DistillationObjective(nn.Module):
                 a UserError where the host's loader does not tell which image is which.
             training: how long it is; its images are those of one epoch's batches.
         """
+        self.watch.epoch_steps = training.steps
         self.report_queue(training)
         if self.config.teacher_view == IMAGE:
             views = self.config.teacher_image_views
@@ -266,7 +279,9 @@ class DistillationObjective(nn.Module):
 
     def query(self, batch: Batch) -> list[Tensor]:
         """The student's unit query of each view, shape (B, d)."""
-        return [normalize(self.projector(view), dim=1) for view in batch.features]
+        queries = [normalize(self.projector(view), dim=1) for view in batch.features]
+        self.embedded = queries[0].detach()
+        return queries
 
     @torch.no_grad()
     def key(self, batch: Batch) -> list[Tensor]:

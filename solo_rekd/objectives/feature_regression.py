@@ -26,7 +26,9 @@ class FeatureRegression(DistillationObjective):
 
     def predict(self, batch: Batch) -> list[Tensor]:
         """The student's prediction of the teacher's features for each view, shape (B, F)."""
-        return [self.projector(view) for view in batch.features]
+        predicted = [self.projector(view) for view in batch.features]
+        self.embedded = predicted[0].detach()
+        return predicted
 
     def report_queue(self, training: Training) -> None:
         """See `DistillationObjective.report_queue`; a frozen teacher needs no queue."""
