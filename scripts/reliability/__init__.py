@@ -1,0 +1,1 @@
+"""Long trials of what docs/reliability.md promises; each part adds rows to a file of results."""
