@@ -14,37 +14,49 @@ SIZES = {"queue_size": 128, "proj_hidden_dim": 32}
 ONLINE = {"teacher_mode": "online", "proj_output_dim": 16}
 VIEWS = {"relation_view": "views", "num_prototypes": 16}
 
+# one of each objective first
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "rekd": ("rekd", {}),
+    "seed": ("seed", {}),
+    "compress 2q": ("compress", {"variant": "2q"}),
+    "disco": ("disco", {}),
+    "crcd": ("crcd", {}),
+    "bingo": ("bingo", {}),
+    "simreg": ("simreg", {}),
+    "coss": ("coss", {"neighbours": 3}),
     "rekd, prototypes of images": ("rekd", {"relation": "prototypes", "num_prototypes": 8}),
     "rekd, prototypes of views": ("rekd", VIEWS),
     "rekd, soft prototypes": ("rekd", VIEWS | {"assignment_temperature": 0.1}),
     "rekd, student's dictionary": ("rekd", VIEWS | {"dictionary": "student"}),
     "rekd, both dictionaries": ("rekd", VIEWS | {"dictionary": "both"}),
     "rekd, online": ("rekd", ONLINE | VIEWS | {"teacher_warmup_epochs": 1}),
-    "seed": ("seed", {}),
     "seed, queue first": ("seed", {"queue_first": "on", "projector": "linear"}),
     "seed, mixup": ("seed", {"mixup": 1.0}),
     "seed, online": ("seed", ONLINE),
-    "compress 2q": ("compress", {"variant": "2q"}),
     "compress 1q": ("compress", {"variant": "1q"}),
-    "disco": ("disco", {}),
     "disco, online": ("disco", ONLINE),
-    "crcd": ("crcd", {}),
     "crcd, labels": ("crcd", {"gradient_task": "labels"}),
-    "bingo": ("bingo", {}),
-    "simreg": ("simreg", {}),
     "simreg, online": ("simreg", ONLINE),
-    "coss": ("coss", {"neighbours": 3}),
 }
 
 
 def network(width: int) -> nn.Module:
-    """A convolutional network of three layers, images (B, 3, SIDE, SIDE) to features (B, width)."""
-    layers: list[nn.Module] = []
-    for channels, out in ((3, 8), (8, 16), (16, width)):
-        layers += [nn.Conv2d(channels, out, 3, 2, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    """Two convolutions, images (B, 3, SIDE, SIDE) to features (B, width)."""
+    return nn.Sequential(
+        *(nn.Conv2d(3, 16, 4, 4, bias=False), nn.BatchNorm2d(16), nn.ReLU()),
+        *(nn.Conv2d(16, width, 3, 2, bias=False), nn.BatchNorm2d(width), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    )
+
+
+def make_teacher(images: Tensor) -> nn.Module:
+    """A network of random weights whose features lie apart, as those of a trained one do."""
+    teacher = nn.Sequential(network(TAUGHT), nn.BatchNorm1d(TAUGHT))
+    for module in teacher.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = None  # statistics are the mean over all that it sees
+    teacher(images)
+    return teacher
 
 
 def draw_images() -> tuple[Tensor, Tensor]:
@@ -69,7 +81,7 @@ def make(case: str, epochs: int, images: Tensor, labels: Tensor) -> Objective:
     torch.manual_seed(1)
     return make_objective(
         method,
-        teacher=network(TAUGHT),
+        teacher=make_teacher(images),
         features_dim=FEATURES,
         img_size=SIDE,
         max_epochs=epochs,
