@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
+
+# of property-based tests: the same examples in every run, in a second or two for each test;
+# `--hypothesis-profile=thorough` looks further, and anew
+QUIET = {"deadline": None, "database": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("quick", max_examples=25, derandomize=True, **QUIET)
+settings.register_profile("thorough", max_examples=2000, **QUIET)
+settings.load_profile("quick")
 
 IMAGES = {
     "dataset": "custom",

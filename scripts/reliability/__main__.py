@@ -5,7 +5,7 @@ import importlib
 import sys
 
 # each is a module with `add_arguments(parser)` and `run(args)`, which returns the exit status
-PARTS = ("kill", "tables")
+PARTS = ("kill", "numerics", "tables")
 
 
 def main() -> int:

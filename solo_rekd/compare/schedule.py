@@ -125,7 +125,7 @@ class Schedule:
         waiting = [task for task in self.tasks if task.folder not in settled]
         for task in waiting:
             ready = task.after is None or task.after in self.results
-            if task.after in self.failed:
+            if task.after in self.failed or task.after in self.blocked:
                 self.blocked.add(task.folder)
                 print_line(f"{task.name} is skipped: a run that it needs failed")
             elif ready and len(self.running) < self.jobs:

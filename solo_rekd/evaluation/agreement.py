@@ -136,5 +136,10 @@ def feature_deviation(features: Tensor) -> float:
         From 0, where all have the same direction, to 1, where they are spread evenly over the
         sphere; NaN where a feature is not finite.
     """
-    units = normalize(features.double(), dim=1)
-    return float(units.std(0, unbiased=False).mean() * units.shape[1] ** 0.5)
+    return float(unit_deviation(features.double()))
+
+
+def unit_deviation(features: Tensor) -> Tensor:
+    """The same as a scalar tensor of the features' type, without waiting for their device."""
+    units = normalize(features, dim=1)
+    return units.std(0, unbiased=False).mean() * units.shape[1] ** 0.5

@@ -1,7 +1,8 @@
-"""Checks a training by the lines of its history: has it collapsed, diverged, or learnt nothing?
+"""Checks a training: has it collapsed, diverged, or learnt nothing, or has its relation vanished?
 
-It needs neither labels nor networks, only the figures that `hosts/shared/signal.py` adds to a
-history. Figures that a history lacks are not checked.
+It needs neither labels nor networks. `judge` reads the lines of a history, to which
+`hosts/shared/signal.py` adds its figures; `judge_step` reads the figures of one step, which
+`objectives/watch.py` collects in every training. Figures that are missing are not checked.
 """
 
 import math
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 COLLAPSED, DIVERGED, NOTHING, FAR = "collapsed", "diverged", "nothing", "far"
+DEAD, VANISHED = "dead", "vanished"
 
 # features of a healthy network fill tens of directions; in a collapsed one, a single direction
 # holds all but a few percent of the singular values
@@ -28,6 +30,19 @@ GOOD_AGREEMENT = 0.5
 # first epochs in which a running training may show nothing: its learning rate still rises, and a
 # deep network's BatchNorm statistics lag behind its weights
 PATIENCE = 3
+# relatives that a query has in the queue: a bank as large as the queue leaves it about one, by
+# chance, and one of the size that `auto` gives leaves it at least four
+POSITIVES = 1.5
+# the share of the training images that have a relative: those without one train by InfoNCE
+RELATED_SHARE = 0.5
+# the share of the prototypes that have entries in the queue: of random unit vectors more than half
+# of any bank has them, for a prototype that idles for a whole queue is seeded anew
+ACTIVE_SHARE = 0.2
+SLOWER, WIDER = "Try a learning rate 3 to 10 times lower", "precision 32 instead of 16"
+COLLAPSE = (
+    "The student has collapsed: it gives all photos nearly the same {}. "
+    f"{SLOWER}, a larger batch, or another method; check that the photos differ."
+)
 
 Line = Mapping[str, Any]
 
@@ -37,7 +52,7 @@ class Finding(NamedTuple):
 
     Attributes:
         kind: `collapsed`, `diverged`, `nothing` (it has learnt nothing) or `far` (its loss is far
-            above the floor).
+            above the floor); of a step also `dead` (prototypes) or `vanished` (positives).
         message: what was found and what to try, in one line.
     """
 
@@ -70,17 +85,62 @@ def judge(lines: Sequence[Line], finished: bool = True) -> list[Finding]:
     return [finding for finding in checks if finding is not None]
 
 
+def judge_step(figures: Line) -> list[Finding]:
+    """Judges one step of a training that runs.
+
+    Args:
+        figures: any of `loss`; `feature_deviation` of the student's features of a batch and
+            `embedding_deviation` of what its head makes of them;
+            `positives_per_query`, entries of the queue that are relatives of a query;
+            `active_prototypes`, with an entry in the queue, and `possible_prototypes`, how many
+            could have one; `related_images`, the share of the training images that have a relative.
+
+    Returns:
+        What is wrong; of a loss that is not finite nothing but that.
+    """
+    if not math.isfinite(figures.get("loss", 0)):
+        lost = f"The loss is not a finite number. {SLOWER}, a longer warm-up, or {WIDER}."
+        return [Finding(DIVERGED, lost)]
+    found = []
+    for name in ("feature", "embedding"):
+        deviation = figures.get(f"{name}_deviation", math.inf)
+        if deviation < COLLAPSED_DEVIATION:
+            found.append(
+                Finding(COLLAPSED, COLLAPSE.format(f"{name}s (deviation {deviation:.3f})"))
+            )
+            break
+    if figures.get("positives_per_query", math.inf) < POSITIVES:
+        positives = (
+            f"Hardly any positives: a query has {figures['positives_per_query']:.2g} relatives in "
+            "the queue on average, so that the relation adds next to nothing. Try fewer "
+            "num_prototypes, or a longer queue_size (auto fits one to the other)."
+        )
+        found.append(Finding(VANISHED, positives))
+    if (share := figures.get("related_images", 1)) < RELATED_SHARE:
+        relatives = (
+            f"Hardly any positives: {share:.0%} of the training images have a relative, so that "
+            "the relation adds next to nothing. Try fewer num_prototypes, or another relation."
+        )
+        found.append(Finding(VANISHED, relatives))
+    possible = figures.get("possible_prototypes", 0)
+    active = figures.get("active_prototypes", math.inf)
+    if active < ACTIVE_SHARE * possible or active <= 1 < possible:
+        dead = (
+            f"Dead prototypes: {active:.0f} of {possible:.0f} have entries in the queue, for to "
+            "the teacher the images are of so few kinds. Try fewer num_prototypes, or a teacher "
+            "that was trained on such images; see that the images differ."
+        )
+        found.append(Finding(DEAD, dead))
+    return found
+
+
 def _collapsed(trained: Sequence[Line]) -> Finding | None:
     last = trained[-1]
     rank, deviation = last.get("effective_rank", math.inf), last.get("feature_deviation", math.inf)
     if not (rank < COLLAPSED_RANK or deviation < COLLAPSED_DEVIATION):  # NaN is divergence
         return None
-    return Finding(
-        COLLAPSED,
-        f"The student has collapsed: it gives all photos nearly the same features (effective rank "
-        f"{rank:.1f}, deviation {deviation:.3f}). Try a learning rate 3 to 10 times lower, a "
-        "larger batch, or another method; check that the photos differ.",
-    )
+    found = f"features (effective rank {rank:.1f}, deviation {deviation:.3f})"
+    return Finding(COLLAPSED, COLLAPSE.format(found))
 
 
 def _diverged(trained: Sequence[Line], before: Line) -> Finding | None:
@@ -89,9 +149,8 @@ def _diverged(trained: Sequence[Line], before: Line) -> Finding | None:
     if lost:
         return Finding(
             DIVERGED,
-            f"The training has diverged: {lost[0].replace('_', ' ')} is not a finite number. Try a "
-            "learning rate 3 to 10 times lower, a longer warm-up, or precision 32 instead of "
-            "16.",
+            f"The training has diverged: {lost[0].replace('_', ' ')} is not a finite number. "
+            f"{SLOWER}, a longer warm-up, or {WIDER}.",
         )
     first, last = trained[0], trained[-1]
     if "loss" not in first or "loss" not in last:
@@ -102,7 +161,7 @@ def _diverged(trained: Sequence[Line], before: Line) -> Finding | None:
     return Finding(
         DIVERGED,
         f"The training diverges: the loss has risen from {first['loss']:.3g} in the first epoch to "
-        f"{last['loss']:.3g}. Try a learning rate 3 to 10 times lower, or a longer warm-up.",
+        f"{last['loss']:.3g}. {SLOWER}, or a longer warm-up.",
     )
 
 

@@ -19,6 +19,7 @@ from solo_rekd.objectives.drawn_views import DrawnViews, find_drawn
 from solo_rekd.objectives.mixup import Mixed, class_loss
 from solo_rekd.objectives.taught_images import TaughtImages, find_taught
 from solo_rekd.objectives.teacher_cache import cache_folder
+from solo_rekd.objectives.watch import Watch, watch_step
 from solo_rekd.teachers import OnlineTeacher, build_teacher
 from solo_rekd.utils.errors import refuse
 from solo_rekd.utils.precision import finite
@@ -126,6 +127,9 @@ class DistillationObjective(nn.Module):
         numbers: images of each process in the step, where they may differ; None: they are equal.
         drawn_views: set by `before_training` with the setting of that name: the views for the
             host's batches and the teacher's outputs for them; else None.
+        watch: reports what goes wrong in the steps.
+        embedded: the projector's output for the first view in the last step, shape (B, d), without
+            gradient.
     """
 
     config_class: ClassVar[type[DistillationConfig]]
@@ -138,11 +142,14 @@ class DistillationObjective(nn.Module):
     numbers: tuple[int, ...] | None = None
     # not a buffer: DDP would broadcast it at every step, and every checkpoint would hold it
     taught_images: TaughtImages
+    embedded: Tensor
 
     def __init__(self, config: DistillationConfig, run: HostRun) -> None:
         super().__init__()
         self.config = config = config.settled(run.max_epochs)
         self.run = run
+        self.watch = Watch()
+        self.register_forward_hook(watch_step)
         self.needs_labels = config.reads_labels
         self.set_projector(self.new_projector())
         self.teacher = build_teacher(config, run.img_size, run.mean, run.std, run.teacher)
@@ -154,6 +161,11 @@ class DistillationObjective(nn.Module):
                 nn.BatchNorm1d(self.teacher.num_features, affine=False),
                 nn.Linear(self.teacher.num_features, run.num_classes),
             )
+
+    @property
+    def possible_prototypes(self) -> int:
+        """How many prototypes could have an entry in a queue; 0: none are found."""
+        return 0
 
     def new_projector(self) -> nn.Module:
         """Builds the student's projector, (B, f) to (B, d); only `config` and `run` are set yet."""
@@ -212,6 +224,7 @@ class DistillationObjective(nn.Module):
                 a UserError where the host's loader does not identify its images.
             training: length of the training; its images are those of one epoch's batches.
         """
+        self.watch.epoch_steps = training.steps
         self.report_queue(training)
         if self.config.teacher_view == IMAGE:
             views = self.config.teacher_image_views
@@ -268,7 +281,9 @@ class DistillationObjective(nn.Module):
 
     def query(self, batch: Batch) -> list[Tensor]:
         """Returns the student's unit query of each view, shape (B, d)."""
-        return [normalize(self.projector(view), dim=1) for view in batch.features]
+        queries = [normalize(self.projector(view), dim=1) for view in batch.features]
+        self.embedded = queries[0].detach()
+        return queries
 
     @torch.no_grad()
     def key(self, batch: Batch) -> list[Tensor]:

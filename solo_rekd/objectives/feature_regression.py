@@ -26,7 +26,9 @@ class FeatureRegression(DistillationObjective):
 
     def predict(self, batch: Batch) -> list[Tensor]:
         """Returns the student's prediction of the teacher's features per view, shape (B, F)."""
-        return [self.projector(view) for view in batch.features]
+        predicted = [self.projector(view) for view in batch.features]
+        self.embedded = predicted[0].detach()
+        return predicted
 
     def report_queue(self, training: Training) -> None:
         """Reports the queue of an online teacher; a frozen teacher needs none."""

@@ -154,6 +154,12 @@ class ReKD(DistillationObjective):
         self.remember(keys, taught, ids, batch.labels)
         return loss, losses | metrics
 
+    @property
+    def possible_prototypes(self) -> int:
+        """See `DistillationObjective`; the groups of a control are given, not found."""
+        found = self.config.relation == "prototypes"
+        return min(self.groups, self.config.queue_size) if found else 0
+
     def is_ready(self, epoch: int) -> bool:
         """Returns whether the relation counts; a bank of views is started when it first does."""
         warm = epoch >= self.warmup_epochs
@@ -183,6 +189,7 @@ class ReKD(DistillationObjective):
         device = self.queues[0]["teacher"].device
         self.relation = mine(embeddings, self.config, labels, device)
         self.groups = max(1, self.relation.groups)
+        self.watch.judge({"related_images": float(self.relation.relatives.found.float().mean())})
 
     def before_epoch(self, training_images: Callable[..., DataLoader], epoch: int) -> None:
         """Relates the images again where the teacher has changed."""

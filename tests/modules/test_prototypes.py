@@ -1,7 +1,10 @@
+import copy
 import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from solo_rekd.modules.prototypes import (
@@ -202,3 +205,25 @@ def test_mixed_precision_does_not_reach_the_miner():
         mixed = mine()
     for got, expected in zip(mixed, mine(), strict=True):
         assert torch.equal(got, expected)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=30), st.integers(1, 30), st.data())
+def test_a_bank_stays_one_of_unit_vectors_whatever_it_sees(images, number, data):
+    some = normalize(torch.randn(10, 3, generator=torch.Generator().manual_seed(0)), dim=1)
+    start = some[torch.tensor(images)]
+    bank = PrototypeBank(min(number, len(start)), 3, momentum=0.5, patience=5)
+    bank.start(start)
+    for _ in range(3):
+        batch = some[torch.tensor(data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=8)))]
+        ids = bank.assign(batch)
+        order = torch.tensor(data.draw(st.permutations(range(len(batch)))))
+        assert torch.equal(bank.assign(batch[order]), ids[order])
+        # where none is seeded anew, by chance, the order of a batch is no matter
+        patient = [copy.deepcopy(bank) for _ in range(2)]
+        for each, rows in zip(patient, (order, torch.arange(len(batch))), strict=True):
+            each.patience = 10**6
+            each.update(batch[rows], ids[rows])
+        torch.testing.assert_close(patient[0].prototypes, patient[1].prototypes)
+        bank.update(batch, ids)
+        torch.testing.assert_close(bank.prototypes.norm(dim=1), torch.ones(len(bank.prototypes)))
+        assert (bank.idle >= 0).all()

@@ -1,5 +1,9 @@
+from collections import deque
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from solo_rekd.modules.queue import KeyQueue, random_keys
 
@@ -54,3 +58,23 @@ def test_goes_on_where_a_checkpoint_stopped():
 
 def test_random_keys_are_unit_vectors():
     torch.testing.assert_close(random_keys(9, 5).norm(dim=1), torch.ones(9))
+
+
+@given(st.integers(1, 9), st.lists(st.tuples(st.integers(0, 25), st.booleans()), max_size=8))
+def test_it_is_a_list_that_forgets_whatever_is_pushed_and_wherever_it_resumes(size, pushes):
+    queue, model, pushed = make(size), deque([-1] * size, size), 0
+    for batch, resumes in pushes:
+        ids = torch.arange(pushed, pushed + batch)
+        queue.push(keys=torch.stack([ids, ids * 10], 1).float(), ids=ids)
+        model.extend(ids.tolist())
+        pushed += batch
+        if resumes:
+            state = {name: value.clone() for name, value in queue.state_dict().items()}
+            queue = make(size)
+            queue.load_state_dict(state)
+        newest = queue.newest(size)
+        assert newest["ids"].tolist() == [*model][::-1]
+        known = newest["ids"] >= 0
+        assert (newest["keys"][known, 1] == 10 * newest["ids"][known]).all()
+        assert queue.full == (pushed >= size)
+        assert queue["ids"].shape == (size,)

@@ -1,5 +1,7 @@
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from solo_rekd.modules.prototypes import assign, spherical_kmeans
@@ -117,3 +119,43 @@ def test_one_image_has_no_relatives():
     found = by_similarity(points(number=1), 0.1)
     assert not found.found.any()
     assert torch.equal(found.means, torch.zeros(1, 6, dtype=torch.float64))
+
+
+# images, of which some are duplicates of others
+IMAGES = st.lists(st.integers(0, 11), min_size=1, max_size=40)
+SOME = points(12, 4)
+RELATIONS = {
+    "similarity": lambda embeddings, ids: by_similarity(embeddings, 0.1),
+    "groups": lambda embeddings, ids: by_groups(embeddings, ids, 12),
+}
+
+
+@pytest.mark.parametrize("relation", RELATIONS)
+@given(IMAGES, st.randoms(use_true_random=False))
+def test_the_order_of_the_images_is_no_matter(relation, images, random):
+    ids = torch.tensor(images)
+    order = torch.tensor(random.sample(range(len(ids)), len(ids)))
+    relate = RELATIONS[relation]
+    found, moved = relate(SOME[ids], ids), relate(SOME[ids[order]], ids[order])
+    torch.testing.assert_close(moved.means, found.means[order], **CLOSE)
+    assert torch.equal(moved.found, found.found[order])
+
+
+@given(IMAGES, st.integers(1, 1000), st.integers(1, 5))
+def test_any_bank_relates_any_images(images, number, levels):
+    ids = torch.tensor(images)
+    embeddings = SOME[ids]
+    found = by_prototypes(embeddings, number, levels)
+    assert found.means.isfinite().all() and (found.means.norm(dim=1) < 1 + 1e-9).all()
+    assert (found.means[~found.found] == 0).all()
+    assert (found.ids >= 0).all() and (found.ids < max(1, min(number, len(ids) // 4))).all()
+    # duplicates are of one prototype, and so relatives
+    for one in range(len(ids)):
+        same = ids == ids[one]
+        assert (found.ids[same] == found.ids[one]).all()
+        assert found.found[one] or same.sum() == 1
+    mates = found.nearest
+    assert ((mates >= -1) & (mates < len(ids))).all()
+    assert (mates != torch.arange(len(ids))[:, None]).all()
+    known = mates >= 0
+    assert (found.ids[mates.clamp(min=0)] == found.ids[:, None])[known].all()

@@ -99,6 +99,8 @@ def test_the_watch_sees_what_waits():
         lambda: torch.bincount(values.long()),
         lambda: values.unique(),
         lambda: torch.equal(values, values),
+        lambda: values.tolist(),
+        lambda: values.numpy(),
         lambda: values.__setitem__(values > 1, values[:2]),
     ]
     for wait in waiting:

@@ -1,6 +1,10 @@
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import (
@@ -87,3 +91,48 @@ def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(tmp_path:
     assert [path.exists() for path in left] == [False, True, True]
     remove_unfinished(tmp_path)
     assert not any(path.exists() for path in left) and all(path.exists() for path in kept)
+
+
+# what one of some writers of one file does next; each act that makes no sense is passed over
+ACTS = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from(("begin", "write", "end", "fail"))), max_size=25
+)
+
+
+@given(ACTS, st.booleans(), st.booleans())
+def test_any_writers_in_any_order_leave_the_file_of_the_last_that_ended(
+    acts: list[tuple[int, str]], there: bool, killed: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path, expected = Path(folder) / "file", "old" if there else None
+        if there:
+            path.write_text("old")
+        leftover = path.with_name(f"file.0123{UNFINISHED}")  # of a process that was killed
+        if killed:
+            leftover.write_text("half")
+        writers: dict[int, tuple[ExitStack, Path]] = {}
+        for number, (writer, act) in enumerate(acts):
+            stack, unfinished = writers.get(writer, (None, None))
+            if act == "begin" and stack is None:
+                stack = ExitStack()
+                writers[writer] = stack, stack.enter_context(replacing(path, sync=bool(number % 2)))
+            elif act == "write" and unfinished is not None:
+                unfinished.write_text(f"{writer} at {number}")
+            elif act in ("end", "fail") and stack is not None and unfinished is not None:
+                written = unfinished.read_text() if unfinished.exists() else None
+                error = KeyError() if act == "fail" else None
+                if error is None and written is not None:
+                    stack.close()
+                    expected = written
+                else:  # it fails, or has written nothing
+                    with pytest.raises((KeyError, FileNotFoundError)), stack:
+                        if error:
+                            raise error
+                del writers[writer]
+            assert (path.read_text() if path.exists() else None) == expected
+        for stack, _ in writers.values():
+            with pytest.raises(KeyError), stack:
+                raise KeyError
+        assert (path.read_text() if path.exists() else None) == expected
+        left = {each.name for each in Path(folder).iterdir()} - {path.name}
+        assert left == ({leftover.name} if killed else set())

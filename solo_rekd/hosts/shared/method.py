@@ -186,6 +186,7 @@ class Distilled(_Host):
         accumulated = self.trainer.accumulate_grad_batches
         training = end_after(training, self.trainer.max_steps, accumulated)
         # Lightning 1.9 has no loader before this hook
+        self.objective.watch.step = self.current_epoch * steps
         self.objective.before_training(functools.partial(training_images, self), training)
         neighbours, drawn = self.objective.neighbours, self.objective.drawn_views
         if neighbours is not None:

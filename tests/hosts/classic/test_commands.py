@@ -2,6 +2,7 @@ import errno
 import importlib
 import logging
 import math
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -317,7 +318,11 @@ def test_a_path_that_cannot_be_is_told_in_one_line(number: int, host: ModuleType
 
 @pytest.mark.parametrize("method", ["rekd", "disco", "seed", "compress", "crcd", "mocov2plus"])
 def test_a_training_that_diverges_leaves_no_checkpoint(
-    method: str, host: ModuleType, flags: Flags, tmp_path: Path
+    method: str,
+    host: ModuleType,
+    flags: Flags,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     changes = {"lr": 1e30, "save_checkpoint": True, "checkpoint_dir": tmp_path, "max_epochs": 2}
     with pytest.raises(
@@ -325,6 +330,8 @@ def test_a_training_that_diverges_leaves_no_checkpoint(
     ):
         host.pretrain(flags("pretrain", method=method, **changes))
     assert not list(tmp_path.rglob("*.ckpt"))
+    lost = re.findall(r"step \d+: The loss is not a finite number\. Try", caplog.text)
+    assert len(lost) == (method != "mocov2plus")  # which is the host's own
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -155,12 +156,15 @@ def test_too_few_photos_are_refused(
 
 @pytest.mark.slow
 def test_a_healthy_training_and_one_at_an_absurd_rate_are_told_apart(
-    run: Any, frozen_teacher: dict[str, Any]
+    run: Any,
+    frozen_teacher: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     given = frozen_teacher | {"max_epochs": 12}
     _, healthy = run("simreg", "healthy", lr=0.1, **given)
     # of a teacher that was hardly trained, and of two dozen photos, there is not much to learn
     assert not {finding.kind for finding in judge(healthy)} & {"collapsed", "diverged"}
+    assert not re.search(r"step \d+: ", caplog.text)
     assert healthy[-1]["loss"] < healthy[1]["loss"]
     try:
         _, absurd = run("simreg", "absurd", lr=1000, **given)

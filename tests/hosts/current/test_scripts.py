@@ -138,6 +138,7 @@ def test_a_training_that_diverges_leaves_no_checkpoint(
     shown = run_script("main_pretrain.py", *arguments("rekd", **changes), code=2)
     assert "Traceback" not in shown
     assert "solo-rekd: error: the training diverged in epoch 1 (" in shown.splitlines()[-1]
+    assert len(re.findall(r"step \d: The loss is not a finite number\. Try", shown)) == 1
     assert not list(tmp_path.rglob("*.ckpt"))
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -117,7 +118,12 @@ def test_the_training_is_the_same_to_the_bit(
 
 @pytest.mark.slow
 def test_a_healthy_training_and_one_at_an_absurd_rate_are_told_apart(
-    host: Host, job: Pretraining, frozen: dict[str, Any], data: Path, tmp_path: Path
+    host: Host,
+    job: Pretraining,
+    frozen: dict[str, Any],
+    data: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     slow = dataclasses.replace(job.optimizer, lr=0.02)
     job = dataclasses.replace(job, settings=frozen, epochs=10, optimizer=slow)
@@ -125,6 +131,7 @@ def test_a_healthy_training_and_one_at_an_absurd_rate_are_told_apart(
     _, healthy = trained(host, job, tmp_path / "healthy", signal)
     # of a teacher that was hardly trained, and of two dozen photos, there is not much to learn
     assert not {finding.kind for finding in judge(healthy)} & {"collapsed", "diverged"}
+    assert not re.search(r"step \d+: ", caplog.text)
     assert healthy[-1]["loss"] < healthy[1]["loss"]
     job = dataclasses.replace(job, optimizer=dataclasses.replace(job.optimizer, lr=1000))
     try:
