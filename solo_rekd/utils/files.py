@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from solo_rekd.utils.errors import UserError
+from solo_rekd.utils.errors import UserError, refuse
 
 BLOCK = 1 << 20  # bytes that are read at once
 UNFINISHED = ".unfinished"  # ends the name of every file and folder that is being written
@@ -35,6 +35,12 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def refuse_absent(key: str, path: str | Path | None) -> None:
+    """Raises a UserError for a file of a setting that is not there; None: none is set."""
+    if path is not None and not Path(path).exists():
+        raise refuse(key, str(path), "a file that exists")
 
 
 @contextmanager

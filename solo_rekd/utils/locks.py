@@ -14,6 +14,8 @@ LOCK = ".lock"  # the file of a folder that is locked
 def locked(out: Path, work: str) -> Iterator[int]:
     """Makes the folder `out` this process's own, and gives the lock's descriptor.
 
+    Where an error ends the work before anything lies there, the folder is as it was before.
+
     Args:
         out: the folder, which is made where it is missing.
         work: what is done there, for the message.
@@ -21,6 +23,8 @@ def locked(out: Path, work: str) -> Iterator[int]:
     Raises:
         UserError: another process is at work there, or the folder cannot be written.
     """
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    known = (out / LOCK).exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
         file = (out / LOCK).open("w")
@@ -31,4 +35,11 @@ def locked(out: Path, work: str) -> Iterator[int]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"another {work} is at work in {out}") from error
-        yield file.fileno()
+        try:
+            yield file.fileno()
+        except BaseException:
+            if not known and [path.name for path in out.iterdir()] == [LOCK]:
+                (out / LOCK).unlink()
+                for folder in made:
+                    folder.rmdir()
+            raise
