@@ -20,7 +20,7 @@ from torchvision.models.resnet import Bottleneck, ResNet
 
 from solo_rekd.config import RESNET_STEMS, STEMS, TEACHER_STEMS
 from solo_rekd.images.data_sets import SMALL_IMAGE
-from solo_rekd.utils.errors import UserError, refuse
+from solo_rekd.utils.errors import UserError, nearest_first, refuse
 
 TIMM = "timm:"
 
@@ -158,7 +158,8 @@ def refuse_unknown(key: str, name: str, others: Iterable[str] = ()) -> None:
     models = timm.list_models()
     if not name.startswith(TIMM):
         near = [match for match in models if match.startswith(name)][:5]
-        raise refuse(key, name, [*known, *(TIMM + match for match in near or ["NAME"])])
+        names = [*known, *(TIMM + match for match in near or ["NAME"])]
+        raise refuse(key, name, nearest_first(name, names))
     model = name.removeprefix(TIMM)
     if model not in models:
         near = difflib.get_close_matches(model, models, n=5)

@@ -111,8 +111,8 @@ def parse(argv: list[str]) -> tuple[ModuleType, argparse.Namespace]:
 def main() -> None:
     """Entry point of `solo-rekd`."""
     logging.basicConfig(format="%(message)s")
-    if sys.stdout is not None:
-        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # no ± in ASCII
+    if hasattr(sys.stdout, "reconfigure"):  # a notebook's has not
+        sys.stdout.reconfigure(errors="replace")  # no ± in ASCII
     logging.getLogger("solo_rekd").setLevel(logging.INFO)
     command = "".join(sys.argv[1:2])
     try:

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from solo_rekd import hosts
 from solo_rekd.hosts import HOST_HELP
 from solo_rekd.utils.errors import UserError, at_least
 from solo_rekd.utils.files import UNFINISHED
@@ -83,8 +84,9 @@ def main(args: argparse.Namespace) -> None:
     """Runs the demo.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: there is no such host, or the folder cannot be written.
     """
+    hosts.locate(args.host)  # before anything is written
     try:
         write_digits(args.out / "digits")
     except OSError as error:

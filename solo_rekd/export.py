@@ -12,6 +12,7 @@ from torch import nn
 
 from solo_rekd import __version__
 from solo_rekd.checkpoints.load import load_networks
+from solo_rekd.checkpoints.run_settings import refuse_untold
 from solo_rekd.hosts.shared.limits import LIMITS
 from solo_rekd.utils.errors import UserError, refuse, refuse_beyond, refuse_missing
 from solo_rekd.utils.files import replacing
@@ -50,9 +51,8 @@ def export(checkpoint: Path, target: Path, trained: Mapping[str, Any]) -> dict[s
         )
     for name in ("encoder", "crop_size"):
         if name not in trained:
-            raise UserError(
-                f"--{name} is missing: neither {checkpoint} nor an args.json beside it records it"
-            )
+            raise refuse_untold(name, checkpoint)
+    refuse_beyond("crop_size", trained["crop_size"], *LIMITS["crop_size"])
     for name in ("mean", "std"):
         for value in trained.get(name, ()):
             refuse_beyond(name, value, *LIMITS[name])

@@ -3,6 +3,7 @@
 The host's libraries take seconds to import, so only the fixtures below do it.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -91,6 +92,36 @@ def undecoded(monkeypatch: pytest.MonkeyPatch) -> None:
     from solo_rekd.images.decoded.chosen import VARIABLE
 
     monkeypatch.setenv(VARIABLE, "{}")
+
+
+@pytest.fixture(autouse=True)
+def unskipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps a run that leaves broken images out from making later tests do so."""
+    from solo_rekd.images.broken import VARIABLE
+
+    monkeypatch.setenv(VARIABLE, "0")
+
+
+@pytest.fixture
+def solo(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs `solo-rekd` in this process: exit code, standard output, standard error."""
+
+    from solo_rekd.cli import main
+
+    def run(*argv: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["solo-rekd", *argv])
+        capsys.readouterr()
+        code: Any = 0
+        try:
+            main()
+        except SystemExit as stopped:
+            code = stopped.code
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
 
 
 @pytest.fixture(scope="session")

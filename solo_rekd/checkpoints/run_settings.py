@@ -10,9 +10,10 @@ from safetensors import SafetensorError, safe_open
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from solo_rekd.backbones import HOST_NAMES
-from solo_rekd.checkpoints.read import is_safetensors
+from solo_rekd.checkpoints.read import is_safetensors, read_file
 from solo_rekd.checkpoints.run_record import read_settings, settings_of
 from solo_rekd.images.data_sets import COLOURS, FOLDERS, Colours
+from solo_rekd.utils.errors import UserError
 
 CIFAR = ("cifar10", "cifar100")  # for these, the main branch builds its ResNets with a small stem
 # the main branch's normalisation in pretraining; the other host uses that of its evaluation
@@ -41,6 +42,18 @@ def read_student(checkpoint: Path, content: Mapping[str, Any] | None = None) -> 
         return _classic(run) if "encoder" in run else _current(_resolved(run))
     except Exception:  # another program's settings may have any form
         return {}
+
+
+def refuse_untold(key: str, checkpoint: str | Path) -> UserError:
+    """Builds the error for a setting of the student that neither a flag nor its checkpoint tells.
+
+    Raises:
+        UserError: the file is no checkpoint, which is the mistake then.
+    """
+    read_file(checkpoint)
+    return UserError(
+        f"--{key} is missing: neither {checkpoint} nor an args.json beside it tells it"
+    )
 
 
 def method_of(content: Mapping[str, Any], path: Path) -> str | None:

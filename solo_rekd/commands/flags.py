@@ -58,6 +58,13 @@ def add_images(parser: argparse.ArgumentParser, *, judged: bool) -> None:
     add("--std", **colours, help=f"channel standard deviations, in [0, 1]. Default: {default}")
     add("--num_workers", type=int, metavar="N", help="processes that load images. Default: 4")
     add_flags(add, OFF)
+    add(
+        "--skip_broken",
+        action="store_true",
+        help="decode the images of class folders once before the run, and leave those out that "
+        "cannot be decoded: they are named and counted. Default: the first that is met ends the "
+        "run",
+    )
     if judged:
         add(
             "--crop_size",
@@ -73,22 +80,58 @@ def add_images(parser: argparse.ArgumentParser, *, judged: bool) -> None:
         )
 
 
-def use_decoded(args: argparse.Namespace, *, judged: bool) -> None:
-    """Decodes the images before a run begins, if `--decoded_images` asks for it.
+def prepare_images(args: argparse.Namespace, *, judged: bool) -> None:
+    """Leaves out the broken images of a run and decodes the others, if the flags ask for it.
 
     Args:
         args: the arguments of `add_images`.
         judged: as in `add_images`.
 
     Raises:
-        UserError: an image cannot be decoded, or the folder for them cannot be written.
+        UserError: a folder of images is not there, an image cannot be decoded, the folder for
+            decoded images cannot be written, or there are no class folders to leave broken images
+            out of.
     """
+    if args.dataset in FOLDERS:
+        _refuse_folders(args, judged)
+    if args.skip_broken:
+        _skip_broken(args)
     if args.dataset not in FOLDERS or (args.decoded_images, args.transforms) == (OFF, AUTO):
         return
     from solo_rekd.images.decoded.chosen import prepare_folders  # imports torch
 
     labelled = not getattr(args, "no_labels", False)
     prepare_folders(folders(args, judged=judged), labelled, args.decoded_images, args.transforms)
+
+
+def _refuse_folders(args: argparse.Namespace, judged: bool) -> None:
+    from solo_rekd.images.folders import refuse_folders, refuse_one_class  # imports torch
+
+    train, val = folders(args, judged=judged)
+    for name, path in (("train_dir", train), ("val_dir", val)):
+        if path is not None and not Path(path).exists():
+            raise refuse(name, path, "a folder that exists, in --data_dir")
+        unlabelled = name == "train_dir" and getattr(args, "no_labels", False)
+        # a file of ImageNet may be main's HDF5
+        if path is not None and args.dataset == CUSTOM and Path(path).is_file() and not unlabelled:
+            raise refuse(name, path, "a folder of class folders, and no file")
+    if getattr(args, "no_labels", False):
+        return
+    refuse_folders({"train_dir": train, "val_dir": val})
+    if judged and Path(train).is_dir():
+        refuse_one_class("train_dir", train)
+
+
+def _skip_broken(args: argparse.Namespace) -> None:
+    if args.dataset not in FOLDERS:
+        limit = f"none with --dataset {args.dataset}: it is for images in class folders"
+        raise refuse("skip_broken", True, limit)
+    if getattr(args, "no_labels", False) and args.val_dir is None:
+        limit = "none with --no_labels, where another photo takes the place of a broken one"
+        raise refuse("skip_broken", True, limit)
+    from solo_rekd.images.broken import skip_broken  # imports torch
+
+    skip_broken()
 
 
 def add_network(parser: argparse.ArgumentParser, *, judged: bool) -> None:

@@ -3,23 +3,21 @@
 import argparse
 from pathlib import Path
 
-from solo_rekd.utils.errors import UserError
-
 
 def encoder_in(args: argparse.Namespace) -> str:
     """Returns the name of the evaluated network, from the flag or else from the checkpoint.
 
     Raises:
-        UserError: neither names it.
+        UserError: neither names it, or the file is no checkpoint.
     """
     if args.encoder is not None:
         return args.encoder
-    from solo_rekd.checkpoints.run_settings import read_student
+    from solo_rekd.checkpoints.run_settings import read_student, refuse_untold
 
     path = args.pretrained_feature_extractor
     recorded = read_student(Path(path)).get("encoder")
     if recorded is None:
-        raise UserError(f"--encoder is missing: neither {path} nor an args.json beside it names it")
+        raise refuse_untold("encoder", path)
     return recorded
 
 

@@ -9,6 +9,7 @@ from solo_rekd.config import add_speed_flags
 from solo_rekd.hosts.jobs import Images, Network
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
 from solo_rekd.utils.cores import cores
+from solo_rekd.utils.files import refuse_absent
 
 if TYPE_CHECKING:
     from solo_rekd.evaluation.features import Judgement
@@ -60,6 +61,7 @@ def judge(args: argparse.Namespace) -> "Judgement":
         UserError: a setting is not allowed, or the checkpoint does not hold the network.
     """
     flags.refuse_numbers(vars(args), KNN_LIMITS)
+    refuse_absent("pretrained_feature_extractor", args.pretrained_feature_extractor)
     train, val = flags.folders(args, judged=True)
     from solo_rekd.backbones import is_known
     from solo_rekd.evaluation.features import judge_features
@@ -76,7 +78,7 @@ def judge(args: argparse.Namespace) -> "Judgement":
         resize_to=args.resize_to,
         workers=min(WORKERS, cores()) if args.num_workers is None else args.num_workers,
     )
-    flags.use_decoded(args, judged=True)
+    flags.prepare_images(args, judged=True)
     return judge_features(
         args.pretrained_feature_extractor,
         network,

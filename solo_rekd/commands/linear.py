@@ -7,6 +7,7 @@ from solo_rekd import hosts
 from solo_rekd.commands import flags, jobs, words
 from solo_rekd.commands.judged import encoder_in, print_accuracy
 from solo_rekd.hosts.jobs import Network, Progress
+from solo_rekd.utils.files import refuse_absent
 
 DESCRIPTION = """\
 Evaluates a checkpoint with a linear classifier, trained on the frozen network's features of
@@ -41,9 +42,10 @@ def main(args: argparse.Namespace) -> None:
         UserError: a setting is not allowed, the checkpoint does not hold the network, or the
             training diverged.
     """
+    refuse_absent("pretrained_feature_extractor", args.pretrained_feature_extractor)
     host = hosts.find(args.host)
     job = jobs.linear_evaluation(args, network_in(args))
-    flags.use_decoded(args, judged=True)
+    flags.prepare_images(args, judged=True)
     progress = Progress("linear evaluation" if args.enable_progress_bar else None)
     result = host.linear(job, jobs.kept_in(args), progress)
     print_accuracy("linear", result.top1, result.top5, result.protocol)

@@ -9,6 +9,7 @@ from solo_rekd.commands import flags, jobs, words
 from solo_rekd.config import CONFIGS, PRESET_NAMES, add_flags
 from solo_rekd.hosts.jobs import Pretrained, Progress
 from solo_rekd.utils.errors import OneLineParser
+from solo_rekd.utils.files import refuse_absent
 
 DESCRIPTION = """\
 Pretrains a network, with solo-learn 1.0.2 or its main branch.
@@ -107,9 +108,11 @@ def main(args: argparse.Namespace) -> None:
     Raises:
         UserError: a setting is not allowed, or the training diverged.
     """
+    for name in ("teacher_checkpoint", "student_checkpoint", "resume_from_checkpoint"):
+        refuse_absent(name, getattr(args, name, None))
     host = hosts.find(args.host)
     job = jobs.pretraining(args, host.methods())
-    flags.use_decoded(args, judged=False)
+    flags.prepare_images(args, judged=False)
     title = f"{job.method} {job.network.name}" if args.enable_progress_bar else None
     resume = args.resume_from_checkpoint
     report(host.pretrain(job, jobs.kept_in(args), resume, Progress(title)))

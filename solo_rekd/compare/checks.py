@@ -24,7 +24,7 @@ from solo_rekd.teachers.sight import Sight
 from solo_rekd.utils.errors import refuse
 
 # options that do not affect the results
-OF_THE_WORK = "methods out jobs launcher slurm decoded_images transforms".split()
+OF_THE_WORK = "methods out jobs launcher slurm decoded_images transforms skip_broken".split()
 
 if TYPE_CHECKING:
     from solo_rekd.checkpoints.loaded import Loaded

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from solo_rekd.images.broken import skips_broken
 from solo_rekd.images.data_sets import LARGE_IMAGE, SMALL_IMAGE
+from solo_rekd.images.files import BROKEN, list_class_images
 from solo_rekd.images.fingerprint import fingerprint_files
 from solo_rekd.images.folders import refuse_other_classes
 from solo_rekd.images.read import opened
@@ -19,11 +21,13 @@ class Images:
         classes: names of the classes, in the order of their labels.
         train: paths of the training images.
         val: paths of the validation images.
+        broken: how many are left out of both, see `images.broken`.
     """
 
     classes: list[str]
     train: list[str]
     val: list[str]
+    broken: int = 0
 
 
 def find_images(data: Path, train_dir: str, val_dir: str) -> Images:
@@ -47,7 +51,12 @@ def find_images(data: Path, train_dir: str, val_dir: str) -> Images:
     refuse_other_classes(train.classes, val.classes, (train_dir, val_dir))
     if len(train.classes) < 2:
         raise UserError(f"{data / train_dir} has only one class: an evaluation needs two or more")
-    return Images(train.classes, *([path for path, _ in split.samples] for split in splits))
+    paths = [[path for path, _ in split.samples] for split in splits]
+    broken = 0
+    if skips_broken():
+        folders = (data / name for name in (train_dir, val_dir))
+        broken = sum(list_class_images(folder).left_out[BROKEN] for folder in folders)
+    return Images(train.classes, paths[0], paths[1], broken)
 
 
 def fingerprint(images: Images, root: Path) -> str:

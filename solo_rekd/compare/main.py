@@ -28,9 +28,10 @@ from solo_rekd.compare.schedule import Schedule, interruptible, print_line
 from solo_rekd.compare.tasks import list_tasks, refuse_other_teacher
 from solo_rekd.evaluation.cost import LATENCY_PROTOCOL, measure
 from solo_rekd.hosts.jobs import Host
+from solo_rekd.images.broken import skip_broken
 from solo_rekd.images.decoded.chosen import prepare
 from solo_rekd.utils.errors import UserError, refuse, refuse_missing
-from solo_rekd.utils.files import read_json, remove_unfinished, write_json
+from solo_rekd.utils.files import read_json, refuse_absent, remove_unfinished, write_json
 from solo_rekd.utils.locks import locked
 
 EXTRAS = ("sklearn", "matplotlib", "jinja2")  # packages that only a comparison needs
@@ -64,9 +65,13 @@ def run(argv: Sequence[str]) -> tuple[dict[str, Any], Path]:
     options, extra = read_options(argv)
     out = options.out.resolve()  # results hold paths, and may be read from elsewhere
     refuse_missing(EXTRAS, "compare")
+    for name in ("teacher_checkpoint", "student_checkpoint"):
+        refuse_absent(name, getattr(options, name))
     if options.dali is not None:
         refuse_missing(("nvidia.dali",), "dali")
     options.data = options.data.resolve()
+    if options.skip_broken:
+        skip_broken()
     images = find_images(options.data, options.train_dir, options.val_dir)
     for name in (options.train_dir, options.val_dir):
         if out.is_relative_to((options.data / name).resolve()):

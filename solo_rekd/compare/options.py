@@ -244,6 +244,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_decoded_images(add, AUTO)
     add(
+        "--skip_broken",
+        action="store_true",
+        help="decode the images once before the runs, and leave those out of all of them that "
+        "cannot be decoded: they are named and counted. Default: such an image ends the comparison",
+    )
+    add(
         "--dali",
         choices=DALI_DEVICES,
         help="load the images with NVIDIA DALI on this device, with the host's augmentation; "

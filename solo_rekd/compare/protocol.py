@@ -28,6 +28,7 @@ def describe_protocol(plan: Plan, images: Images) -> dict[str, str | int]:
         "data": plan.data,
         "training images": len(images.train),
         "validation images": len(images.val),
+        **({"broken images left out": images.broken} if images.broken else {}),
         "classes": len(images.classes),
         "student": f"{plan.student}, stem {plan.stem}",
         **_start(plan),

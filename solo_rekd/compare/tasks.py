@@ -11,6 +11,7 @@ from solo_rekd.compare.jobs import TEACHER_SEED, linear_job, student_job, teache
 from solo_rekd.compare.plan import TEACHER_FOLDER, Plan, Run
 from solo_rekd.compare.schedule import RESULT, Task
 from solo_rekd.hosts.jobs import Host, Pretraining, to_json
+from solo_rekd.images.broken import skips_broken
 from solo_rekd.images.decoded.chosen import Chosen
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import read_json
@@ -45,6 +46,7 @@ def list_tasks(plan: Plan, host: Host, out: Path, decoded: Mapping[str, Chosen])
             "teacher_sha256": digest,
             "student_sha256": None if of_teacher else plan.student_sha256,
             "decoded_images": decoded,
+            "skip_broken": skips_broken(),
         }
 
     def of_teacher() -> dict[str, Any]:

@@ -6,6 +6,12 @@ from typing import Any
 
 from solo_rekd.hosts.jobs import LinearEvaluation
 from solo_rekd.hosts.words import flags, folders
+from solo_rekd.images.broken import VARIABLE, skips_broken
+
+
+def repeatable(command: str) -> str:
+    """A command that leaves the same broken images out as this process, whichever host it is of."""
+    return f"{VARIABLE}=1 {command}" if skips_broken() else command
 
 
 def knn_command(job: LinearEvaluation, votes: Mapping[str, Any]) -> str:

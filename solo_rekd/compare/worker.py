@@ -29,7 +29,7 @@ from solo_rekd.compare.collect import (
     describe_versions,
 )
 from solo_rekd.compare.conditions import begin
-from solo_rekd.compare.typed import knn_command
+from solo_rekd.compare.typed import knn_command, repeatable
 from solo_rekd.config import AUTO
 from solo_rekd.evaluation.features import judge_features
 from solo_rekd.evaluation.few_labels import few_labels
@@ -43,6 +43,7 @@ from solo_rekd.hosts.jobs import (
     pretraining_from_json,
 )
 from solo_rekd.hosts.shared.saved import CHECKPOINTS, epoch_of, newest_whole, remove_others
+from solo_rekd.images.broken import skip_broken
 from solo_rekd.images.decoded.chosen import Chosen, choose
 from solo_rekd.utils.errors import UserError, report
 from solo_rekd.utils.files import read_json_lines, replacing, write_json
@@ -104,7 +105,8 @@ def work(folder: Path) -> None:
             `checkpoint`, what to evaluate where nothing is pretrained; `teacher_sha256`, of the
             given or shared teacher's file, or null; `student_sha256`, of the file that the student
             starts from, or null; `linear`, a job without a checkpoint; `knn`, k and temperature;
-            `decoded_images`, see `Chosen`, of each folder that has them.
+            `decoded_images`, see `Chosen`, of each folder that has them; `skip_broken`, whether
+            broken images are left out.
 
     Raises:
         UserError: a setting of the job is wrong, a given file has changed, or the run began with
@@ -114,6 +116,8 @@ def work(folder: Path) -> None:
     host = hosts.find(stored["host"])
     decoded = {root: Chosen(*each) for root, each in stored["decoded_images"].items()}
     choose(decoded)
+    if stored.get("skip_broken"):
+        skip_broken()
     job = pretraining_from_json(stored["pretrain"]) if stored["pretrain"] else None
     linear = linear_from_json(stored["linear"])
     weights = {
@@ -217,7 +221,7 @@ def pretrain(
         "epochs": job.epochs,
         "peak_memory_bytes": max(line["peak_memory_bytes"] for line in lines),
         "peak_gpu_bytes": max(gpu, default=None),
-        "command": host.command(job),
+        "command": repeatable(host.command(job)),
     }
 
 
@@ -246,7 +250,10 @@ def evaluate_features(
         memory_format=job.host.get("memory_format", AUTO),
         progress=share,
     )
-    took = {"seconds": time.perf_counter() - started, "command": knn_command(job, votes)}
+    took = {
+        "seconds": time.perf_counter() - started,
+        "command": repeatable(knn_command(job, votes)),
+    }
     knn |= took
     started = time.perf_counter()
     train, val = ((split.features.numpy(), split.labels.numpy()) for split in splits.values())
@@ -268,7 +275,7 @@ def evaluate_images(
     """
     started = time.perf_counter()
     accuracy = host.linear(job, None, Progress("linear evaluation", share))
-    took = {"seconds": time.perf_counter() - started, "command": host.command(job)}
+    took = {"seconds": time.perf_counter() - started, "command": repeatable(host.command(job))}
     return dataclasses.asdict(accuracy) | took
 
 

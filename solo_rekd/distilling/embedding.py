@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from solo_rekd.checkpoints.run_settings import read_student
+from solo_rekd.checkpoints.run_settings import read_student, refuse_untold
 from solo_rekd.checkpoints.student import build_student
 from solo_rekd.evaluation.features import make_ready
 from solo_rekd.hosts.shared.saved import CHECKPOINTS, newest_whole
@@ -164,9 +164,7 @@ def read_network(path: Path, encoder: str | None = None, size: int | None = None
     encoder, size = encoder or trained.get("encoder"), size or trained.get("crop_size")
     for name, value in (("encoder", encoder), ("crop_size", size)):
         if value is None:
-            raise UserError(
-                f"--{name} is missing: neither {path} nor an args.json beside it records it"
-            )
+            raise refuse_untold(name, path)
     assert encoder is not None and size is not None
     stem = trained.get("stem", "auto") if trained.get("encoder") == encoder else "auto"
     backbone = build_student(path, encoder, size, stem)

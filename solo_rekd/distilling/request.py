@@ -10,6 +10,7 @@ from solo_rekd.config import CONFIGS, MEMORY_FORMATS
 from solo_rekd.hosts.jobs import DEFAULT_SEED
 from solo_rekd.hosts.shared.limits import LIMITS
 from solo_rekd.utils.errors import UserError, nearest_first, refuse, refuse_beyond
+from solo_rekd.utils.files import refuse_absent
 
 CPU, GPU = "cpu", "gpu"
 DEVICES = (CPU, GPU)
@@ -92,7 +93,7 @@ class Request:
             ("memory_format", MEMORY_FORMATS),
         ):
             if (value := getattr(self, name)) not in (None, *values):
-                raise refuse(name, value, values)
+                raise refuse(name, value, nearest_first(str(value), values))
         for name in ("crop_size", "batch_size", "epochs", "lr", "queue_size", "workers"):
             if (value := getattr(self, name)) is not None:
                 refuse_beyond(name, value, *LIMITS[LIMITED.get(name, name)])
@@ -102,9 +103,7 @@ class Request:
         if self.hours is not None and not self.hours > 0:
             raise refuse("hours", self.hours, "a number above 0")
         for name in FILES:
-            path = getattr(self, name)
-            if path is not None and not Path(path).exists():
-                raise refuse(name, path, "a file that exists")
+            refuse_absent(name, getattr(self, name))
 
     @property
     def decisive(self) -> dict[str, Any]:

@@ -117,8 +117,7 @@ def run(request: Request, say: Callable[[str], None] = print_line) -> Distilled:
     for line in made.left_out:
         say(line)
     host = hosts.find(request.host)
-    existed = out.exists()
-    with locked(out, "distillation"), _nothing_left(out, existed):
+    with locked(out, "distillation"), _nothing_left(out):
         remove_unfinished(out)
         started = Started(request, host, out, say)
         plan, job = started.plan, started.job
@@ -272,8 +271,8 @@ def _train(
 
 
 @contextmanager
-def _nothing_left(out: Path, existed: bool) -> Iterator[None]:
-    """Removes the files of a run that was refused before it had a plan.
+def _nothing_left(out: Path) -> Iterator[None]:
+    """Removes the files of a run that was refused before it had a plan; see also `locked`.
 
     Its folder was new or empty before, see `_refuse_strange`.
     """
@@ -282,7 +281,4 @@ def _nothing_left(out: Path, existed: bool) -> Iterator[None]:
     except BaseException:
         if read_plan(out) is None:
             shutil.rmtree(out / PHOTOS, ignore_errors=True)
-            (out / LOCK).unlink(missing_ok=True)
-            if not existed and out.is_dir() and not any(out.iterdir()):
-                out.rmdir()
         raise

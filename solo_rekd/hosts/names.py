@@ -105,6 +105,7 @@ OTHERS = (
     Name("train_dir", "data.train_path"),
     Name("val_dir", "data.val_path"),
     Name("no_labels", "data.no_labels"),
+    Name("skip_broken", "data.skip_broken"),
     Name("crop_size", "data.augmentations.crop_size"),
     Name("mean", "data.augmentations.mean"),
     Name("std", "data.augmentations.std"),

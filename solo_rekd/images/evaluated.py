@@ -6,7 +6,7 @@ from typing import Any
 from torchvision import datasets
 
 from solo_rekd.images.data_sets import FOLDERS
-from solo_rekd.images.folders import refuse_folders
+from solo_rekd.images.folders import refuse_folders, refuse_one_class
 from solo_rekd.images.sets import ClassFolders
 from solo_rekd.images.transforms import plain_transform
 from solo_rekd.utils.errors import UserError
@@ -46,6 +46,7 @@ def evaluation_sets(
     transform = plain_transform(dataset, size, mean, std, resize_to)
     if dataset in FOLDERS:
         refuse_folders({"train_dir": train, "val_dir": val})
+        refuse_one_class("train_dir", train)
         return {"train": ClassFolders(train, transform), "val": ClassFolders(val, transform)}
     if dataset == "stl10":
         return {

@@ -14,18 +14,19 @@ from typing import NamedTuple
 
 from torchvision.datasets.folder import IMG_EXTENSIONS as ENDINGS
 
+from solo_rekd.images.broken import describe, find_broken, skips_broken
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import reading
 
 HIDDEN, OUTSIDE, LOOP = "hidden", "outside the class folders", "links back to a folder above"
-DANGLING = "links to nothing"
+DANGLING, BROKEN = "links to nothing", "broken"
 KINDS = 6  # of files left out, named in a line at most
 
 # where a launcher writes the number of a process, before torch knows of the others
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 _log = logging.getLogger("solo_rekd")
-_reported: set[str] = set()
+_reported: set[tuple[str, str]] = set()
 
 
 class Listing(NamedTuple):
@@ -54,7 +55,8 @@ def list_classes(root: str | Path) -> list[str]:
 def list_class_images(root: str | Path, classes: Sequence[str] | None = None) -> Listing:
     """Lists the images in the class folders of `root`, at any depth.
 
-    A link to a parent folder is not followed, because its images would be listed endlessly.
+    Images that cannot be decoded are left out and named if `broken.skips_broken`. A link to a
+    parent folder is not followed, because its images would be listed endlessly.
 
     Args:
         root: folder of the class folders.
@@ -84,7 +86,29 @@ def list_class_images(root: str | Path, classes: Sequence[str] | None = None) ->
     if empty:
         named = ", ".join(empty[:KINDS]) + (" and others" if empty[KINDS:] else "")
         raise UserError(f"{root} has no image in the class folders {named}: {_readable()}")
+    if skips_broken():
+        samples = _whole(root, classes, samples, left_out)
     return Listing(samples, left_out)
+
+
+def _whole(
+    root: str, classes: Sequence[str], samples: list[tuple[str, int]], left_out: Counter[str]
+) -> list[tuple[str, int]]:
+    """The images of class folders that can be decoded; the others are counted and named."""
+    broken = find_broken([path for path, _ in samples], root)
+    if not broken:
+        return samples
+    whole = [sample for sample in samples if sample[0] not in broken]
+    if lost := sorted({label for _, label in samples} - {label for _, label in whole}):
+        named = ", ".join(classes[label] for label in lost[:KINDS])
+        first = next(iter(broken.items()))
+        raise UserError(
+            f"{root}: every image of the class folders {named} is broken, such as {first[0]} "
+            f"({first[1]})"
+        )
+    left_out[BROKEN] += len(broken)
+    report_once(root, describe(len(samples), broken))
+    return whole
 
 
 def has_images(folder: str | Path) -> bool:
@@ -144,11 +168,11 @@ def report_once(place: str | Path, line: str) -> None:
         place: the folder or the file.
         line: the warning.
     """
-    path = os.path.realpath(place)
+    said = os.path.realpath(place), line
     # every process of a distributed run lists the images
     other = any(os.environ.get(name, "0") != "0" for name in RANKS)
-    if path not in _reported and not other:
-        _reported.add(path)
+    if said not in _reported and not other:
+        _reported.add(said)
         _log.warning("%s: %s", place, line)
 
 

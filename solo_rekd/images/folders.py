@@ -42,6 +42,18 @@ def refuse_empty_classes(key: str, path: str, classes: Sequence[str]) -> None:
         )
 
 
+def refuse_one_class(key: str, path: str | Path) -> None:
+    """Raises a UserError where the images are of one class: every network has 100 percent there.
+
+    Args:
+        key: name of the setting.
+        path: the folder of class folders.
+    """
+    classes = list_classes(path)
+    if len(classes) < 2:
+        raise refuse(key, str(path), f"two classes or more, of which it has {len(classes)}")
+
+
 def refuse_folders(paths: Mapping[str, str | None]) -> None:
     """Checks the classes of the training and validation folder, where both are folders.
 

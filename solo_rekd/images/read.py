@@ -35,7 +35,7 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
                 "you know which of their values are black and white"
             )
         if 0 in image.size:
-            raise UserError(f"{path} has no pixels")
+            raise ValueError("it has no pixels")
         yield image
 
 
@@ -59,6 +59,15 @@ def load_rgb(path: str | Path) -> Image.Image:
         with suppress(SyntaxError, ValueError, KeyError, TypeError, struct.error):
             ImageOps.exif_transpose(image, in_place=True)
         return image.convert("RGB")
+
+
+def of_content(error: UserError) -> bool:
+    """Whether an error of `opened` says that the content cannot be decoded, and nothing else.
+
+    Others are the system's, which may pass, and those of pixels without a known scale.
+    """
+    cause = error.__cause__
+    return cause is not None and not (isinstance(cause, OSError) and cause.errno is not None)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 from torchvision.datasets import ImageFolder
 
 from solo_rekd.images.decoded.reader import reader
-from solo_rekd.images.files import list_class_images, list_classes, report_left_out
+from solo_rekd.images.files import BROKEN, list_class_images, list_classes, report_left_out
 
 
 class ClassFolders(ImageFolder):
@@ -44,6 +44,7 @@ class ClassFolders(ImageFolder):
     ) -> list[tuple[str, int]]:
         """Lists the images and their labels, and reports what is left out."""
         listing = list_class_images(directory, list(class_to_idx))
+        listing.left_out.pop(BROKEN, None)  # which have a line of their own
         report_left_out(directory, len(listing.samples), listing.left_out)
         return listing.samples
 

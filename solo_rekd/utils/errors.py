@@ -4,12 +4,20 @@ import argparse
 import difflib
 import importlib.util
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from math import inf, isinf
+from math import inf, isinf, isnan
 from types import TracebackType
 from typing import Any, NoReturn
+
+# argparse's words for a value that is none of its choices
+CHOICE = re.compile(
+    r"argument (?:-\w/)?-*(?P<name>\w+): invalid choice: '(?P<value>.*)' "
+    r"\(choose from (?P<choices>.*)\)",
+    re.DOTALL,
+)
 
 
 def one_line(text: str) -> str:
@@ -54,10 +62,11 @@ def nearest_first(name: str, names: Sequence[str]) -> str:
 
 
 def refuse_beyond(key: str, value: float, low: float, high: float = inf) -> None:
-    """Raises a UserError for a number that is not between `low` and `high`."""
-    if not low <= value <= high:
+    """Raises a UserError for a number that is not between `low` and `high`, or not finite."""
+    if not low <= value <= high or isinf(value):
+        kind = "a finite number" if isinf(value) else "a number"
         limit = f"of {low:g} or more" if high == inf else f"from {low:g} to {high:g}"
-        raise refuse(key, value, f"a number {limit}")
+        raise refuse(key, value, f"{kind} {limit}")
 
 
 def refuse_missing(packages: Iterable[str], extra: str) -> None:
@@ -74,12 +83,25 @@ def is_installed(package: str) -> bool:
         return False
 
 
+def complaint(message: str) -> UserError:
+    """Builds the error for what argparse complains of; choices come with the one that is near.
+
+    Args:
+        message: of argparse, whose form of a choice differs from one version of Python to another.
+    """
+    found = CHOICE.fullmatch(message)
+    if found is None:
+        return UserError(message)
+    choices = [name.strip().strip("'") for name in found["choices"].split(",")]
+    return refuse(found["name"], found["value"], nearest_first(found["value"], choices))
+
+
 class OneLineParser(argparse.ArgumentParser):
     """A parser whose errors are one line; argparse prints the whole usage before them."""
 
     def error(self, message: str) -> NoReturn:
-        """Raises the message as a UserError."""
-        raise UserError(message)
+        """Raises the mistake as a UserError."""
+        raise complaint(message)
 
 
 def at_least(kind: Callable[[str], Any], minimum: float) -> Callable[[str], Any]:
@@ -87,7 +109,9 @@ def at_least(kind: Callable[[str], Any], minimum: float) -> Callable[[str], Any]
 
     def read(text: str) -> Any:
         value = kind(text)
-        if not value >= minimum:
+        if isnan(value):
+            raise argparse.ArgumentTypeError(f"{text} is no number")
+        if value < minimum:
             raise argparse.ArgumentTypeError(f"{text} is less than {minimum:g}")
         if isinf(value):
             raise argparse.ArgumentTypeError(f"{text} is not finite")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from solo_rekd.utils.errors import UserError
+from solo_rekd.utils.errors import UserError, refuse
 
 BLOCK = 1 << 20  # bytes to read at a time
 UNFINISHED = ".unfinished"  # suffix of every file and folder that is being written
@@ -46,6 +46,12 @@ def remove_unfinished(folder: Path, below: bool = True) -> None:
     """
     for path in folder.glob(f"{'**/' if below else ''}*{UNFINISHED}"):
         path.unlink()
+
+
+def refuse_absent(key: str, path: str | Path | None) -> None:
+    """Raises a UserError for a file of a setting that is not there; None: none is set."""
+    if path is not None and not Path(path).exists():
+        raise refuse(key, str(path), "a file that exists")
 
 
 @contextmanager

@@ -25,6 +25,8 @@ POLL = 0.1  # seconds
 def locked(out: Path, work: str) -> Iterator[int]:
     """Locks the folder `out` for this process, and yields the lock's descriptor.
 
+    If an error ends the work before it has written anything, the folder is as it was before.
+
     Args:
         out: the folder; it is created if it is missing.
         work: name of the work that is done there, for the message.
@@ -32,6 +34,8 @@ def locked(out: Path, work: str) -> Iterator[int]:
     Raises:
         UserError: another process has locked it, or the folder cannot be written.
     """
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    known = (out / LOCK).exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
         file = (out / LOCK).open("w")
@@ -43,7 +47,14 @@ def locked(out: Path, work: str) -> Iterator[int]:
             if time.monotonic() > deadline:
                 raise UserError(f"another {work} is running in {out}")
             time.sleep(POLL)
-        yield file.fileno()
+        try:
+            yield file.fileno()
+        except BaseException:
+            if not known and [path.name for path in out.iterdir()] == [LOCK]:
+                (out / LOCK).unlink()
+                for folder in made:
+                    folder.rmdir()
+            raise
 
 
 def _take(file: int) -> bool:

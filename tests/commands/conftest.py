@@ -36,8 +36,15 @@ class StandIn:
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    """The host that every command finds."""
+def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
+    """The host that every command finds, in a folder of what the commands name."""
+    for split in ("train", "val"):
+        for name in "ab":
+            (place := tmp_path / "D" / split / name).mkdir(parents=True)
+            (place / "1.png").touch()
+    for name in ("x.ckpt", "b.ckpt"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
     host = StandIn()
     monkeypatch.setattr(hosts, "find", lambda given: host)
     return host

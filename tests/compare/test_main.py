@@ -76,7 +76,10 @@ def test_other_networks_are_measured_anew(change, plan, tmp_path, monkeypatch):
             "simclr: mean=123.0 is not allowed: expected",
         ),
         ("--methods simclr -- --precison 16", "simclr: unrecognized arguments: --precison 16"),
-        ("--methods disco --teacher_checkpoint /no.pt", "checkpoint /no.pt does not exist"),
+        (
+            "--methods disco --teacher_checkpoint /no.pt",
+            "teacher_checkpoint='/no.pt' is not allowed",
+        ),
     ],
 )
 def test_a_mistake_is_found_before_anything_is_written(changes, message, options, data, tmp_path):

@@ -14,6 +14,7 @@ from solo.utils import classification_dataloader
 from torch import nn
 
 from solo_rekd.checkpoints.formats import CLASSIC_HOST
+from solo_rekd.checkpoints.read import read_file
 from solo_rekd.checkpoints.run_record import read_settings
 from solo_rekd.checkpoints.run_settings import read_student
 from solo_rekd.checkpoints.student import STARTED, choose_stem, load_student
@@ -86,6 +87,7 @@ def fill_in_training(args: Namespace, argv: Sequence[str]) -> str:
             setattr(args, name, value if isinstance(value, list) else [value])
     known = "crop_size" in {*trained, *given} or not Path(path).is_file()
     if not known and backbones.is_ours(args.encoder):
+        read_file(path)  # what is wrong with the file itself comes first
         raise UserError(
             f"--crop_size is missing: neither {path} nor an args.json beside it records it: "
             "give --crop_size N, the side in px of the images that the student was trained on"

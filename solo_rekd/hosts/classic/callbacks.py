@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from solo_rekd.hosts.classic.run import ClassicRun
 from solo_rekd.hosts.shared.last_accuracy import LastAccuracyHooks
 from solo_rekd.hosts.shared.lost_processes import LostProcessesHooks
-from solo_rekd.hosts.shared.method import Distilled
+from solo_rekd.hosts.shared.method import Distilled, refuse_empty_epoch
 from solo_rekd.hosts.shared.online_knn import OnlineKnnHooks
 from solo_rekd.hosts.shared.ownership import is_claimed
 from solo_rekd.hosts.shared.refused import RemoveRefused
@@ -37,6 +37,14 @@ class Speed(SpeedHooks, pl.Callback):
 
 class RemoveRefusedRun(RemoveRefused, pl.Callback):
     """Removes the files of a refused run, in a trainer of this host."""
+
+
+class NoEmptyTraining(pl.Callback):
+    """Refuses a training of no batch, in a trainer of our commands."""
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """See `refuse_empty_epoch`."""
+        refuse_empty_epoch(pl_module)
 
 
 class StartingWeights(StartingWeightsHooks, pl.Callback):

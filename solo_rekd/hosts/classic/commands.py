@@ -25,7 +25,7 @@ from solo.utils.checkpointer import Checkpointer
 
 from solo_rekd.checkpoints.read import read_complete
 from solo_rekd.hosts.classic import arguments, backbones
-from solo_rekd.hosts.classic.callbacks import LastAccuracy, OnlineKnn
+from solo_rekd.hosts.classic.callbacks import LastAccuracy, NoEmptyTraining, OnlineKnn
 from solo_rekd.hosts.classic.help import own_flags, show_help
 from solo_rekd.hosts.classic.images import allow_any_photos, read_images
 from solo_rekd.hosts.classic.loaders import (
@@ -53,11 +53,18 @@ from solo_rekd.hosts.shared.checks import (
     refuse_wandb,
 )
 from solo_rekd.hosts.shared.limits import LIMITS, Limits
-from solo_rekd.hosts.shared.method import refuse_empty_epoch, refuse_other_method
+from solo_rekd.hosts.shared.method import refuse_other_method
 from solo_rekd.hosts.shared.mistakes import as_mistake
 from solo_rekd.images.data_sets import FOLDERS
 from solo_rekd.images.folders import refuse_folders
-from solo_rekd.utils.errors import OneLineParser, UserError, at_least, refuse, refuse_beyond
+from solo_rekd.utils.errors import (
+    OneLineParser,
+    UserError,
+    at_least,
+    complaint,
+    refuse,
+    refuse_beyond,
+)
 
 MISPLACED = (FileNotFoundError, NotADirectoryError, PermissionError)
 SEEDS = 2**32  # number of possible seeds
@@ -82,11 +89,11 @@ def command_line(argv: list[str]) -> Iterator[None]:
         with redirect_stderr(said):
             yield
     except SystemExit as error:
-        _, refused, complaint = said.getvalue().partition(ERROR)
+        _, refused, told = said.getvalue().partition(ERROR)
         if not refused:
             raise
         said = io.StringIO()
-        raise UserError(complaint.strip()) from error
+        raise complaint(told.strip()) from error
     finally:
         sys.argv = kept
         print(said.getvalue(), end="", file=sys.stderr)
@@ -242,6 +249,7 @@ def make_trainer(args: Namespace, title: str, callbacks: list[pl.Callback]) -> p
         callbacks.append(pl.callbacks.LearningRateMonitor(logging_interval="epoch"))
     if args.enable_progress_bar:
         callbacks.append(TotalProgress(title))
+    callbacks.append(NoEmptyTraining())
     trainer = pl.Trainer.from_argparse_args(
         args,
         logger=logger,
@@ -289,7 +297,6 @@ def fit(
     trainer.fit(model, train_loader, val_loader, ckpt_path=resume)
     if trainer.interrupted:
         raise KeyboardInterrupt  # Lightning catches it and returns as after a complete training
-    refuse_empty_epoch(model)
 
 
 @mistakes_in_one_line

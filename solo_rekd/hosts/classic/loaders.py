@@ -1,6 +1,7 @@
 """The classic host's data loading, for the commands: built as the host's scripts build it."""
 
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from solo_rekd.hosts.shared.order import seed_of_epoch
 from solo_rekd.images.data_sets import FOLDERS
-from solo_rekd.images.folders import refuse_other_classes
+from solo_rekd.images.folders import refuse_one_class, refuse_other_classes
 from solo_rekd.utils.errors import UserError
 
 
@@ -51,6 +52,8 @@ def classification_loaders(args: Namespace) -> tuple[DataLoader, DataLoader]:
         batch_size=args.batch_size,
         num_workers=args.num_workers,
     )
+    if args.dataset in FOLDERS:
+        refuse_one_class("train_dir", Path(args.data_dir) / args.train_dir)
     classes = train.dataset.classes, val.dataset.classes
     refuse_other_classes(*classes, (args.train_dir, args.val_dir))
     return train, val

@@ -18,7 +18,7 @@ from solo_rekd.hosts.shared.changes import ENTRIES, RUN
 from solo_rekd.hosts.shared.knn_metric import HostKnn
 from solo_rekd.hosts.shared.limits import KNN_K, KNN_LIMITS, KNN_TEMPERATURE
 from solo_rekd.images.data_sets import FOLDERS
-from solo_rekd.images.folders import refuse_folders
+from solo_rekd.images.folders import refuse_folders, refuse_one_class
 from solo_rekd.memory_format import choose, lay_out
 from solo_rekd.utils.errors import refuse_beyond
 
@@ -50,6 +50,7 @@ def finish_knn(parse: Callable[[], Namespace]) -> Callable[[], Namespace]:
         if args.dataset in FOLDERS:
             keys = ("train_data_path", "val_data_path")
             refuse_folders({key: getattr(args, key) for key in keys})
+            refuse_one_class(keys[0], args.train_data_path)
         evaluate_at(args.dataset, {}, trained_view(run))
         change_script(sys._getframe(1).f_globals)
         return args

@@ -29,7 +29,7 @@ from solo_rekd.utils.files import sha256
 # images and weights are compared by their content, the devices by their number
 IGNORED = tuple(
     "data.train_path data.val_path data.num_workers data.augmentations crop_size "
-    "data.decoded_images data.transforms "
+    "data.decoded_images data.transforms data.skip_broken "
     "method_kwargs.teacher_checkpoint method_kwargs.teacher_cache method_kwargs.bag_cache "
     "student_checkpoint "
     "pretrained_feature_extractor "

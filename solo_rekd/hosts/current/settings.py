@@ -21,6 +21,7 @@ from torch import nn
 
 from solo_rekd.backbones import build_backbone, refuse_unknown, settle_stem
 from solo_rekd.checkpoints.formats import CURRENT_HOST
+from solo_rekd.checkpoints.read import read_file
 from solo_rekd.checkpoints.run_settings import CIFAR
 from solo_rekd.checkpoints.student import STARTED, choose_stem, load_student
 from solo_rekd.config import AUTO, CHANNELS_LAST, CONTIGUOUS
@@ -47,9 +48,9 @@ from solo_rekd.hosts.shared.changes import ENTRIES, RUN, begin
 from solo_rekd.hosts.shared.limits import LIMITS
 from solo_rekd.hosts.shared.speed import COMPILE, MEMORY_FORMAT
 from solo_rekd.images.data_sets import FOLDERS, needs_size
-from solo_rekd.images.folders import refuse_folders
+from solo_rekd.images.folders import refuse_folders, refuse_one_class
 from solo_rekd.objectives import OBJECTIVES
-from solo_rekd.utils.errors import UserError, refuse, refuse_beyond
+from solo_rekd.utils.errors import UserError, nearest_first, refuse, refuse_beyond
 
 _log = logging.getLogger("solo_rekd")
 
@@ -116,7 +117,7 @@ def prepare_pretrain(cfg: DictConfig) -> None:
         UserError: a setting is missing or not allowed.
     """
     if cfg.get("method") not in METHODS:
-        raise refuse("method", cfg.get("method"), METHODS)
+        raise refuse("method", cfg.get("method"), nearest_first(str(cfg.get("method")), [*METHODS]))
     refuse_augmentations(cfg)
     prepare(cfg, SCHEDULERS, required=("train_path",))
     for crop in cfg.augmentations:
@@ -186,6 +187,7 @@ def prepare_probe(cfg: DictConfig, path: str | None) -> None:
     built_by_us = is_ours(cfg.backbone.name)
     known = run is not None or "crop_size" in given or not Path(path).is_file()
     if built_by_us and not known and needs_size(dataset):
+        read_file(path)  # what is wrong with the file itself comes first
         key = "data.augmentations.crop_size"
         raise UserError(
             f"{key} is missing: neither {path} nor an args.json beside it records it: "
@@ -197,6 +199,8 @@ def prepare_probe(cfg: DictConfig, path: str | None) -> None:
         raise refuse("data.augmentations.resize_to", resize_to, limit)
     side = evaluate_at(dataset, given, trained_view(run))
     read_images(linear, cfg.data)
+    if dataset in FOLDERS and Path(cfg.data.train_path).is_dir():
+        refuse_one_class("data.train_path", cfg.data.train_path)
     if built_by_us:
         # the stem is the one that was trained, whatever the size of evaluation
         trained = run and omegaconf_select(run, "backbone.kwargs.img_size", None)
@@ -232,7 +236,7 @@ def prepare(cfg: DictConfig, schedulers: Collection[str], required: tuple[str, .
     for key, allowed in names.items():
         chosen = omegaconf_select(cfg, key)
         if chosen is not None and chosen not in allowed:
-            raise refuse(key, chosen, allowed)
+            raise refuse(key, chosen, nearest_first(str(chosen), list(allowed)))
     refuse_numbers(cfg, NUMBERS)
     speed.note({COMPILE: cfg.get(COMPILE, False), MEMORY_FORMAT: settle_memory_format(cfg)})
     fit_devices(cfg)

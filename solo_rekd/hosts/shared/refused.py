@@ -46,15 +46,15 @@ class RemoveRefused:
         trainer.loggers = [each for each in trainer.loggers if each not in ours]
         for path in (*made, *self._logs):
             shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(OSError):  # first, for it may lie in a folder of the others
+            for path in self._logs:
+                path.parent.rmdir()
         with contextlib.suppress(OSError):  # other runs' files are in it
             for path in made:
                 for folder in path.parents:
                     if folder in self._before:
                         break
                     folder.rmdir()
-        with contextlib.suppress(OSError):
-            for path in self._logs:
-                path.parent.rmdir()
 
 
 def _checkpointers(trainer: Any) -> list[Any]:

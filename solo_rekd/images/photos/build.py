@@ -15,7 +15,7 @@ from solo_rekd.images.fingerprint import relative_names
 from solo_rekd.images.photos.index import LEFT_OUT, PhotoIndex, write_index
 from solo_rekd.images.photos.look import Look, Problem, describe, look_at
 from solo_rekd.images.photos.sources import list_sources
-from solo_rekd.images.photos.threads import in_threads
+from solo_rekd.images.threads import in_threads
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import replacing
 

@@ -12,7 +12,7 @@ from solo_rekd.images.fingerprint import relative_names
 from solo_rekd.images.photos.index import PhotoIndex, is_index
 from solo_rekd.images.photos.look import describe, look_at
 from solo_rekd.images.photos.sources import list_sources
-from solo_rekd.images.photos.threads import in_threads
+from solo_rekd.images.threads import in_threads
 
 find = partial(look_at, headers=False)
 

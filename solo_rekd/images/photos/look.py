@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from solo_rekd.images.files import by_kind
-from solo_rekd.images.read import opened
+from solo_rekd.images.read import of_content, opened
 from solo_rekd.utils.errors import UserError, one_line
 
 MISSING, EMPTY, UNREADABLE, UNDECODABLE = "missing", "empty", "unreadable", "undecodable"
@@ -82,7 +82,6 @@ def _read_header(path: str) -> Problem | None:
     except UserError as error:
         # the path stands in a column of its own
         reason = str(error).removeprefix(one_line(f"{path} "))
-        if error.__cause__ is None:
-            return Problem(UNUSABLE, reason)
-        of_system = isinstance(error.__cause__, OSError) and error.__cause__.errno is not None
-        return Problem(UNREADABLE if of_system else UNDECODABLE, reason)
+        if of_content(error):
+            return Problem(UNDECODABLE, reason)
+        return Problem(UNUSABLE if error.__cause__ is None else UNREADABLE, reason)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from solo_rekd.images.files import is_image, list_images
 from solo_rekd.images.photos.index import PhotoIndex, is_index
-from solo_rekd.images.photos.threads import in_threads
+from solo_rekd.images.threads import in_threads
 from solo_rekd.utils.errors import UserError, refuse
 from solo_rekd.utils.files import reading
 

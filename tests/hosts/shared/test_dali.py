@@ -3,6 +3,7 @@
 import gc
 import io
 import multiprocessing
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,14 @@ from nvidia.dali.pipeline import Pipeline
 from nvidia.dali.plugin.pytorch import DALIGenericIterator, LastBatchPolicy
 from nvidia.dali.types import DALIImageType
 
-from solo_rekd.hosts.shared.dali import IndexedImages, ListedImages, NamedImages, fit_machine
+from solo_rekd.hosts.shared.dali import (
+    IndexedImages,
+    ListedImages,
+    NamedImages,
+    fit_machine,
+    list_images,
+)
+from solo_rekd.images.broken import skip_broken
 from solo_rekd.images.read import load_rgb
 from solo_rekd.utils.errors import UserError
 
@@ -268,3 +276,13 @@ def test_deep_images_are_refused_or_scaled_and_never_white(tmp_path: Path) -> No
     (_, (batch,)) = batches(ListedImages, tmp_path / "train", 1, validation=True)
     grey = np.asarray(Image.fromarray((DEEP // 257).astype("uint8")).convert("RGB"))
     assert np.abs(batch["image"][0].numpy().astype(int) - grey).max() <= 2
+
+
+def test_broken_images_are_left_out_where_that_is_asked_for(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data / "train", folder := tmp_path / "train")
+    (folder / "b" / "03.png").write_bytes(b"")
+    assert len(list_images(folder, False)) == 48
+    skip_broken()
+    listed = list_images(folder, False)
+    assert len(listed) == 47
+    assert not [path for path, _ in listed if path.endswith("b/03.png")]

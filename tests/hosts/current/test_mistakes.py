@@ -1,0 +1,62 @@
+"""Every mistake of `tests/support/mistakes.yaml`, with main; its unedited scripts beside them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mistakes import ERROR, check, contents, make_ready, of_host
+from odd_images import check_no_mistake
+
+from solo_rekd.images import files
+
+Solo = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which every command works; its student was pretrained there."""
+    return make_ready(tmp_path_factory.mktemp("ready"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", of_host("main"))
+def test_a_mistake_is_told_in_one_line_and_leaves_nothing(
+    mistake: Any, ready: Path, solo: Solo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check(mistake, "main", ready, solo, tmp_path / "run", monkeypatch)
+
+
+@pytest.mark.slow
+def test_what_is_no_mistake(
+    ready: Path,
+    solo: Solo,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(files, "_reported", set())
+    check_no_mistake(ready, tmp_path / "run", solo, monkeypatch, caplog)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data.train_path": "nowhere"}, "data.train_path='nowhere' is not allowed: expected a"),
+        ({"method": "redk"}, "method='redk' is not allowed: expected"),
+        ({"optimizer.lr": "inf"}, "optimizer.lr=inf is not allowed: expected a finite number"),
+        ({"method_kwargs.temperature": ".nan"}, "temperature="),
+    ],
+)
+def test_a_script_of_the_host_tells_a_mistake_in_one_line(
+    changes: dict[str, str],
+    said: str,
+    tmp_path: Path,
+    arguments: Callable[..., list[str]],
+    run_script: Callable[..., str],
+) -> None:
+    before = contents(tmp_path)
+    last = run_script("main_pretrain.py", *arguments("rekd", **changes), code=2).splitlines()[-1]
+    assert last.startswith(ERROR) and said in last
+    assert contents(tmp_path) == before
