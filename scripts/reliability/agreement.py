@@ -15,7 +15,6 @@ import contextlib
 import csv
 import datetime
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -226,8 +225,9 @@ def blocks(number: int) -> Iterator[tuple[int, int]]:
 
 def synchronised(model: nn.Module, last: bool) -> Any:
     """Lets DDP take the mean of the gradients after the last part of a step alone."""
-    waits = isinstance(model, DistributedDataParallel) and not last
-    return model.no_sync() if waits else contextlib.nullcontext()
+    if isinstance(model, DistributedDataParallel) and not last:
+        return model.no_sync()
+    return contextlib.nullcontext()
 
 
 def train_in_process(
@@ -328,4 +328,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -8,7 +8,7 @@ import argparse
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -126,7 +126,7 @@ class Training(logging.Handler):
         finally:
             log.removeHandler(self)
 
-    def _places(self):  # type: ignore[no-untyped-def]
+    def _places(self) -> Iterator[Tensor]:
         sampler = self.objective.sampler(SequentialSampler(range(IMAGES)), BATCH)
         while True:
             places = torch.tensor([*sampler])
@@ -208,8 +208,10 @@ def distance(losses: Sequence[float], exact: Sequence[float]) -> float:
 
 def numbers(rows: Sequence[Row]) -> str:
     """The table: a line per case."""
-    head = ("objective", "last loss, float32", "bfloat16", "float16", "largest gradient")
-    head += ("skipped by float16", "curve: bfloat16", "float16")
+    head = (
+        *("objective", "last loss, float32", "bfloat16", "float16", "largest gradient"),
+        *("skipped by float16", "curve: bfloat16", "float16"),
+    )
     lines = []
     for case in dict.fromkeys(row["case"] for row in rows):
         of = {row["precision"]: row for row in rows if row["case"] == case}

@@ -45,14 +45,14 @@ def read_student(checkpoint: Path, content: Mapping[str, Any] | None = None) -> 
 
 
 def refuse_untold(key: str, checkpoint: str | Path) -> UserError:
-    """Builds the error for a setting of the student that neither a flag nor its checkpoint tells.
+    """Builds the error for a setting of the student that neither a flag nor its checkpoint gives.
 
     Raises:
         UserError: the file is no checkpoint, which is the mistake then.
     """
     read_file(checkpoint)
     return UserError(
-        f"--{key} is missing: neither {checkpoint} nor an args.json beside it tells it"
+        f"--{key} is missing: neither {checkpoint} nor an args.json beside it records it"
     )
 
 
