@@ -1,0 +1,1 @@
+"""Long trials of what the package promises: `PYTHONPATH=scripts python -m reliability PART`."""
