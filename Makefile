@@ -21,7 +21,7 @@ UNTESTED := $(if $(SOLO_LEARN_HOME),,solo_rekd/hosts/current/*)
 override SOLO_LEARN_HOME := $(abspath $(SOLO_LEARN_HOME))
 export SOLO_LEARN_HOME
 
-.PHONY: help install lock audit demo lint test test-all test-here test-current bench study tables site upstream clean
+.PHONY: help install lock audit demo lint test test-all test-here test-current bench study tables soak site upstream clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -102,6 +102,10 @@ study: $(STAMP) ## run phases of scripts/study/plan.yaml: ARGS="rates tune test 
 
 tables: $(STAMP) ## write the tables and figures of docs and README from docs/results and docs/performance.json
 	@PYTHONPATH=scripts $(BIN)/python -m study tables
+	@PYTHONPATH=scripts $(BIN)/python -m reliability tables
+
+soak: $(STAMP) ## train for an hour with comparisons beside it, and look for what leaks: ARGS="--minutes 15"
+	@PYTHONPATH="scripts:$(PYTHONPATH)" $(BIN)/python -m reliability soak $(ARGS)
 
 SITE_VENV := .venv-site
 

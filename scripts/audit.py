@@ -60,7 +60,8 @@ def read(path: Path = EXPLAINED) -> list[Explained]:
 def command(lock: str, explained: list[Explained], today: date) -> list[str]:
     """What to run for a lock: advisories whose explanation has ended are not left out."""
     names = [name for one in explained if today < one.until for name in one.ids]
-    words = [sys.executable, "-m", "pip_audit", "--require-hashes", "--disable-pip", "-r", lock]
+    words = [sys.executable, "-m", "pip_audit", "--strict", "--require-hashes"]
+    words += ["--disable-pip", "-r", lock]
     return words + [word for name in names for word in ("--ignore-vuln", name)]
 
 

@@ -69,7 +69,8 @@ def judge(samples: Sequence[Sample], left: Left) -> list[str]:
         )
     for name in ("handles", "threads"):
         counts = [getattr(look, name) for look in looks]
-        first, last = counts[: len(counts) // 2], counts[len(counts) // 2 :]
+        third = len(counts) // 3  # what comes and goes within an epoch is in each of them
+        first, last = counts[:third], counts[-third:]
         if first and min(last) > max(first):
             found.append(f"the training's {name} grow from {max(first)} to {min(last)} and more")
     for what, number in (

@@ -25,7 +25,7 @@ def test_an_advisory_is_left_out_until_its_explanation_ends(days: int, is_left_o
     one = audit.Explained(("CVE-1", "PYSEC-1"), "torch", TODAY + timedelta(days), "why")
     words = audit.command("a.lock", [one], TODAY)
     assert words[-2:] == (["--ignore-vuln", "PYSEC-1"] if is_left_out else ["-r", "a.lock"])
-    assert "--require-hashes" in words
+    assert {"--require-hashes", "--strict"} <= {*words}
 
 
 @pytest.mark.parametrize(
