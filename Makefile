@@ -4,6 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+# What writes the locks, and what compares them with the advisories, in environments of their own.
+LOCKER := uv==0.13.9
+AUDITOR := pip-audit==2.10.1
+COMPILE = $(LOCK_VENV)/bin/uv pip compile -q --no-config --universal --generate-hashes \
+	--custom-compile-command "make lock"
 # PyPI's torch for Linux is built for CUDA alone, and most of the download is CUDA's libraries.
 TORCH_INDEX :=
 # A pyenv shim of that name can exist and not run.
@@ -16,28 +21,49 @@ UNTESTED := $(if $(SOLO_LEARN_HOME),,solo_rekd/hosts/current/*)
 override SOLO_LEARN_HOME := $(abspath $(SOLO_LEARN_HOME))
 export SOLO_LEARN_HOME
 
-.PHONY: help install demo lint test test-all test-here test-current bench study tables reliability site upstream clean
+.PHONY: help install lock audit demo lint test test-all test-here test-current bench study tables reliability site \
+	upstream clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
-install: $(STAMP) ## make .venv: the pinned packages, the host, this package; TORCH_INDEX=URL: torch from there
+install: $(STAMP) ## make .venv: the locked packages, the host, this package; TORCH_INDEX=URL: torch from there
 
-$(STAMP): requirements.txt setup.py pyproject.toml solo_rekd.pth
+$(STAMP): requirements.txt requirements.lock requirements-classic.lock setup.py pyproject.toml solo_rekd.pth
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or \
 		sys.exit("solo-rekd: error: Python %d.%d is too old for the pinned packages: " \
 		"install Python 3.10 or later, or say make PYTHON=/path/to/it" % sys.version_info[:2])'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing the pinned packages into $(VENV): 3.3 GB to download, 7 GB on the disk ..."
+	@echo "Installing the locked packages into $(VENV): 3.3 GB to download, 7 GB on the disk ..."
+	@$(if $(TORCH_INDEX),echo "torch comes from TORCH_INDEX and is compared with no hash; all else is")
 	@$(if $(TORCH_INDEX),$(PIP) install --no-deps --index-url "$(TORCH_INDEX)" \
 		$(shell grep -E '^torch(vision)?==' requirements.txt))
-	@$(PIP) install -r requirements.txt
-	@$(PIP) install --no-deps $(CLASSIC)
+	@# What has no wheel is built by these, not by what a build would fetch without a hash.
+	@$(BIN)/python scripts/locked.py requirements.lock --only setuptools wheel packaging > $(VENV)/build.lock
+	@$(PIP) install --require-hashes --no-deps -r $(VENV)/build.lock
+	@$(BIN)/python scripts/locked.py requirements.lock $(if $(TORCH_INDEX),--other_torch) > $(VENV)/install.lock
+	@$(PIP) install --require-hashes --no-deps --no-build-isolation -r $(VENV)/install.lock
+	@$(PIP) install --require-hashes --no-deps -r requirements-classic.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@# The hook runs at every start of Python: where no bytecode is written, it would be compiled.
 	@$(BIN)/python -m compileall -q solo_rekd/__init__.py solo_rekd/autoload.py
 	@$(BIN)/python scripts/check_torch.py requirements.txt
 	@touch $@
+
+LOCK_VENV := .venv-lock
+
+lock: $(LOCK_VENV)/.installed ## write the locks, every file's hash in them, from the pins of requirements.txt
+	@$(COMPILE) --python-version 3.10 requirements.txt -o requirements.lock
+	@echo "$(CLASSIC)" | $(COMPILE) --python-version 3.10 --no-deps - -o requirements-classic.lock
+	@$(COMPILE) --python-version 3.11.5 docs/requirements.txt -o docs/requirements.lock
+
+$(LOCK_VENV)/.installed: Makefile
+	@test -x $(LOCK_VENV)/bin/python || $(PYTHON) -m venv $(LOCK_VENV)
+	@$(LOCK_VENV)/bin/python -m pip --disable-pip-version-check -q install $(LOCKER) $(AUDITOR)
+	@touch $@
+
+audit: $(LOCK_VENV)/.installed ## compare the locked packages with the known advisories; it needs the network
+	@$(LOCK_VENV)/bin/python scripts/audit.py requirements.lock docs/requirements.lock
 
 demo: $(STAMP) ## train and compare small students on a CPU, in a few minutes, to one report
 	@$(BIN)/solo-rekd demo
@@ -78,9 +104,10 @@ study: $(STAMP) ## run phases of scripts/study/plan.yaml: ARGS="rates tune test 
 
 tables: $(STAMP) ## write the tables and figures of docs and README from docs/results and docs/performance.json
 	@PYTHONPATH=scripts $(BIN)/python -m study tables
+	@PYTHONPATH=scripts $(BIN)/python -m reliability tables
 
-reliability: $(STAMP) ## trials of docs/reliability.md: ARGS="kill --host main --budget MINUTES"; ARGS=tables writes it
-	@exec env PYTHONPATH=scripts $(BIN)/python -m reliability $(ARGS)
+reliability: $(STAMP) ## trials of docs/reliability.md: ARGS="kill --host main --budget MINUTES", "soak --minutes 15", ...
+	@exec env PYTHONPATH="scripts:$(PYTHONPATH)" $(BIN)/python -m reliability $(ARGS)
 
 SITE_VENV := .venv-site
 
@@ -88,9 +115,9 @@ site: $(SITE_VENV)/.installed ## build the site of docs/ into build/site, in a s
 	@NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build --quiet --strict
 	@echo "build/site/index.html"
 
-$(SITE_VENV)/.installed: docs/requirements.txt
+$(SITE_VENV)/.installed: docs/requirements.lock
 	@test -x $(SITE_VENV)/bin/python || $(PYTHON) -m venv $(SITE_VENV)
-	@$(SITE_VENV)/bin/python -m pip --disable-pip-version-check -q install -r $<
+	@$(SITE_VENV)/bin/python -m pip --disable-pip-version-check -q install --require-hashes --no-deps -r $<
 	@touch $@
 
 upstream: ## lay the pull request of upstream/ over a checkout of solo-learn: HOST=DIR

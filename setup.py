@@ -1,4 +1,4 @@
-"""Packaging of solo-rekd. Exact versions for a reproducible install are in requirements.txt."""
+"""Packaging of solo-rekd. Exact versions are in requirements.txt, their hashes in its lock."""
 
 import re
 from pathlib import Path
@@ -116,7 +116,7 @@ setup(
         "dali": ["nvidia-dali-cuda130>=2.4"],
         "compare": COMPARE,
         "demo": COMPARE,
-        # pins: docs/requirements.txt
+        # pins: docs/requirements.txt, and their hashes in docs/requirements.lock
         "docs": ["mkdocs-material>=9.7", "mkdocstrings[python]>=1.0", "ruff"],
         "onnx": ONNX,
         "hf": HUGGING_FACE,  # a teacher in a folder of transformers

@@ -12,6 +12,7 @@ from solo_rekd import __version__
 from solo_rekd.commands.words import split_keys
 from solo_rekd.hosts.shared.mistakes import as_mistake
 from solo_rekd.utils.errors import OneLineParser, UserError, nearest_first, refuse, report
+from solo_rekd.utils.onnx_runtime import keep_silent
 
 
 class Command(NamedTuple):
@@ -114,6 +115,7 @@ def main() -> None:
     if hasattr(sys.stdout, "reconfigure"):  # a notebook's has not
         sys.stdout.reconfigure(errors="replace")  # no ± in ASCII
     logging.getLogger("solo_rekd").setLevel(logging.INFO)
+    keep_silent()  # before any library can import it
     command = "".join(sys.argv[1:2])
     try:
         module, args = parse(sys.argv[1:])

@@ -16,6 +16,7 @@ from solo_rekd.checkpoints.run_settings import refuse_untold
 from solo_rekd.hosts.shared.limits import LIMITS
 from solo_rekd.utils.errors import UserError, refuse, refuse_beyond, refuse_missing
 from solo_rekd.utils.files import replacing
+from solo_rekd.utils.onnx_runtime import import_runtime
 
 SUFFIXES = (".safetensors", ".onnx")
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -117,9 +118,7 @@ def write_network(network: nn.Module, crop_size: int, facts: dict[str, str], pat
 
 def check_network(network: nn.Module, path: Path, images: torch.Tensor) -> None:
     """Raises an AssertionError where ONNX Runtime's features of `images` differ from torch's."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = import_runtime().InferenceSession(path, providers=["CPUExecutionProvider"])
     (features,) = session.run(None, {"images": images.numpy()})
     with torch.no_grad():
         expected = network(images)

@@ -28,6 +28,15 @@ def test_without_an_index_nothing_but_the_pins_is_asked_for() -> None:
     assert not any("--index-url" in line for line in commands("install"))
 
 
+def test_nothing_is_installed_without_a_hash_but_this_package_and_another_torch() -> None:
+    lines = [line for line in commands("install", "TORCH_INDEX=URL") if " install " in line]
+    assert len(lines) == 5
+    open_lines = [line for line in lines if "--require-hashes" not in line]
+    assert [line.split()[-1] for line in open_lines][1:] == ["."]
+    assert "--index-url" in open_lines[0]
+    assert all("--no-deps" in line for line in lines)
+
+
 def test_the_benchmark_is_given_its_parts_and_nothing_that_is_not_asked_for() -> None:
     line = next(line for line in commands("bench", "PARTS=steps losses") if "-m bench" in line)
     assert "--parts steps losses" in line

@@ -104,7 +104,8 @@ def test_the_image_of_docker_names_what_is_there() -> None:
     arguments = {line.split()[1].partition("=")[0] for line in lines if line.startswith("ARG ")}
     assert arguments == set(re.findall(r"\$\{(\w+)\}", "\n".join(lines)))
     left_out = (ROOT / ".dockerignore").read_text().split()
-    needed = ("Makefile", "requirements.txt", "setup.py", "pyproject.toml", "solo_rekd.pth")
+    locks = ("requirements.lock", "requirements-classic.lock")
+    needed = ("Makefile", *locks, "requirements.txt", "setup.py", "pyproject.toml", "solo_rekd.pth")
     assert not {*left_out} & {*needed, "README.md", "scripts", "solo_rekd", "hydra_plugins"}
 
 

@@ -1,1 +1,1 @@
-"""Long trials of what docs/reliability.md promises; each part adds rows to a file of results."""
+"""Long trials of what docs/reliability.md promises: `make reliability ARGS=PART`."""

@@ -1,13 +1,10 @@
 """Trains every objective in one process, in two and in four, and says by how much they differ.
 
-Usage:
-    python scripts/reliability/agreement.py OUT.csv [--steps N] [--cases NAME ...] [--types TYPE]
-
 Each training is a loop of its own on tiny networks without BatchNorm, or with its statistics
 frozen, for SyncBatchNorm needs a GPU. The processes share out each batch in rank order, by gloo. An
 epoch's last batch has 7 images in place of 8, which neither 2 nor 4 processes can share out evenly.
-OUT.csv has a row for each case, type and number of processes, written after those of a type; a case
-that it has is not run again.
+The file gets a row for each case, type and number of processes when all cases of a type are done; a
+case that it has is not run again.
 """
 
 import argparse
@@ -22,6 +19,7 @@ from typing import Any
 
 import torch
 import torch.multiprocessing as mp
+from study.rows import RESULTS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
@@ -31,6 +29,7 @@ from solo_rekd.api import Objective, make_objective
 from solo_rekd.objectives.mixup import Mixed
 from solo_rekd.utils.processes import is_distributed, sum_over_processes
 
+FILE = RESULTS / "reliability-agreement.csv"
 SIDE, WIDTH, TEACHER_WIDTH, CLASSES = 4, 6, 5, 3
 BATCH, IMAGES = 8, 39  # an epoch is four batches of 8 and one of 7
 STEPS, WORLDS = 200, (1, 2, 4)
@@ -292,17 +291,20 @@ def difference(one: Tensor, other: Tensor) -> float:
     return float((one.double() - other.double()).abs().max()) if one.numel() else 0.0
 
 
-def main() -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    add = parser.add_argument
+    add("--steps", type=int, default=STEPS, help="of each training. Default: %(default)s")
+    add("--cases", nargs="+", choices=CASES, default=[*CASES], help="Default: all")
+    add("--types", nargs="+", choices=TYPES, default=[*TYPES], help="Default: all")
+    add("--results", type=Path, default=FILE, metavar="FILE", help="Default: %(default)s")
+
+
+def run(args: argparse.Namespace) -> int:
     """Runs what the file lacks."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=[*CASES])
-    parser.add_argument("--types", nargs="+", choices=TYPES, default=[*TYPES])
-    args = parser.parse_args()
     rows: list[dict[str, Any]] = []
-    if args.out.exists():
-        with args.out.open(newline="") as file:
+    if args.results.exists():
+        with args.results.open(newline="") as file:
             rows = [*csv.DictReader(file)]
     for name in args.types:
         dtype = TYPES[name]
@@ -320,12 +322,9 @@ def main() -> None:
                 largest = {key: f"{max(each[key] for each in worst):.1e}" for key in worst[0]}
                 row = {"case": case, "dtype": name, "processes": world, "steps": args.steps}
                 rows.append(row | largest)
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        with args.out.open("w", newline="") as file:
+        args.results.parent.mkdir(parents=True, exist_ok=True)
+        with args.results.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
-
-
-if __name__ == "__main__":
-    main()
+    return 0

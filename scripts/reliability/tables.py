@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.page import table, write_between
+from study.rows import RESULTS
 
-from reliability import kill
+from reliability import kill, numerics, soak_page, soak_rows
 from reliability.rows import Row, read_rows
 from reliability.strike import ALONE, KINDS
 
@@ -19,13 +20,17 @@ HOSTS = {"classic": "1.0.2", "main": "main"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     add = parser.add_argument
-    add("--results", type=Path, default=kill.RESULTS, metavar="FILE", help="Default: %(default)s")
+    add("--results", type=Path, default=RESULTS, metavar="DIR", help="Default: %(default)s")
     add("--page", type=Path, default=PAGE, metavar="FILE", help="Default: %(default)s")
 
 
 def run(args: argparse.Namespace) -> int:
     """Writes them."""
-    write_between(args.page, PLACE, killed(read_rows(args.results)))
+    write_between(args.page, PLACE, killed(read_rows(args.results / kill.RESULTS.name)))
+    if rows := read_rows(args.results / numerics.FILE.name):
+        write_between(args.page, numerics.PLACE, numerics.numbers(rows))
+    if runs := soak_rows.read(args.results):
+        write_between(args.page, soak_page.PLACE, soak_page.tables(runs))
     return 0
 
 

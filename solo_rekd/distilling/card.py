@@ -1,5 +1,6 @@
 """The model card of a student: what it is, how it was made, and its figures."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,13 +51,13 @@ def write_card(card: Mapping[str, Any]) -> str:
             [
                 f"{photos['training']:,} for training, {photos['held_out']:,} held out",
                 f"{left_out:,} files left out" + (f": {kinds}" if kinds else ""),
-                *[f"from `{source}`" for source in photos["sources"]],
+                *[f"from {_code(source)}" for source in photos["sources"]],
             ]
         ),
         "## Teacher",
         _list(
             [
-                f"`{teacher['name']}`, file `{teacher['file']}`",
+                f"{_code(teacher['name'])}, file {_code(teacher['file'])}",
                 f"SHA-256 `{teacher['sha256']}`",
                 f"read as: {teacher['line']}",
             ]
@@ -72,7 +73,7 @@ def write_card(card: Mapping[str, Any]) -> str:
         "## Versions",
         _list([f"{name} {version}" for name, version in card["versions"].items()]),
         "## Command",
-        f"```\n{card['command']}\n```",
+        _block(card["command"]),
     ]
     return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
 
@@ -90,6 +91,24 @@ def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
+
+
+def _code(text: str) -> str:
+    """A name as code, whatever is in it: a path may hold backticks, markup and ends of lines."""
+    text = " ".join(text.split())
+    marks = _longer_than_in(text, "`")
+    space = " " if "`" in text else ""
+    return f"{marks}{space}{text}{space}{marks}"
+
+
+def _block(text: str) -> str:
+    marks = _longer_than_in(text, "```")
+    return f"{marks}\n{text}\n{marks}"
+
+
+def _longer_than_in(text: str, least: str) -> str:
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    return "`" * max(len(least), longest + 1)
 
 
 def _list(lines: Sequence[str]) -> str:

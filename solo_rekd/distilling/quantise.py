@@ -13,6 +13,7 @@ from torch import Tensor
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import replacing
 from solo_rekd.utils.log_levels import at_level
+from solo_rekd.utils.onnx_runtime import import_runtime, keep_silent
 
 CALIBRATED = 256  # photos for calibrating the ranges of the activations, at most
 BATCH = 16
@@ -50,6 +51,8 @@ def quantise(source: Path, target: Path, images: Tensor) -> None:
 
 def _quantise(source: Path, target: Path, images: Tensor) -> None:
     import onnx
+
+    keep_silent()
     from onnxruntime import quantization
     from onnxruntime.quantization import shape_inference
 
@@ -79,9 +82,7 @@ def _quantise(source: Path, target: Path, images: Tensor) -> None:
 
 def onnx_network(path: Path) -> Callable[[Tensor], Tensor]:
     """Loads an `.onnx` file: images (N, 3, H, W) to features (N, f), on the CPU."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = import_runtime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
     def run(images: Tensor) -> Tensor:
         (features,) = session.run(None, {"images": images.numpy()})

@@ -1,14 +1,14 @@
 """One, two and four processes train the same: scripts/reliability/agreement.py."""
 
+import argparse
 import csv
-import sys
 from pathlib import Path
 
 import pytest
 from reliability import agreement
 
 CLOSE = 1e-6
-KEPT = Path(__file__).parents[2] / "docs/results/processes.csv"
+KEPT = Path(__file__).parents[2] / "docs/results/reliability-agreement.csv"
 STEPS = 11  # two epochs, so two uneven batches, after which all queues are full
 
 
@@ -59,13 +59,14 @@ def test_a_difference_is_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_script_writes_what_its_file_lacks(
+def test_the_part_writes_what_its_file_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out.csv"
-    argv = ["agreement.py", str(out), "--steps", "2", "--cases", "seed"]
-    monkeypatch.setattr(sys, "argv", argv)
-    agreement.main()
+    parser = argparse.ArgumentParser()
+    agreement.add_arguments(parser)
+    args = parser.parse_args(["--results", str(out), "--steps", "2", "--cases", "seed"])
+    assert agreement.run(args) == 0
     rows = [*csv.DictReader(out.open(newline=""))]
     assert [(row["dtype"], row["processes"]) for row in rows] == [
         *(("float64", "2"), ("float64", "4"), ("float32", "2"), ("float32", "4"))
@@ -73,5 +74,5 @@ def test_the_script_writes_what_its_file_lacks(
     assert all(float(row["loss"]) < 1e-5 for row in rows)
     content = out.read_text()
     monkeypatch.setattr(agreement, "train_in_processes", None)
-    agreement.main()  # nothing is lacking
+    assert agreement.run(args) == 0  # nothing is lacking
     assert out.read_text() == content

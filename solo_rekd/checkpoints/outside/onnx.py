@@ -16,6 +16,7 @@ from solo_rekd.checkpoints.preprocessing import (
 )
 from solo_rekd.utils.errors import UserError, refuse_missing
 from solo_rekd.utils.files import sha256
+from solo_rekd.utils.onnx_runtime import import_runtime
 
 PACKAGES = ("onnxruntime",)
 
@@ -110,8 +111,7 @@ def _preprocessing(noted: dict[str, str], session: Any) -> Preprocessing:
 def _session(path: Path) -> Any:
     """Opens a program, on the GPU if ONNX Runtime's provider for it is installed."""
     refuse_missing(PACKAGES, "onnx")
-    import onnxruntime
-
+    onnxruntime = import_runtime()
     if not path.is_file():  # a folder, or a pipe, which may never end
         raise UserError(f"{path} is not a file")
     options = onnxruntime.SessionOptions()

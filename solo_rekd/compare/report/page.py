@@ -6,6 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from solo_rekd.compare.report import charts, maps, table
+from solo_rekd.compare.report.policy import protect
 from solo_rekd.compare.report.summary import (
     MISSING,
     Arm,
@@ -39,13 +40,14 @@ def render(comparison: dict[str, Any], out: Path) -> str:
         out: folder of the comparison, which holds the runs' embeddings.
 
     Returns:
-        A self-contained HTML page.
+        An HTML page that loads nothing and runs nothing: see `protect`.
     """
     arms, classes = list_arms(comparison), comparison["classes"]
     teacher = teacher_arm(comparison)
     sentence, notes = verdict(comparison)
     paths = judged_by(comparison)
-    return load_template(Path(__file__).parent, number=number, unbroken=unbroken).render(
+    template = load_template(Path(__file__).parent, number=number, unbroken=unbroken)
+    page = template.render(
         comparison,
         missing=MISSING,
         arms=arms,
@@ -67,6 +69,7 @@ def render(comparison: dict[str, Any], out: Path) -> str:
         network_rows=list_networks(comparison["networks"]),
         commands_of_runs=list_commands(comparison),
     )
+    return protect(page)
 
 
 def number(value: object) -> str:

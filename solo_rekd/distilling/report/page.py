@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from solo_rekd.compare.report.charts import STYLE, canvas, colour, to_svg
+from solo_rekd.compare.report.policy import protect
 from solo_rekd.compare.report.template import load_template
 from solo_rekd.distilling.neighbours import plane
 from solo_rekd.distilling.report.thumbnails import apart, spread, thumbnail
@@ -47,10 +48,10 @@ def render(
         near: indexes of the photos nearest to each, by name of the network, shape (N, k).
 
     Returns:
-        A self-contained HTML page.
+        An HTML page that loads nothing and runs nothing: see `protect`.
     """
     marks, explained = make_map(paths, features)
-    return load_template(Path(__file__).parent, say=say).render(
+    page = load_template(Path(__file__).parent, say=say).render(
         card | {"neighbours_shown": card["neighbours"]},
         curves=draw_curves(history),
         marks=marks,
@@ -60,6 +61,7 @@ def render(
         networks=[*near],
         history=history,
     )
+    return protect(page)
 
 
 def draw_curves(history: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]:

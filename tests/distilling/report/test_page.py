@@ -1,9 +1,11 @@
+import html
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sealed_page import HOSTILE, check_sealed
 
 from solo_rekd.distilling.choices import Choice
 from solo_rekd.distilling.neighbours import nearest
@@ -35,9 +37,28 @@ def test_a_page_loads_nothing_and_shows_what_there_is(photos: Path) -> None:
     page = render(CARD, [UNTRAINED, LINE], paths, features, near)
     for text in ("The student has collapsed.", "0.500", "2 hidden", "&lt;b&gt;.pth", "<svg"):
         assert text in page
-    assert 'src="http' not in page and "<script" not in page and "@import" not in page
+    check_sealed(page)
     assert page.count('alt="a held-out photo"') == 6
     assert page.count('<image href="data:image/jpeg;base64,') >= 1
+
+
+def test_a_page_of_hostile_names_is_sealed(photos: Path) -> None:
+    evil = HOSTILE
+    path = photos / f"{evil.replace('/', '')}.png"
+    next(photos.glob("*.PNG")).rename(path)
+    card = CARD | {
+        "student": {"name": evil, "features": 256, "start": evil},
+        "teacher": {"name": evil, "file": evil, "sha256": evil, "line": evil},
+        "choices": [Choice(evil, evil, evil)],
+        "figures": {evil: 0.5},
+        **{key: {evil: evil} for key in ("training", "settings", "versions")},
+        "findings": [evil],
+        "command": evil,
+    }
+    near = {name: nearest(torch.randn(4, 4)) for name in ("teacher", evil)}
+    page = render(card, [UNTRAINED, LINE], [str(path)] * 4, torch.randn(4, 4), near)
+    check_sealed(page)
+    assert html.unescape(page).count(evil) >= 20
 
 
 def test_a_page_of_one_photo_and_no_history(photos: Path) -> None:
