@@ -31,7 +31,7 @@ def test_the_hosts_own_script_has_a_key(
     shutil.copytree(data, tmp_path / "data")
     images = {f"data.{split}_path": tmp_path / "data" / split for split in ("train", "val")}
     cut(tmp_path / "data" / "train" / "a" / "01.png")
-    argv = arguments("rekd", **images, limit_train_batches=1)
+    argv = arguments("rekd", **images, **{"+limit_train_batches": 1})
     said = run_script("main_pretrain.py", *argv, "+data.skip_broken=true")
     assert "1 of 48 images are broken and left out" in said
     said = run_script("main_pretrain.py", *argv, "+data.skip_broken=maybe", code=2)
