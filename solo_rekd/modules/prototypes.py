@@ -159,7 +159,7 @@ def draw_order(similarity: Tensor, seed: int) -> Tensor:
         Places, shape (N,).
     """
     generator = torch.Generator().manual_seed(seed)
-    noise = -torch.empty(len(similarity)).exponential_(generator=generator).log()
+    noise = -torch.empty(len(similarity), device="cpu").exponential_(generator=generator).log()
     noise = noise.to(similarity.device, non_blocking=True)
     return (noise + candidate_weights(similarity).log()).argsort(descending=True, stable=True)
 

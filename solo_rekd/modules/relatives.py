@@ -48,7 +48,8 @@ def by_prototypes(embeddings: Tensor, number: int, levels: int = 1) -> Relatives
             2005.04966, several granularities at once).
     """
     generator = torch.Generator().manual_seed(0)
-    order = torch.randperm(len(embeddings), generator=generator)
+    # drawn on the CPU, so that every device has the same
+    order = torch.randperm(len(embeddings), generator=generator, device="cpu").to(embeddings.device)
     sums, counts, first = torch.zeros_like(embeddings), embeddings.new_zeros(len(embeddings)), None
     for level in range(levels):
         wanted = max(1, min(number * LEVEL**level, len(embeddings) // MEMBERS))
@@ -74,7 +75,8 @@ def by_similarity(embeddings: Tensor, temperature: float) -> Relatives:
         temperature: of the softmax, above 0.
     """
     if len(embeddings) < 2:
-        return by_groups(embeddings, torch.full((len(embeddings),), -1), 1)
+        none = torch.full((len(embeddings),), -1, device=embeddings.device)
+        return by_groups(embeddings, none, 1)
     means, nearest = [], []
     for places in torch.arange(len(embeddings), device=embeddings.device).split(CHUNK // 4):
         close = embeddings[places] @ embeddings.T

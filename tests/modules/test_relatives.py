@@ -87,16 +87,13 @@ def test_similarity_is_a_softmax_over_the_others(temperature, number):
 
 
 @pytest.mark.parametrize(
-    "relate", [lambda x: by_similarity(x, 0.1), lambda x: by_groups(x, IDS, 4)]
+    "relate", [lambda x: by_similarity(x, 0.1), lambda x: by_groups(x, torch.arange(60) % 4, 4)]
 )
 def test_half_precision_is_widened(relate):
     embeddings = points().float()
     half = relate(embeddings.half())
     assert half.means.dtype == torch.float32
     torch.testing.assert_close(half.means, relate(embeddings).means, rtol=0, atol=2e-2)
-
-
-IDS = torch.arange(60) % 4
 
 
 def test_mates_are_others_of_the_group():
@@ -123,7 +120,6 @@ def test_one_image_has_no_relatives():
 
 # images, of which some are duplicates of others
 IMAGES = st.lists(st.integers(0, 11), min_size=1, max_size=40)
-SOME = points(12, 4)
 RELATIONS = {
     "similarity": lambda embeddings, ids: by_similarity(embeddings, 0.1),
     "groups": lambda embeddings, ids: by_groups(embeddings, ids, 12),
@@ -133,10 +129,10 @@ RELATIONS = {
 @pytest.mark.parametrize("relation", RELATIONS)
 @given(IMAGES, st.randoms(use_true_random=False))
 def test_the_order_of_the_images_is_no_matter(relation, images, random):
-    ids = torch.tensor(images)
+    ids, some = torch.tensor(images), points(12, 4)
     order = torch.tensor(random.sample(range(len(ids)), len(ids)))
     relate = RELATIONS[relation]
-    found, moved = relate(SOME[ids], ids), relate(SOME[ids[order]], ids[order])
+    found, moved = relate(some[ids], ids), relate(some[ids[order]], ids[order])
     torch.testing.assert_close(moved.means, found.means[order], **CLOSE)
     assert torch.equal(moved.found, found.found[order])
 
@@ -144,16 +140,14 @@ def test_the_order_of_the_images_is_no_matter(relation, images, random):
 @given(IMAGES, st.integers(1, 1000), st.integers(1, 5))
 def test_any_bank_relates_any_images(images, number, levels):
     ids = torch.tensor(images)
-    embeddings = SOME[ids]
-    found = by_prototypes(embeddings, number, levels)
+    found = by_prototypes(points(12, 4)[ids], number, levels)
     assert found.means.isfinite().all() and (found.means.norm(dim=1) < 1 + 1e-9).all()
     assert (found.means[~found.found] == 0).all()
     assert (found.ids >= 0).all() and (found.ids < max(1, min(number, len(ids) // 4))).all()
     # duplicates are of one prototype, and so relatives
-    for one in range(len(ids)):
-        same = ids == ids[one]
-        assert (found.ids[same] == found.ids[one]).all()
-        assert found.found[one] or same.sum() == 1
+    same = ids[:, None] == ids
+    assert (found.ids[:, None] == found.ids)[same].all()
+    assert (found.found | (same.sum(1) == 1)).all()
     mates = found.nearest
     assert ((mates >= -1) & (mates < len(ids))).all()
     assert (mates != torch.arange(len(ids))[:, None]).all()
