@@ -106,7 +106,7 @@ def table() -> str:
     for mistake in read_mistakes():
         if mistake.group != group:
             group = mistake.group
-            lines += ["", f"## {group}", "", "| mistake | typed | what is said |", "|---|---|---|"]
+            lines += ["", f"## {group}", "", "| mistake | command | message |", "|---|---|---|"]
         said = mistake.said if isinstance(mistake.said, dict) else {"": mistake.said}
         told = "<br>".join(f"{host + ': ' * bool(host)}{code(line)}" for host, line in said.items())
         only = "" if mistake.hosts == HOSTS else f" ({' and '.join(mistake.hosts)})"
