@@ -78,10 +78,7 @@ def test_another_file_is_another_comparison(options, data, names_only, weights, 
     [
         ("--student alexnet --student_checkpoint {}", "student_checkpoint=.*looks like resnet18"),
         ("--student resnet18 --stem imagenet --student_checkpoint {}", "stem='imagenet'.*small"),
-        (
-            "--student resnet18 --student_checkpoint /no.pth",
-            "student_checkpoint=.*a file that exists",
-        ),
+        ("--student resnet18 --student_checkpoint /no.pth", "student_checkpoint=.*does not exist"),
         ("-- --student_checkpoint {}", "student_checkpoint after -- is set by the comparison"),
     ],
 )

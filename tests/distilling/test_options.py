@@ -38,7 +38,7 @@ def test_the_command_asks_for_what_is_typed(asked: Any, asked_for: list[Any]) ->
     [
         (["--set", "mixup"], "NAME=VALUE"),
         (["--epochs", "0"], "--epochs"),
-        (["--device", "tpu"], "--device"),
+        (["--device", "tpu"], "device='tpu'.*cpu, gpu"),
         (["--hours", "0"], "^hours=0"),
         (["--epoch", "3"], "--epoch"),
     ],

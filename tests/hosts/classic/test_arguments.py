@@ -156,7 +156,9 @@ def test_linear_script_refuses_the_other_hosts_checkpoint(
     renamed = {name.replace("encoder.", "backbone."): value for name, value in state.items()}
     checkpoint = tmp_path / "last.ckpt"
     torch.save({"state_dict": renamed}, checkpoint)
-    with pytest.raises(UserError, match=r"of solo-learn to 1\.0\.2, not of solo-learn current"):
+    with pytest.raises(
+        UserError, match=r"of solo-learn to 1\.0\.2, and this one is of solo-learn current"
+    ):
         parse("linear", flags("linear", pretrained_feature_extractor=checkpoint))
 
 

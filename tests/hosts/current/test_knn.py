@@ -1,5 +1,6 @@
 """The command line of the current host's `main_knn.py`."""
 
+import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -29,8 +30,13 @@ hosts.activate()
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Path]:
-    """The folder of a run of rekd at 32 px."""
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of a run of rekd at 32 px; the folders of `given` are in the current one."""
+    for split, label in itertools.product("xy", "ab"):
+        folder = tmp_path / "images" / split / label
+        folder.mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(folder / "0.png")
+    monkeypatch.chdir(tmp_path / "images")
     settings: dict[str, Any] = {"method": "rekd", "backbone": {"name": "resnet18"}}
     settings["augmentations"] = [{"crop_size": 32}]
     (tmp_path / "args.json").write_text(json.dumps(settings))

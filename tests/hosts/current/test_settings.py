@@ -75,16 +75,16 @@ def test_sides_that_the_host_fixes_are_told_as_they_are() -> None:
         ({"devices": "some"}, "devices='some' is not allowed"),
         (
             {"optimizer.batch_size": 0},
-            "optimizer.batch_size=0 is not allowed: expected a number fr",
+            "optimizer.batch_size=0 is not allowed: expected a number of",
         ),
         ({"optimizer.lr": -0.1}, "optimizer.lr=-0.1 is not allowed: expected a number of 0"),
-        ({"optimizer.name": "sdg"}, "optimizer.name='sdg' is not allowed: expected sgd, lars"),
+        ({"optimizer.name": "sdg"}, "optimizer.name='sdg' is not allowed: expected sgd, .*lars"),
         (
             {"scheduler.name": "cosine"},
-            "scheduler.name='cosine' .* expected warmup_cosine, step, n",
+            "scheduler.name='cosine' .* expected warmup_cosine, .*step, n",
         ),
         ({"knn_eval.k": 0}, "knn_eval.k=0 is not allowed: expected a number of 1 or more"),
-        ({"checkpoint.frequency": 0}, "checkpoint.frequency=0 is not allowed: expected a number f"),
+        ({"checkpoint.frequency": 0}, "checkpoint.frequency=0 is not allowed: expected a number o"),
         ({"max_epochs": 0}, "max_epochs=0 is not allowed: expected a number of 1 or more"),
         ({"data.num_workers": -1}, "data.num_workers=-1 is not allowed"),
         ({"augmentations.0.crop_size": 0}, "crop_size=0 is not allowed"),
@@ -191,9 +191,17 @@ def test_settings_of_another_program_tell_nothing(
     ("name", "prefix", "message"),
     [
         ("resnet18", "backbone.", "does not fit alexnet: of its .* missing.*looks like resnet18"),
-        ("alexnet", "module.encoder_q.", "checkpoints of solo-learn current, not of MoCo v1/v2"),
+        (
+            "alexnet",
+            "module.encoder_q.",
+            "checkpoints of solo-learn current, and this one is of MoCo v1/v2",
+        ),
         # it would rename the keys of these and then leave them out
-        ("alexnet", "encoder.", "checkpoints of solo-learn current, not of solo-learn to 1.0.2"),
+        (
+            "alexnet",
+            "encoder.",
+            "checkpoints of solo-learn current, and this one is of solo-learn to 1.0.2",
+        ),
     ],
 )
 def test_random_weights_are_not_probed(
