@@ -41,11 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains what is not done yet, and writes the table; 1 where a training is not finite."""
+    commit = commit_of(ROOT) or ""  # of the code that this process has read
     done = {(row["case"], row["steps"]) for row in read_rows(args.results)}
     for case in args.cases:
         if (case, str(args.steps)) not in done:
             for row in trials(case, args.steps):
-                add_row(args.results, row)
+                add_row(args.results, row | {"commit": commit, "machine": machine()})
     rows = read_rows(args.results)
     if args.page.exists():
         write_between(args.page, PLACE, numbers(rows))
@@ -74,11 +75,9 @@ def trials(case: str, steps: int) -> list[Row]:
                 "skipped_steps": str(trained.skipped),
                 "said": str(trained.said),
                 "seconds": f"{time.perf_counter() - started:.1f}",
-                "commit": commit_of(ROOT) or "",
-                "machine": machine(),
             }
         )
-        print(" ".join(list(rows[-1].values())[:-2]), flush=True)
+        print(" ".join(rows[-1].values()), flush=True)
     return rows
 
 
