@@ -223,7 +223,7 @@ def numbers(rows: Sequence[Row]) -> str:
     machines = "; ".join(dict.fromkeys(row["machine"] for row in rows))
     said = sum(int(row["said"]) for row in rows)
     return (
-        f"{table(head, lines)}\n\nSteps: {steps}. Lines of the log about a step: {said}. "
+        f"{table(head, lines)}\n\nSteps: {steps}. Warnings about a step in the log: {said}. "
         f"Code: commit {commits}. Machine: {machines}."
     )
 

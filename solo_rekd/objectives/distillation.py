@@ -129,7 +129,7 @@ class DistillationObjective(nn.Module):
             host's batches and the teacher's outputs for them; else None.
         watch: reports what goes wrong in the steps.
         embedded: the projector's output for the first view in the last step, shape (B, d), without
-            gradient.
+            gradient; None if a subclass applies its projector otherwise.
     """
 
     config_class: ClassVar[type[DistillationConfig]]
@@ -142,7 +142,7 @@ class DistillationObjective(nn.Module):
     numbers: tuple[int, ...] | None = None
     # not a buffer: DDP would broadcast it at every step, and every checkpoint would hold it
     taught_images: TaughtImages
-    embedded: Tensor
+    embedded: Tensor | None = None
 
     def __init__(self, config: DistillationConfig, run: HostRun) -> None:
         super().__init__()

@@ -44,7 +44,7 @@ class Watch:
     def note(
         self,
         features: Tensor,
-        embedded: Tensor,
+        embedded: Tensor | None,
         loss: Tensor,
         logs: Mapping[str, Tensor],
         prototypes: int,
@@ -53,7 +53,7 @@ class Watch:
 
         Args:
             features: the student's of one view, shape (B, f).
-            embedded: what its head makes of them, shape (B, d).
+            embedded: what its head makes of them, shape (B, d); None: it is not known.
             loss: a scalar.
             logs: what the objective logs.
             prototypes: how many could have an entry in the queue; 0: there is no bank.
@@ -70,7 +70,8 @@ class Watch:
         found |= {name: logs[name] for name in LOGGED if name in logs}
         if len(features) > 1:  # one image lies nowhere apart
             found["feature_deviation"] = unit_deviation(features.float())
-            found["embedding_deviation"] = unit_deviation(embedded.float())
+            if embedded is not None:
+                found["embedding_deviation"] = unit_deviation(embedded.float())
         # one wait for all
         values = torch.stack([value.float() for value in found.values()]).tolist()
         self._look(dict(zip(found, values, strict=True)) | {"possible_prototypes": prototypes})
