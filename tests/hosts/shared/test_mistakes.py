@@ -126,7 +126,9 @@ def test_a_class_without_images_is_named(
         for name in "abc":
             (tmp_path / split / name).symlink_to(data / split / name)
         (tmp_path / split / "unicorn").mkdir()
-    own = {"method": "rekd"} if job == "pretrain" else {"pretrained_feature_extractor": "x.ckpt"}
+    checkpoint = tmp_path / "x.ckpt"
+    checkpoint.touch()
+    own = {"method": "rekd"} if job == "pretrain" else {"pretrained_feature_extractor": checkpoint}
     with pytest.raises(UserError, match=r"^train_dir=.*unicorn"):
         (judge if job == "knn" else getattr(host, job))(flags(job, data_dir=tmp_path, **own))
 
