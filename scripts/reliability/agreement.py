@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 import torch.multiprocessing as mp
-from study.rows import RESULTS
+from study.rows import RESULTS, read_rows
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
@@ -302,10 +302,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs what the file lacks."""
-    rows: list[dict[str, Any]] = []
-    if args.results.exists():
-        with args.results.open(newline="") as file:
-            rows = [*csv.DictReader(file)]
+    rows: list[dict[str, Any]] = [*read_rows(args.results)]
     for name in args.types:
         dtype = TYPES[name]
         done = {row["case"] for row in rows if row["dtype"] == name}

@@ -1,7 +1,6 @@
 """The commands that are killed, on images and with a teacher that are made for them."""
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from study.runner import SOLO_REKD
 
 from solo_rekd.backbones import build_backbone
 
@@ -26,7 +26,6 @@ ARMS = {
     "crcd": f"crcd{FROZEN}",
 }
 COMPARE, DISTIL = "compare", "distil"
-SOLO_REKD = (sys.executable, "-c", "from solo_rekd.cli import main; main()")
 
 
 @dataclass(frozen=True)

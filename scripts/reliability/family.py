@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-PROC = Path("/proc")
+from reliability.process_tree import is_alive, tree
+
 END = 30.0  # seconds that killed processes may take to be gone
 
 
@@ -69,39 +70,6 @@ class Family:
             send(pid, signal.SIGKILL)
         self.process.wait()
         return wait_for_end(pids, END)
-
-
-def tree(root: int) -> list[int]:
-    """The numbers of a process and of all that descend from it."""
-    children: dict[int, list[int]] = {}
-    for folder in PROC.iterdir():
-        if folder.name.isdecimal() and (parent := parent_of(int(folder.name))) is not None:
-            children.setdefault(parent, []).append(int(folder.name))
-    found = [root]
-    for pid in found:
-        found += children.get(pid, [])
-    return found
-
-
-def parent_of(pid: int) -> int | None:
-    """The number of the process that a process descends from; None where there is no process."""
-    fields = status_of(pid)
-    return int(fields[1]) if fields else None
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process is there and not merely waiting for its parent to take note of its end."""
-    fields = status_of(pid)
-    return bool(fields) and fields[0] not in "ZX"
-
-
-def status_of(pid: int) -> list[str]:
-    """What the system says of a process, from its state on; empty where there is none."""
-    try:
-        # the name before, in brackets, may hold anything
-        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
 
 
 def wait_for_end(pids: Sequence[int], seconds: float) -> float:

@@ -13,11 +13,12 @@ import math
 import os
 import random
 import shutil
-import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from study.runner import code_commit
 
 from reliability.commands import ARMS, COMPARE, DISTIL, Given
 from reliability.equal import Comparison
@@ -228,7 +229,7 @@ class Trial:
             "ended": _joined(f"{each.ended:.2f}" for each in strikes),
             "equal": "no" if found else "yes",
             "differs": "; ".join([*found[:LEFT_OUT], *more]),
-            "commit": commit(),
+            "commit": code_commit(),
             "machine": machine(),
         }
 
@@ -254,14 +255,3 @@ def last_line(out: Path) -> str:
     """The last line that the command in a folder has printed."""
     lines = log_of(out).read_text(errors="replace").strip().splitlines()
     return lines[-1] if lines else "nothing printed"
-
-
-def commit() -> str:
-    """The last commit that changed the package, with a plus where it has changes since."""
-
-    def git(*words: str) -> str:
-        found = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
-        return found.stdout.strip()
-
-    name = git("log", "-1", "--format=%h", "--", "solo_rekd")
-    return name + ("+" if git("status", "--porcelain", "--", "solo_rekd") else "")

@@ -47,11 +47,30 @@ def marked(variable: str, value: str) -> set[int]:
 
 def below(root: int, among: Collection[int]) -> set[int]:
     """Those of some processes that a process started, or that these started, and so on."""
-    parents = {pid: _parent(pid) for pid in among}
-    found: set[int] = set()
-    while more := {pid for pid, over in parents.items() if over in {root, *found}} - found:
-        found |= more
+    return {*tree(root, among)} - {root}
+
+
+def tree(root: int, among: Collection[int] | None = None) -> list[int]:
+    """The number of a process and those of all that descend from it.
+
+    Args:
+        root: the process.
+        among: those to look at; None: all that there are.
+    """
+    children: dict[int, list[int]] = {}
+    for pid in _all() if among is None else among:
+        if fields := _status(pid):
+            children.setdefault(int(fields[1]), []).append(pid)
+    found = [root]
+    for pid in found:
+        found += children.get(pid, [])
     return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there and not merely waiting for its parent to take note of its end."""
+    fields = _status(pid)
+    return bool(fields) and fields[0] not in (b"Z", b"X")
 
 
 def in_use(paths: Iterable[Path]) -> set[Path]:
@@ -74,10 +93,9 @@ def _read(pid: int, name: str) -> bytes:
         return b""
 
 
-def _parent(pid: int) -> int | None:
-    # after the name, which may hold anything, in brackets: state and parent
-    words = _read(pid, "stat").rpartition(b")")[2].split()
-    return int(words[1]) if len(words) > 1 else None
+def _status(pid: int) -> list[bytes]:
+    # from the state and the parent on; the name before, in brackets, may hold anything
+    return _read(pid, "stat").rpartition(b")")[2].split()
 
 
 def _open(pid: int) -> set[str]:

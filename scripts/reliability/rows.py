@@ -5,19 +5,14 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
+from study.rows import read_rows
+
 from solo_rekd.compare.collect import cpu_model
 from solo_rekd.utils.cores import cores
 from solo_rekd.utils.files import replacing
 
+__all__ = ["Row", "add_row", "machine", "read_rows"]
 Row = dict[str, str]
-
-
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a file; none where there is no file."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def add_row(path: Path, row: Mapping[str, str]) -> None:

@@ -14,14 +14,13 @@ import os
 import secrets
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from bench.noise import write_tree
-from study.runner import code_commit
+from study.runner import SOLO_REKD, code_commit
 from torchvision.models import resnet18
 
 from reliability import soak_page, soak_rows
@@ -35,7 +34,6 @@ MARK = "SOLO_REKD_SOAK"  # in the environment of all processes of a run
 PATIENCE = 60.0  # seconds for a command to end
 GRACE = 10.0  # seconds for the processes that it started
 SIDE, IMAGES = 32, 24  # of a class
-START = "from solo_rekd.cli import main; main()"
 
 
 class Work:
@@ -61,7 +59,7 @@ class Work:
         env = {"OMP_NUM_THREADS": "1", **os.environ, MARK: self.token, "PYTHONPATH": path}
         with (self.folder / log).open("wb") as file:
             return subprocess.Popen(
-                [sys.executable, "-c", START, *words, "--host", self.host],
+                [*SOLO_REKD, *words, "--host", self.host],
                 cwd=self.folder,
                 env=env | {"TMPDIR": str(self.temporary)},
                 stdout=file,

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reliability.commands import EPOCHS
-from reliability.family import Family, tree
+from reliability.family import Family
+from reliability.process_tree import tree
 from solo_rekd.hosts.shared.saved import CHECKPOINTS, epoch_of
 from solo_rekd.utils.files import UNFINISHED
 

@@ -21,7 +21,8 @@ from study.rates import asked_rates, best_rate, found_rates
 from study.rows import Row, add_rows, collect, read_rows
 
 ROOT = Path(__file__).parents[2]
-COMPARE = (sys.executable, "-c", "from solo_rekd.cli import main; main()", "compare")
+SOLO_REKD = (sys.executable, "-c", "from solo_rekd.cli import main; main()")
+COMPARE = (*SOLO_REKD, "compare")
 STOPPING = (signal.SIGINT, *ENDING)
 POLL = 0.5  # seconds
 PATIENCE = 60.0  # seconds that a comparison may take to end its runs

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from solo_rekd.backbones import HOST_NAMES, is_known, settle_stem
-from solo_rekd.checkpoints.read import read_file
-from solo_rekd.checkpoints.run_settings import read_student
+from solo_rekd.checkpoints.run_settings import read_student, refuse_untold
 from solo_rekd.images.data_sets import FIXED_SIDES, LARGE_IMAGE, MEAN, STD
 from solo_rekd.utils.errors import UserError
 
@@ -79,11 +78,9 @@ def as_trained(checkpoint: Path, name: str, stem: str, images: JudgedImages) -> 
     if size is None:
         ours = is_known(name) and name not in HOST_NAMES
         if ours:
-            read_file(checkpoint)  # what is wrong with the file itself comes first
             raise UserError(
-                f"--crop_size is missing: neither {checkpoint} nor an args.json beside it records "
-                "it: give --crop_size N, the side in px of the images that the student was "
-                "trained on"
+                f"{refuse_untold('crop_size', checkpoint)}: give --crop_size N, the side in px of "
+                "the images that the student was trained on"
             )
         size = LARGE_IMAGE
     # a ResNet's stem is read from its weights

@@ -78,13 +78,12 @@ def alone(path: Path, work: str) -> Iterator[None]:
         work: what is done, as in "another process decodes the images".
     """
     with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        taken = True
+        with suppress(OSError):
+            taken = _take(file.fileno())
+        if not taken:
             _log.info("another process %s: waiting for it", work)
             _wait(file, path, work)
-        except OSError:
-            pass
         done = threading.Event()
         beats = threading.Thread(target=_beat, args=(path, done), daemon=True)
         beats.start()
@@ -98,8 +97,7 @@ def alone(path: Path, work: str) -> Iterator[None]:
 def _wait(file: IO[Any], path: Path, work: str) -> None:
     state, since = None, time.monotonic()
     while time.monotonic() - since < PATIENCE:
-        with suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _take(file.fileno()):
             return
         now = os.fstat(file.fileno()).st_mtime_ns
         if now != state:

@@ -5,24 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from reliability.agreement import Model
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from solo_rekd.api import Objective, make_objective
+from solo_rekd.api import make_objective
 
 SIDE, WIDTH, STEPS, BATCH = 8, 6, 3, 8
-
-
-class Model(nn.Module):
-    """Student and objective, as docs/python.md puts them together."""
-
-    def __init__(self, student: nn.Module, objective: Objective) -> None:
-        super().__init__()
-        self.student, self.objective = student, objective
-
-    def forward(self, views: list[Tensor], **more: Any) -> Any:
-        features = [self.student(view) for view in views]
-        return self.objective(images=views, features=features, **more)
 
 
 def network(width: int) -> nn.Module:
