@@ -139,6 +139,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which every command of `mistakes.yaml` works; its student was pretrained there.
+
+    It is for copies: no test changes it.
+    """
+    from mistakes import make_ready
+
+    return make_ready(tmp_path_factory.mktemp("ready"))
+
+
+@pytest.fixture(scope="session")
 def flags(data: Path) -> Callable[..., list[str]]:
     """Builds the flags of a tiny run: flags("pretrain", method="rekd", max_epochs=2).
 

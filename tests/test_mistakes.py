@@ -5,19 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mistakes import PAGE, check, make_ready, of_host, page, read_mistakes
+from mistakes import PAGE, check, of_every_command, of_host, page, read_mistakes
 from odd_images import check_no_mistake
 
 from solo_rekd.cli import COMMANDS
 from solo_rekd.images import files
 
 Solo = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which every command works; its student was pretrained there."""
-    return make_ready(tmp_path_factory.mktemp("ready"))
 
 
 @pytest.mark.parametrize("mistake", of_host("classic"))
@@ -28,7 +22,7 @@ def test_a_mistake_is_told_in_one_line_and_leaves_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mistake", of_host("classic"))
+@pytest.mark.parametrize("mistake", of_every_command("classic"))
 def test_the_traceback_of_a_mistake_is_shown_where_it_is_asked_for(
     mistake: Any, ready: Path, solo: Solo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,13 @@ def remove_unfinished(folder: Path, below: bool = True) -> None:
     """
     for path in folder.glob(f"{'**/' if below else ''}*{UNFINISHED}"):
         path.unlink()
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Removes folders, an inner one before the one around it, up to one that holds something."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def refuse_absent(key: str, path: str | Path | None) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from solo_rekd.utils.errors import UserError
+from solo_rekd.utils.files import remove_empty
 from solo_rekd.utils.patience import BEAT, PATIENCE
 
 _log = logging.getLogger("solo_rekd")
@@ -52,8 +53,7 @@ def locked(out: Path, work: str) -> Iterator[int]:
         except BaseException:
             if not known and [path.name for path in out.iterdir()] == [LOCK]:
                 (out / LOCK).unlink()
-                for folder in made:
-                    folder.rmdir()
+                remove_empty(made)
             raise
 
 

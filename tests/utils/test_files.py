@@ -12,6 +12,7 @@ from solo_rekd.utils.files import (
     read_json,
     read_json_lines,
     reading,
+    remove_empty,
     remove_unfinished,
     replacing,
     write_json,
@@ -136,3 +137,13 @@ def test_any_writers_in_any_order_leave_the_file_of_the_last_that_ended(
         assert (path.read_text() if path.exists() else None) == expected
         left = {each.name for each in Path(folder).iterdir()} - {path.name}
         assert left == ({leftover.name} if killed else set())
+
+
+def test_empty_folders_are_removed_up_to_one_that_holds_something(tmp_path: Path) -> None:
+    inner = tmp_path / "a" / "b" / "c"
+    inner.mkdir(parents=True)
+    (tmp_path / "a" / "file").touch()
+    remove_empty([inner, *inner.parents])
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["file"]
+    remove_empty([tmp_path / "absent", tmp_path / "a"])
+    assert (tmp_path / "a").exists()

@@ -8,7 +8,7 @@ import inspect
 import shlex
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ from solo_rekd.hosts.shared import ownership
 from solo_rekd.hosts.shared.resume import decisive
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.errors import UserError, nearest_first, refuse
+from solo_rekd.utils.files import remove_empty
 from solo_rekd.utils.versions import commit_of
 
 PRETRAIN, LINEAR = "main_pretrain.py", "main_linear.py"
@@ -273,10 +274,22 @@ def _read_settings(cfg: DictConfig) -> DictConfig:
 
 @contextmanager
 def _logs(job: Job, folder: Path | None) -> Iterator[str]:
-    """Yields the folder of Lightning's own logs: the job's, or a temporary one."""
+    """Yields the folder of Lightning's own logs: the job's, or a temporary one.
+
+    A run that fails before it has written anything leaves no empty folder.
+    """
     chosen = job.host.get("default_root_dir") or folder
-    with nullcontext(chosen) if chosen else tempfile.TemporaryDirectory() as logs:
-        yield str(logs)
+    if not chosen:
+        with tempfile.TemporaryDirectory() as logs:
+            yield logs
+        return
+    around = (Path(chosen), *Path(chosen).parents)
+    made = [each for each in around if not each.exists()]  # by the logger, before any callback
+    try:
+        yield str(chosen)
+    except BaseException:
+        remove_empty(made)
+        raise
 
 
 def _script(job: Job) -> str:

@@ -1,6 +1,6 @@
 """A run that is refused after its start leaves nothing behind, on both hosts."""
 
-import contextlib
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 from solo.utils.checkpointer import Checkpointer
 
 from solo_rekd.hosts.shared.mistakes import as_mistake
+from solo_rekd.utils.files import remove_empty
 
 
 class RemoveRefused:
@@ -46,15 +47,11 @@ class RemoveRefused:
         trainer.loggers = [each for each in trainer.loggers if each not in ours]
         for path in (*made, *self._logs):
             shutil.rmtree(path, ignore_errors=True)
-        with contextlib.suppress(OSError):  # first, for it may lie in a folder of the others
-            for path in self._logs:
-                path.parent.rmdir()
-        with contextlib.suppress(OSError):  # other runs' files are in it
-            for path in made:
-                for folder in path.parents:
-                    if folder in self._before:
-                        break
-                    folder.rmdir()
+        # of the logs first, for they may lie in a folder of the others; other runs may have files
+        for path in self._logs:
+            remove_empty([path.parent])
+        for path in made:
+            remove_empty(itertools.takewhile(lambda each: each not in self._before, path.parents))
 
 
 def _checkpointers(trainer: Any) -> list[Any]:

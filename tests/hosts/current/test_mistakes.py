@@ -5,18 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mistakes import ERROR, check, contents, make_ready, of_host
+from mistakes import ERROR, check, contents, of_host
 from odd_images import check_no_mistake
 
 from solo_rekd.images import files
 
+pytest.importorskip("solo.data", reason="no checkout of solo-learn's main branch: SOLO_LEARN_HOME")
+
 Solo = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which every command works; its student was pretrained there."""
-    return make_ready(tmp_path_factory.mktemp("ready"))
 
 
 @pytest.mark.slow
@@ -44,8 +40,6 @@ def test_what_is_no_mistake(
     ("changes", "said"),
     [
         ({"data.train_path": "nowhere"}, "data.train_path='nowhere' is not allowed: expected a"),
-        ({"method": "redk"}, "method='redk' is not allowed: expected"),
-        ({"optimizer.lr": "inf"}, "optimizer.lr=inf is not allowed: expected a finite number"),
         ({"method_kwargs.temperature": ".nan"}, "temperature="),
     ],
 )
