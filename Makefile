@@ -21,7 +21,7 @@ UNTESTED := $(if $(SOLO_LEARN_HOME),,solo_rekd/hosts/current/*)
 override SOLO_LEARN_HOME := $(abspath $(SOLO_LEARN_HOME))
 export SOLO_LEARN_HOME
 
-.PHONY: help install lock audit demo lint test test-all test-here test-current bench study tables reliability site \
+.PHONY: help install lock audit demo lint test test-all test-hosts test-rest test-current bench study tables reliability site \
 	upstream clean
 
 help: ## show this list
@@ -78,15 +78,22 @@ test: lint ## lint, then the fast tests; SOLO_LEARN_HOME=DIR: also on a checkout
 	@rm -f .coverage .coverage.*
 	@# side by side, for each is one process
 	@$(MAKE) -s -j2 MARKERS="$(MARKERS)" \
-		test-here $(if $(SOLO_LEARN_HOME),test-current)
+		$(if $(SOLO_LEARN_HOME),test-current) test-hosts test-rest
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under=90 --omit="$(UNTESTED)"
 
 test-all: MARKERS :=
 test-all: test ## the same with the slow tests
 
-test-here: $(STAMP) # all but what needs a checkout of the main branch
-	@COVERAGE_FILE="$(CURDIR)/.coverage.here" $(BIN)/python -m pytest -q -m "$(MARKERS)" --cov --cov-report=
+# what needs no checkout of the main branch, in two halves that take about the same time
+HOSTS := tests/hosts tests/api tests/checkpoints tests/commands tests/compare tests/distilling tests/evaluation
+
+test-hosts: $(STAMP)
+	@COVERAGE_FILE="$(CURDIR)/.coverage.hosts" $(BIN)/python -m pytest -q -m "$(MARKERS)" --cov --cov-report= $(HOSTS)
+
+test-rest: $(STAMP)
+	@COVERAGE_FILE="$(CURDIR)/.coverage.rest" $(BIN)/python -m pytest -q -m "$(MARKERS)" --cov --cov-report= \
+		$(addprefix --ignore=,$(HOSTS))
 
 test-current: $(STAMP) ## the tests of the current host, solo-learn's main branch, in SOLO_LEARN_HOME
 	@PYTHONPATH="$(SOLO_LEARN_HOME)" COVERAGE_FILE="$(CURDIR)/.coverage.current" $(BIN)/python -m pytest -q \

@@ -29,7 +29,11 @@ EXPECTED = {
     "resnet152": (2048, 5),
     "resnet50x2": (4096, 5),
 }
-every_name = pytest.mark.parametrize("name", EXPECTED)
+LARGE = ("resnet101", "resnet152", "resnet50x2")
+every_name = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in EXPECTED],
+)
 
 
 def watch_map_sides(net: nn.Module) -> list[int]:

@@ -289,6 +289,7 @@ def test_photos_are_embedded(document: str, sandbox: Path, command: Callable[[Ca
             assert (sandbox / call[4]).stat().st_size > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_a_student_is_exported(
     document: str, sandbox: Path, command: Callable[[Call], None]

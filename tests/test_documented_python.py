@@ -47,7 +47,11 @@ def test_the_readme_shows_python_in_fifteen_lines() -> None:
     assert len([line for line in block.splitlines() if line]) <= LINES
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "document",
+    [DOCUMENTS[0], pytest.param(DOCUMENTS[1], marks=pytest.mark.slow)],
+    ids=lambda path: path.name,
+)
 def test_every_block_runs(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_moco(tmp_path / "moco.pth")

@@ -54,7 +54,7 @@ def test_a_given_teacher_tells_its_stem(plan, moco):
     assert checks.settle_teachers(given).teacher_stem == "imagenet"
 
 
-@pytest.mark.parametrize("later", [DISCO, "simclr"])
+@pytest.mark.parametrize("later", [DISCO, pytest.param("simclr", marks=pytest.mark.slow)])
 def test_a_given_teacher_may_not_be_another_later(later, plan, moco, tmp_path):
     file = tmp_path / "teacher.ckpt"
     shutil.copy(moco["checkpoint"], file)

@@ -113,7 +113,7 @@ def figures(run: Path) -> dict[str, float]:
     return found
 
 
-@pytest.mark.parametrize("method", ["mocov2plus", "rekd"])
+@pytest.mark.parametrize("method", ["rekd", pytest.param("mocov2plus", marks=pytest.mark.slow)])
 def test_whole_job(method: str, job: Job, host: ModuleType, flags: Flags) -> None:
     run = job(method, epochs=2)
     work(run)
@@ -157,6 +157,7 @@ def test_whole_job(method: str, job: Job, host: ModuleType, flags: Flags) -> Non
     assert not list(run.glob("*.unfinished"))
 
 
+@pytest.mark.slow
 def test_a_seed_decides_every_figure(job: Job) -> None:
     runs = [job("rekd", folder, seed=3) for folder in ("first", "second")]
     for run in runs:
@@ -171,6 +172,7 @@ def lengthen(run: Path) -> None:
     (run / "conditions.json").write_text(json.dumps(conditions))
 
 
+@pytest.mark.slow
 def test_unfinished_pretraining_goes_on_and_a_finished_one_is_kept(job: Job) -> None:
     run = job("mocov2plus")
     work(run)
@@ -211,6 +213,7 @@ def test_a_run_does_not_go_on_with_other_settings(job: Job) -> None:
     assert not (run / "result.json").exists()
 
 
+@pytest.mark.slow
 def test_a_default_that_changed_is_another_setting(job: Job) -> None:
     run = job("rekd")
     work(run)

@@ -17,7 +17,7 @@ from solo_rekd.images.photos.data_set import UnlabelledPhotos
 from solo_rekd.images.sets import ClassFolders, with_index
 from solo_rekd.utils.errors import UserError
 
-STARTS = ["fork", "spawn", "forkserver"]
+STARTS = ["fork", "forkserver", pytest.param("spawn", marks=pytest.mark.slow)]
 
 
 class Halves(Dataset):

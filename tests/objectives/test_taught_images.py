@@ -252,6 +252,7 @@ assert peak() - begun < 60e6, (peak() - begun) / 1e6  # of 205 MB
 """
 
 
+@pytest.mark.slow
 def test_neither_writing_nor_reading_takes_the_memory_of_all_rows(tmp_path: Path) -> None:
     for job in ("write", "read"):
         command = [sys.executable, "-c", MAPPED, str(tmp_path / "rows.safetensors"), job]

@@ -21,8 +21,6 @@ START, END = 300, 60  # seconds until both processes are there, and in which a r
 # what happens, to which process, and the signal that it gets
 FAULTS = [
     ("wait", 1, signal.SIGSTOP),  # the first embeds images, the other waits for it
-    ("wait", 1, signal.SIGKILL),
-    ("step", 0, signal.SIGSTOP),
     ("step", 1, signal.SIGKILL),
     ("raise", 1, None),
 ]

@@ -36,6 +36,7 @@ def test_it_says_almost_the_same_in_float32(precision: torch.dtype, images: Tens
     assert float(cosine_similarity(features, expected_features).min()) > 0.999
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", TYPES, ids=str)
 def test_neither_autocast_nor_a_move_changes_it(precision: torch.dtype, images: Tensor) -> None:
     teacher = make(precision)

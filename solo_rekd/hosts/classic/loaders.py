@@ -60,7 +60,7 @@ def classification_loaders(args: Namespace) -> tuple[DataLoader, DataLoader]:
 
 
 def pretrain_loader(args: Namespace) -> Any:
-    """The host's loader of several augmented crops an image."""
+    """The host's loader of several augmented crops per image."""
     kwargs = args.transform_kwargs if args.unique_augs > 1 else [args.transform_kwargs]
     transform = pretrain_dataloader.prepare_n_crop_transform(
         [pretrain_dataloader.prepare_transform(args.dataset, **each) for each in kwargs],

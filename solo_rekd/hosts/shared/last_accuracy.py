@@ -1,7 +1,7 @@
 """What the accuracy of a linear evaluation is of: which epoch, and how many of the images.
 
-Both hosts log an accuracy a validation, and the last one need be neither of the last epoch nor of
-all images: `check_val_every_n_epoch`, `val_check_interval`, `limit_val_batches`, `fast_dev_run`,
+Both hosts log one accuracy per validation, and the last one need be neither of the last epoch nor
+of all images: `check_val_every_n_epoch`, `val_check_interval`, `limit_val_batches`, `fast_dev_run`,
 `max_steps` and a callback that stops early see to that.
 """
 

@@ -100,7 +100,7 @@ def training_images(model: Any, views: int = 0, seed: int = 0) -> DataLoader:
 
 
 def colours_of(augmentation: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The mean and the deviation by which a host's augmentation normalises, a colour each."""
+    """The mean and the deviation by which a host's augmentation normalises, per colour channel."""
     channels = normalisation(augmentation)
     return tuple(map(float, channels.mean)), tuple(map(float, channels.std))
 

@@ -21,7 +21,7 @@ ONE_STEP = {"limit_train_batches": 1, "limit_val_batches": 1, "batch_size": 4}
     [
         ("simclr", "alexnet"),
         ("simclr", "mobilenet_v3_small"),
-        ("simclr", "resnet34"),
+        pytest.param("simclr", "resnet34", marks=pytest.mark.slow),
         ("mocov2plus", "mobilenet_v3_small"),
         ("mocov2plus", "timm:resnet10t"),
         ("rekd", "timm:resnet10t"),
@@ -100,8 +100,10 @@ def test_encoder_is_built_for_the_size_of_the_crops(host: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("encoder", "weight", "stem", "crop_size", "kernel"),
     [
-        ("resnet18", "conv1", "auto", 32, 7),  # the host's choice for an image folder
-        ("resnet18", "conv1", "small", 32, 3),
+        pytest.param(
+            "resnet18", "conv1", "auto", 32, 7, marks=pytest.mark.slow
+        ),  # the host's choice for an image folder
+        pytest.param("resnet18", "conv1", "small", 32, 3, marks=pytest.mark.slow),
         ("alexnet", "features.0", "auto", 64, 3),
         ("alexnet", "features.0", "imagenet", 64, 11),
         ("alexnet", "features.0", "small", 72, 3),

@@ -316,7 +316,12 @@ def test_a_path_that_cannot_be_is_told_in_one_line(number: int, host: ModuleType
         host.mistakes_in_one_line(job)()
 
 
-@pytest.mark.parametrize("method", ["rekd", "disco", "seed", "compress", "crcd", "mocov2plus"])
+OTHERS = ["disco", "seed", "compress", "crcd", "mocov2plus"]
+
+
+@pytest.mark.parametrize(
+    "method", ["rekd", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+)
 def test_a_training_that_diverges_leaves_no_checkpoint(
     method: str,
     host: ModuleType,
@@ -346,6 +351,7 @@ def float16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pl.Trainer, "from_argparse_args", with_scaler)
 
 
+@pytest.mark.slow
 def test_float16_trains_on_past_a_key_that_it_cannot_hold(
     float16: None, host: ModuleType, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,6 +376,7 @@ def test_float16_trains_on_past_a_key_that_it_cannot_hold(
     assert all(value.isfinite().all() for value in state.values())
 
 
+@pytest.mark.slow
 def test_a_float16_training_that_diverges_leaves_no_checkpoint(
     float16: None, host: ModuleType, flags: Flags, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -44,6 +44,7 @@ def test_the_hosts_own_methods_keep_their_default(host: ModuleType, flags: Flags
     assert args.queue_size == 65536
 
 
+@pytest.mark.slow
 def test_the_number_is_recorded_and_a_longer_run_resumes_with_it(
     train: Callable[..., dict[str, Any]],
 ) -> None:

@@ -46,7 +46,7 @@ def watch(host: ModuleType, flags: Flags, monkeypatch: pytest.MonkeyPatch) -> Ca
     return run
 
 
-@pytest.mark.parametrize("encoder", ["alexnet", "resnet18"])
+@pytest.mark.parametrize("encoder", ["alexnet", pytest.param("resnet18", marks=pytest.mark.slow)])
 def test_every_method_starts_from_the_same_and_sees_the_same(
     encoder: str, watch: Callable[..., Seen]
 ) -> None:
