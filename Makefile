@@ -15,13 +15,13 @@ TORCH_INDEX :=
 PYTHON = $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
 # Two torch threads beside another busy process are slower than one.
 export OMP_NUM_THREADS ?= 1
-MARKERS := not slow
+MARKERS := not slow and not trial
 # The adapter of the current host counts where a checkout is there to test it on.
 UNTESTED := $(if $(SOLO_LEARN_HOME),,solo_rekd/hosts/current/*)
 override SOLO_LEARN_HOME := $(abspath $(SOLO_LEARN_HOME))
 export SOLO_LEARN_HOME
 
-.PHONY: help install lock audit demo lint test test-all test-hosts test-rest test-current bench study tables reliability site \
+.PHONY: help install lock audit demo lint test test-all test-hosts test-rest test-current test-trials bench study tables reliability site \
 	upstream clean
 
 help: ## show this list
@@ -82,8 +82,12 @@ test: lint ## lint, then the fast tests; SOLO_LEARN_HOME=DIR: also on a checkout
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under=90 --omit="$(UNTESTED)"
 
-test-all: MARKERS :=
+test-all: MARKERS := not trial
 test-all: test ## the same with the slow tests
+
+test-trials: $(STAMP) ## what takes longest: kills, leaks, lost processes, other devices; SOLO_LEARN_HOME=DIR as above
+	@$(BIN)/python -m pytest -q -m trial --ignore=tests/hosts/current
+	@$(if $(SOLO_LEARN_HOME),PYTHONPATH="$(SOLO_LEARN_HOME)" $(BIN)/python -m pytest -q -m trial tests/hosts/current)
 
 # what needs no checkout of the main branch, in two halves that take about the same time
 HOSTS := tests/hosts tests/api tests/checkpoints tests/commands tests/compare tests/distilling tests/evaluation

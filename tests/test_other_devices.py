@@ -10,7 +10,7 @@ import pytest
 TESTS = Path(__file__).parent
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_the_numerical_tests_pass_on_the_stand_in_for_a_gpu() -> None:
     # a process of its own: torch learns of a device once, and for good
     chosen = [TESTS / "modules", TESTS / "objectives" / "test_watch.py"]

@@ -33,6 +33,9 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
             with unfinished.open("rb") as file:
                 os.fsync(file.fileno())
         os.replace(unfinished, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a write, which meets a full disk, names none
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -92,7 +92,7 @@ def test_steps_and_losses_become_tables_with_their_floors(docs: Path) -> None:
     assert end - begin == theirs[1] - theirs[0]
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_growth_becomes_a_table_for_each_quantity(docs: Path) -> None:
     pytest.importorskip("solo.args.setup", reason="solo-learn 1.0.2 is not installed")
     done = run(docs, "--parts", "growth")
@@ -104,7 +104,7 @@ def test_growth_becomes_a_table_for_each_quantity(docs: Path) -> None:
     assert [head for head in series[-1][0] if head.isdigit()] == ["1", "2"]  # processes
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_an_earlier_commit_is_measured_beside_this_one(docs: Path) -> None:
     pytest.importorskip("solo.args.setup", reason="solo-learn 1.0.2 is not installed")
     if subprocess.run(

@@ -191,7 +191,7 @@ def test_the_page_has_the_table_of_the_results() -> None:
     assert {row["equal"] for row in read_rows(kill.RESULTS)} == {"yes"}
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 @pytest.mark.parametrize(
     "host",
     [

@@ -25,7 +25,7 @@ def test_every_objective_is_a_case() -> None:
     assert {method for method, _ in CASES.values()} == {*OBJECTIVES}
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_every_case_stays_finite_in_every_precision(tmp_path: Path) -> None:
     results = tmp_path / "rows.csv"
     assert run(results, "--steps", "10") == 0

@@ -100,7 +100,7 @@ def test_the_page_has_the_table_of_the_results() -> None:
     assert runs and f"\n{soak_page.tables(runs)}\n" in page
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_a_short_soak_leaves_nothing(tmp_path: Path) -> None:
     words = ["--minutes", "1.2", "--every", "3", "--work", str(tmp_path / "work")]
     command = [sys.executable, "-m", "reliability", "soak", *words, "--results", str(tmp_path)]

@@ -1,4 +1,4 @@
-"""Runs of two processes on either host of which one is lost: see `two_processes.py`."""
+"""Runs of two processes on either host of which one is lost: see `faulty/sitecustomize.py`."""
 
 import os
 import signal
@@ -15,12 +15,15 @@ from processes import is_alive
 from solo_rekd.backbones import build_backbone
 from solo_rekd.checkpoints import two_layer_projector
 
-SCRIPT = Path(__file__).with_name("two_processes.py")
+FAULTY = Path(__file__).with_name("faulty")
+COMMAND = Path(sys.executable).with_name("solo-rekd")
 START, END = 300, 60  # seconds until both processes are there, and in which a run has to end
 
 # what happens, to which process, and the signal that it gets
 FAULTS = [
     ("wait", 1, signal.SIGSTOP),  # the first embeds images, the other waits for it
+    ("wait", 1, signal.SIGKILL),
+    ("step", 0, signal.SIGSTOP),
     ("step", 1, signal.SIGKILL),
     ("raise", 1, None),
 ]
@@ -53,8 +56,10 @@ def lose(
     argv = flags("pretrain", method="bingo", **settings | changes)
     with (folder / "log").open("w") as log:
         run = subprocess.Popen(
-            [sys.executable, str(SCRIPT), "pretrain", *argv],
-            env=os.environ | {"FAULT": fault, "VICTIM": str(victim), "OMP_NUM_THREADS": "1"},
+            [COMMAND, "pretrain", *argv],
+            env=os.environ
+            | {"FAULT": fault, "VICTIM": str(victim), "OMP_NUM_THREADS": "1"}
+            | {"PYTHONPATH": os.pathsep.join([str(FAULTY), os.environ.get("PYTHONPATH", "")])},
             cwd=folder,
             stdout=log,
             stderr=log,

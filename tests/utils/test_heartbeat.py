@@ -31,7 +31,7 @@ def test_a_lost_process_ends_all(victim: int, how: signal.Signals, tmp_path: Pat
         assert f"process {victim} of the training has been lost" in said
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_within_a_minute_by_the_patience_that_users_have(tmp_path: Path) -> None:
     codes, seconds = lose(tmp_path, 2, STOPPED, patience=PATIENCE)
     assert codes == [1, 1, -KILLED]

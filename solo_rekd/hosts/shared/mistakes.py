@@ -9,7 +9,8 @@ from solo_rekd.utils.errors import UserError, refuse
 # errors of a path that the user gave, not of the program
 PLACES = (
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
-    *(errno.EACCES, errno.EROFS, errno.ENOSPC),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
 )
 # messages of torch and torchvision, the only way to recognise these errors
 NO_FILES = "Found no valid file for the classes"

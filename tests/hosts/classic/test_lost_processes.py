@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from lost_runs import FAULTS, lose
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.trial
 
 
 @pytest.mark.parametrize(("fault", "victim", "how"), FAULTS)

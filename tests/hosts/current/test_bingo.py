@@ -228,9 +228,17 @@ def test_cifar_arrays(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"method_kwargs.teacher_mode": "online"}, "teacher_mode='online' .* the bags are found"),
+        pytest.param(
+            {"method_kwargs.teacher_mode": "online"},
+            "teacher_mode='online' .* the bags are found",
+            marks=pytest.mark.trial,
+        ),
         ({"method_kwargs.teacher_checkpoint": "null"}, "bingo needs teacher_checkpoint=PATH"),
-        ({"method_kwargs.bag_sise": 3}, "method_kwargs.bag_sise=3 .* expected bag_size, or"),
+        pytest.param(
+            {"method_kwargs.bag_sise": 3},
+            "method_kwargs.bag_sise=3 .* expected bag_size, or",
+            marks=pytest.mark.trial,
+        ),
     ],
 )
 def test_a_mistake_is_refused(

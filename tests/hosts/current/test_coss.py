@@ -60,8 +60,15 @@ atexit.register(save)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(
+    ("processes", "workers"),
+    [
+        (1, 2),
+        (2, 0),
+        pytest.param(1, 0, marks=pytest.mark.trial),
+        pytest.param(2, 2, marks=pytest.mark.trial),
+    ],
+)
 def test_the_first_epochs_batches_hold_neighbours_too(
     workers: int,
     processes: int,

@@ -114,8 +114,15 @@ def test_evaluation_images_are_those_of_torchvision(batch_size: int, data: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("labelled", [True, False])
-@pytest.mark.parametrize("val", [True, False])
+@pytest.mark.parametrize(
+    ("val", "labelled"),
+    [
+        (True, True),
+        (False, False),
+        pytest.param(True, False, marks=pytest.mark.trial),
+        pytest.param(False, True, marks=pytest.mark.trial),
+    ],
+)
 def test_trains_with_validation_images_or_without(
     labelled: bool, val: bool, run_script: Script, arguments: Arguments, data: Path, tmp_path: Path
 ) -> None:

@@ -21,9 +21,15 @@ def last_line(shown: str) -> str:
     ("changes", "parts"),
     [
         ({"precision": "sixteen"}, ["'sixteen'", "16-mixed"]),
-        ({"strategy": "dpp"}, ["strategy='dpp'", "ddp"]),
-        ({"accelerator": "gpuu"}, ["accelerator='gpuu'", "cpu"]),
-        ({"checkpoint": "null"}, ["checkpoint=None", "a group of settings"]),
+        pytest.param({"strategy": "dpp"}, ["strategy='dpp'", "ddp"], marks=pytest.mark.trial),
+        pytest.param(
+            {"accelerator": "gpuu"}, ["accelerator='gpuu'", "cpu"], marks=pytest.mark.trial
+        ),
+        pytest.param(
+            {"checkpoint": "null"},
+            ["checkpoint=None", "a group of settings"],
+            marks=pytest.mark.trial,
+        ),
         ({"optimizer.batch_size": 1}, ["batch_size=1", "at least 2", "BatchNorm"]),
     ],
 )

@@ -70,8 +70,15 @@ def flat(folders: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("labels", [True, False])
-@pytest.mark.parametrize("start", ["spawn", "forkserver"])
+@pytest.mark.parametrize(
+    ("start", "labels"),
+    [
+        ("spawn", True),
+        ("forkserver", False),
+        pytest.param("spawn", False, marks=pytest.mark.trial),
+        pytest.param("forkserver", True, marks=pytest.mark.trial),
+    ],
+)
 def test_the_workers_of_a_pretraining_may_be_spawned(
     start: str, labels: bool, compose: Callable[..., Any], folders: Path
 ) -> None:

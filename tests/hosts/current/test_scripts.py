@@ -28,8 +28,8 @@ def saved(folder: Path, job: str) -> Path:
     ("method", "backbone", "hook"),
     [
         ("rekd", "alexnet", False),  # by Hydra's discovery alone
-        ("rekd", "mobilenet_v3_small", True),
-        ("mocov2plus", "mobilenet_v3_small", False),
+        pytest.param("rekd", "mobilenet_v3_small", True, marks=pytest.mark.trial),
+        pytest.param("mocov2plus", "mobilenet_v3_small", False, marks=pytest.mark.trial),
         ("mocov2plus", "alexnet", True),
     ],
 )
@@ -111,9 +111,10 @@ def test_trains_without_labels(
     ("changes", "message"),
     [
         ({"method_kwargs.own_weight": 2}, "own_weight=2.0 is not allowed: expected a number from"),
-        (
+        pytest.param(
             {"method_kwargs.own_wight": 1},
             "method_kwargs.own_wight=1 is not allowed: expected own_weight, or",
+            marks=pytest.mark.trial,
         ),
         ({"backbone.name": "timm:nothing"}, "backbone.name='timm:nothing' is not allowed: exp"),
     ],

@@ -1,8 +1,9 @@
-"""`solo-rekd pretrain` on either host, with a fault in one of two processes, and little patience.
+"""Gives one of two processes that pretrain a fault, and both of them little patience.
 
-VICTIM is the number of a process, and FAULT what it does in its third step, or `wait`, in which the
-first process embeds images for the rest of the test and the other waits for it. Each process writes
-its number and pid to a file once it is there.
+Every process that Python starts has it, by PYTHONPATH: Lightning of the current host starts the
+second one with the host's own script. VICTIM is the number of a process, and FAULT what it does in
+its third step, or `wait`, in which the first process embeds images for the rest of the test and the
+other waits for it. Each process writes its pid to a file, named by its number, once it is there.
 """
 
 import os
@@ -10,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from solo_rekd.cli import main
 from solo_rekd.objectives import DistillationObjective, teacher_cache
 from solo_rekd.utils import heartbeat
 from solo_rekd.utils.errors import UserError
@@ -54,4 +54,3 @@ def finish(self: Any) -> Any:
 
 teacher_cache.Rows.finish = finish
 DistillationObjective.before_training = begin
-main()

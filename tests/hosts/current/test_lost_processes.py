@@ -1,0 +1,28 @@
+"""No process of a run waits for ever for one that is lost, on the current host."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from lost_runs import FAULTS, lose
+
+pytest.importorskip("solo.data", reason="no checkout of solo-learn's main branch: SOLO_LEARN_HOME")
+
+pytestmark = pytest.mark.trial
+
+
+@pytest.mark.parametrize(("fault", "victim", "how"), FAULTS)
+def test_a_lost_process_ends_the_run(
+    fault: str,
+    victim: int,
+    how: signal.Signals | None,
+    flags: Callable[..., list[str]],
+    tmp_path: Path,
+) -> None:
+    code, said = lose(flags, tmp_path, fault, victim, how)
+    assert code != 0, said
+    if how == signal.SIGSTOP:
+        assert f"process {victim} of the training has been lost" in said
+    if fault == "raise":
+        assert "a=1" in said
