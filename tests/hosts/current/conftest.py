@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from warm import Warm
 
 TINY = {
     "crop_size": 32,
@@ -34,12 +35,6 @@ REKD = {
     "method_kwargs.num_prototypes": 4,
     "method_kwargs.teacher_warmup_epochs": 0,
 }
-WITHOUT_HOOK = """
-import runpy, sys
-sys.meta_path = [finder for finder in sys.meta_path if type(finder).__name__ != "HostWatcher"]
-del sys.argv[0]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 LINEAR = {name: value for name, value in TINY.items() if name != "crop_size"}
 
 
@@ -114,8 +109,16 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return connect(Path(solo.methods.__file__).parents[2])
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """Runs scripts; most of the libraries are loaded once for all tests."""
+    started = Warm()
+    yield started
+    started.close()
+
+
 @pytest.fixture
-def run_script(data: Path, tmp_path: Path) -> Callable[..., str]:
+def run_script(data: Path, tmp_path: Path, warm: Warm) -> Callable[..., str]:
     """Runs an unmodified script of the host in a folder of its own, and returns what it printed.
 
     Without the start-up hook, `hook=False`, only Hydra can find the plug-in.
@@ -125,15 +128,18 @@ def run_script(data: Path, tmp_path: Path) -> Callable[..., str]:
     home = Path(solo.methods.__file__).parents[2]
 
     def run(script: str, *argv: str, code: int = 0, hook: bool = True, autoload: str = "1") -> str:
-        start = [] if hook else ["-c", WITHOUT_HOOK]
-        done = subprocess.run(
-            [sys.executable, *start, str(home / script), *argv],
-            env=os.environ | {"SOLO_REKD_AUTOLOAD": autoload},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        env = os.environ | {"SOLO_REKD_AUTOLOAD": autoload}
+        if autoload == "1":
+            done = warm.run(home / script, [*argv], env, tmp_path, 300, hook)
+        else:  # which the hook reads when Python starts
+            done = subprocess.run(
+                [sys.executable, str(home / script), *argv],
+                env=env,
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
 
