@@ -51,7 +51,7 @@ def pretrain(host: str, images: Path, *more: str) -> str:
     return ran.stdout
 
 
-@pytest.mark.parametrize("transforms", ["host", "v2"])
+@pytest.mark.parametrize("transforms", ["v2", pytest.param("host", marks=pytest.mark.trial)])
 def test_spawned_workers_read_no_file(
     host: str, transforms: str, images: Path, tmp_path: Path
 ) -> None:

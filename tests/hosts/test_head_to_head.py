@@ -83,11 +83,11 @@ def losses(given: str, job: Pretraining, folder: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("method", "student"),
     [
-        ("mocov2plus", "alexnet"),
+        pytest.param("mocov2plus", "alexnet", marks=pytest.mark.trial),
         ("rekd", "alexnet"),
         ("mocov2plus", "resnet18"),  # with the small stem, which neither host chooses by itself
-        ("simclr", "timm:resnet10t"),
-        ("byol", "resnet18"),
+        pytest.param("simclr", "timm:resnet10t", marks=pytest.mark.trial),
+        pytest.param("byol", "resnet18", marks=pytest.mark.trial),
     ],
 )
 def test_the_first_loss_is_the_same(method: str, student: str, data: Path, tmp_path: Path) -> None:

@@ -42,8 +42,15 @@ def unlabelled(folders: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("labels", [True, False])
-@pytest.mark.parametrize("start", ["spawn", "forkserver"])
+@pytest.mark.parametrize(
+    ("start", "labels"),
+    [
+        ("spawn", False),
+        ("forkserver", True),
+        pytest.param("spawn", True, marks=pytest.mark.trial),
+        pytest.param("forkserver", False, marks=pytest.mark.trial),
+    ],
+)
 def test_the_workers_of_a_pretraining_may_be_spawned(
     start: str, labels: bool, host: ModuleType, flags: Flags, folders: Path
 ) -> None:

@@ -49,7 +49,7 @@ def saved(folder: Path) -> Path:
     return checkpoint
 
 
-@pytest.mark.parametrize("method", ["rekd", "mocov2plus"])
+@pytest.mark.parametrize("method", ["rekd", pytest.param("mocov2plus", marks=pytest.mark.trial)])
 def test_pretrains_and_evaluates(method: str, script: Script, flags: Flags, tmp_path: Path) -> None:
     kept = {"save_checkpoint": True, "checkpoint_dir": tmp_path / "runs"}
     script("main_pretrain.py", flags("pretrain", method=method, **kept))

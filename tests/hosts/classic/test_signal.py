@@ -175,7 +175,7 @@ def test_a_healthy_training_and_one_at_an_absurd_rate_are_told_apart(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("photos", ["val", "nowhere"])
+@pytest.mark.parametrize("photos", ["val", pytest.param("nowhere", marks=pytest.mark.trial)])
 def test_two_processes_train_with_one_signal_and_end_together_at_a_mistake(
     photos: str,
     flags: Callable[..., list[str]],

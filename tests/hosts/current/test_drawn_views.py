@@ -91,7 +91,7 @@ def assert_views(folder: Path, rank: int, processes: int, epochs: list[int]) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [2, pytest.param(1, marks=pytest.mark.trial)])
 def test_every_epoch_takes_the_next_views_from_the_first_step_on(
     processes: int, watch: Callable[..., None], tmp_path: Path
 ) -> None:

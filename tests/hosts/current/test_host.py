@@ -181,7 +181,10 @@ def test_versions_name_the_commit(host: Host) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "network"),
-    [("mocov2plus", Network("resnet18")), ("rekd", Network("alexnet"))],
+    [
+        ("rekd", Network("alexnet")),
+        pytest.param("mocov2plus", Network("resnet18"), marks=pytest.mark.trial),
+    ],
 )
 def test_both_jobs_in_one_process(
     method: str, network: Network, host: Host, pretraining: Job, tmp_path: Path
@@ -253,7 +256,9 @@ def test_what_ends_a_training_comes_out_as_it_is(error: Any, host: Host, pretrai
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "workers"), [("mocov2plus", 1), ("rekd", 2)])
+@pytest.mark.parametrize(
+    ("method", "workers"), [("rekd", 2), pytest.param("mocov2plus", 1, marks=pytest.mark.trial)]
+)
 def test_a_killed_pretraining_resumes_as_if_it_had_not_stopped(
     method: str, workers: int, host: Host, pretraining: Job, tmp_path: Path
 ) -> None:

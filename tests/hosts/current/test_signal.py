@@ -91,7 +91,7 @@ def trained(
     [
         "simreg",
         pytest.param("rekd", marks=pytest.mark.slow),
-        pytest.param("simclr", marks=pytest.mark.slow),
+        pytest.param("simclr", marks=pytest.mark.trial),
     ],
 )
 def test_the_training_is_the_same_to_the_bit(
@@ -116,7 +116,7 @@ def test_the_training_is_the_same_to_the_bit(
         assert lines[1]["agreement_chance"] == pytest.approx(4 / 23)
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_a_healthy_training_and_one_at_an_absurd_rate_are_told_apart(
     host: Host,
     job: Pretraining,
@@ -158,7 +158,7 @@ def test_the_other_processes_of_a_training_learn_of_the_signal(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("photos", ["val", "nowhere"])
+@pytest.mark.parametrize("photos", ["nowhere", pytest.param("val", marks=pytest.mark.trial)])
 def test_two_processes_train_with_one_signal_and_end_together_at_a_mistake(
     photos: str, job: Pretraining, frozen: dict[str, Any], data: Path, tmp_path: Path
 ) -> None:
