@@ -35,7 +35,21 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "simreg": ("simreg", "frozen", {}),
     "coss": ("coss", "frozen", {"neighbours": 3}),
 }
-FAST = ("disco",)  # with a twin and a probe; the others are slow together
+FAST = ("disco",)  # with a twin and a probe
+# one of each objective with its own treatment of the batch; the rest are trials
+SLOW = (
+    "rekd, online, from scratch",
+    "rekd by views",
+    "crcd by labels",
+    "compress",
+    "bingo",
+    "coss",
+)
+
+
+def how_often(case: str) -> list[pytest.MarkDecorator]:
+    """When a case is tried: always, with the slow tests, or with the trials."""
+    return [] if case in FAST else [pytest.mark.slow if case in SLOW else pytest.mark.trial]
 
 
 def test_every_objective_is_tried() -> None:
@@ -84,9 +98,7 @@ def assert_same(ours: nn.Module, theirs: nn.Module) -> None:
     torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(each, marks=() if each in FAST else pytest.mark.slow) for each in CASES]
-)
+@pytest.mark.parametrize("case", [pytest.param(each, marks=how_often(each)) for each in CASES])
 def test_losses_and_weights_are_the_hosts(
     case: str, weights: Path, data: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -407,8 +407,11 @@ def test_the_cache_is_where_the_user_keeps_caches(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("common", "reverse", "calls"),
-    [(True, False, [1, 0]), (False, False, [1, 1]), (True, True, [1, 1])],
-    ids=["one cache", "a cache each", "another order"],
+    [
+        pytest.param(True, False, [1, 0], id="one cache"),
+        pytest.param(False, False, [1, 1], id="a cache each", marks=pytest.mark.trial),
+        pytest.param(True, True, [1, 1], id="another order"),
+    ],
 )
 def test_several_processes(
     common: bool, reverse: bool, calls: list[int], root: Path, tmp_path: Path
@@ -423,8 +426,15 @@ def test_several_processes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("failing", [0, 1])
-@pytest.mark.parametrize("kind", ["user", "bug"])
+@pytest.mark.parametrize(
+    ("kind", "failing"),
+    [
+        ("user", 1),
+        ("bug", 0),
+        pytest.param("user", 0, marks=pytest.mark.trial),
+        pytest.param("bug", 1, marks=pytest.mark.trial),
+    ],
+)
 def test_where_one_process_fails_all_end_at_once(failing: int, kind: str, tmp_path: Path) -> None:
     begun = time.monotonic()
     mp.spawn(fail_in_process, args=(failing, kind, tmp_path / "store", tmp_path), nprocs=2)
