@@ -124,11 +124,11 @@ def read_tested(rows: Sequence[Row]) -> Figures:
 
 
 def read_figures(results: Path, docs: Path) -> Figures:
-    """Those of the study where it has tested these arms on a student, else the earlier ones."""
+    """Those of the study once it has tested every method on a student, else the earlier ones."""
     path = results / "test.csv"
     if path.exists():
         found = read_tested(read_rows(path))
-        if any(set(SHORT) <= set(arms) for arms in found.by_student.values()):
+        if any({*SHORT, *CHOICES} <= set(arms) for arms in found.by_student.values()):
             return found
     return read_earlier((docs / EARLIER).read_text(encoding="utf-8"))
 
