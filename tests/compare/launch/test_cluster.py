@@ -263,7 +263,7 @@ def test_slurm_is_asked_for_what_the_user_gave(tmp_path, monkeypatch):
     assert again
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_a_training_whose_machine_is_lost_resumes_from_its_newest_checkpoint(options, tmp_path):
     command = [str(Path(sys.executable).with_name("solo-rekd")), "compare", *options]
     command += ["--methods", "mocov2plus,simclr", "--epochs", "6", "--launcher", LOCAL]
