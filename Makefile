@@ -21,8 +21,8 @@ UNTESTED := $(if $(SOLO_LEARN_HOME),,solo_rekd/hosts/current/*)
 override SOLO_LEARN_HOME := $(abspath $(SOLO_LEARN_HOME))
 export SOLO_LEARN_HOME
 
-.PHONY: help install lock audit demo lint test test-all test-hosts test-rest test-current test-trials bench study tables reliability site \
-	upstream clean
+.PHONY: help install lock audit demo lint test test-all test-hosts test-rest test-current test-trials bench study \
+	tables reliability site upstream clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile

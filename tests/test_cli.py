@@ -207,8 +207,8 @@ def test_run_has_the_plugin_where_start_up_has_not(tmp_path: Path, flags: Flags)
     assert shown.splitlines()[-2:] == [f"__main__ {argv} True", "4"]
 
 
-@pytest.mark.parametrize(("autoload", "active"), [("1", True), ("0", False)])
 @pytest.mark.slow
+@pytest.mark.parametrize(("autoload", "active"), [("1", True), ("0", False)])
 def test_start_up_hook_end_to_end(autoload: str, active: bool, tmp_path: Path) -> None:
     script = tmp_path / "main.py"
     script.write_text(SCRIPT)

@@ -59,9 +59,8 @@ def test_results_take_the_place_of_the_earlier_record(docs: Path) -> None:
     for seed in (1, 2):
         further = [make_row(seed=seed, linear_cached=30.0, **untrained)]
         rows.add_rows(path, [*further, make_row(seed=seed, arm="mocov2plus")])
-    assert overview.read_figures(
-        path.parent, docs
-    ).is_earlier  # most lines of a page would be empty
+    # most lines of a page would be empty
+    assert overview.read_figures(path.parent, docs).is_earlier
     others = {*overview.CHOICES} - {"rekd", "mocov2plus"}
     rows.add_rows(path, [make_row(seed=seed, arm=arm) for arm in others for seed in range(3)])
     found = overview.read_figures(path.parent, docs)

@@ -11,9 +11,8 @@ import pytest
 from mistakes import ERROR, contents, read_bases
 
 LIMIT = 20_000  # bytes: settings and tables fit, weights and features do not
-FULL = (
-    "File too large"  # what the system says then, where a full disk has `No space left on device`
-)
+# what the system says then; of a full disk it says `No space left on device`
+FULL = "File too large"
 DISTIL = " --epochs 1 --workers 0 --batch_size 8 --crop_size 32"
 
 

@@ -85,6 +85,22 @@ def lose(
                 os.kill(pid, signal.SIGKILL)
 
 
+def check_it_ends(
+    flags: Callable[..., list[str]],
+    folder: Path,
+    fault: str,
+    victim: int,
+    how: signal.Signals | None,
+) -> None:
+    """Runs `lose`, and sees what the run ends with."""
+    code, said = lose(flags, folder, fault, victim, how)
+    assert code != 0, said
+    if how == signal.SIGSTOP:
+        assert f"process {victim} of the training has been lost" in said
+    if fault == "raise":
+        assert "a=1" in said
+
+
 def wait_until(met: Callable[[], bool], seconds: float) -> None:
     """Waits for a condition, and raises an AssertionError where it is not met in time."""
     end = time.monotonic() + seconds

@@ -43,9 +43,11 @@ class Warm:
             hook: whether the plug-in's start-up hook is there.
         """
         assert self._process.stdin is not None and self._process.stdout is not None
-        place = {"script": str(script), "argv": argv, "env": env, "cwd": str(cwd), "hook": hook}
         logs = [cwd.with_name(f"{cwd.name}-{os.urandom(4).hex()}.{end}") for end in ("out", "err")]
-        request = place | {"logs": [*map(str, logs)], "seconds": seconds}
+        request = {
+            **{"script": str(script), "argv": argv, "env": env, "cwd": str(cwd), "hook": hook},
+            **{"logs": [*map(str, logs)], "seconds": seconds},
+        }
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         code = int(self._process.stdout.readline())

@@ -100,9 +100,8 @@ def test_encoder_is_built_for_the_size_of_the_crops(host: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("encoder", "weight", "stem", "crop_size", "kernel"),
     [
-        pytest.param(
-            "resnet18", "conv1", "auto", 32, 7, marks=pytest.mark.slow
-        ),  # the host's choice for an image folder
+        # the host's choice for an image folder
+        pytest.param("resnet18", "conv1", "auto", 32, 7, marks=pytest.mark.slow),
         pytest.param("resnet18", "conv1", "small", 32, 3, marks=pytest.mark.slow),
         ("alexnet", "features.0", "auto", 64, 3),
         ("alexnet", "features.0", "imagenet", 64, 11),
