@@ -3,6 +3,7 @@
 The host's libraries take seconds to import, so only the fixtures below do it.
 """
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,6 +101,12 @@ def unskipped(monkeypatch: pytest.MonkeyPatch) -> None:
     from solo_rekd.images.broken import VARIABLE
 
     monkeypatch.setenv(VARIABLE, "0")
+
+
+@pytest.fixture(autouse=True)
+def unheard() -> None:
+    """Keeps the level at which a command logs from being that of later tests."""
+    logging.getLogger("solo_rekd").setLevel(logging.NOTSET)
 
 
 @pytest.fixture

@@ -16,9 +16,14 @@ from typing import Any
 
 
 class Warm:
-    """The process that is copied; it ends with the tests."""
+    """The process that is copied; it ends with the tests.
+
+    Attributes:
+        path: PYTHONPATH when it started. A copy reads no other, nor a start-up module in it.
+    """
 
     def __init__(self) -> None:
+        self.path = os.environ.get("PYTHONPATH")
         self._process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

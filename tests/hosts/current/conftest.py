@@ -129,9 +129,9 @@ def run_script(data: Path, tmp_path: Path, warm: Warm) -> Callable[..., str]:
 
     def run(script: str, *argv: str, code: int = 0, hook: bool = True, autoload: str = "1") -> str:
         env = os.environ | {"SOLO_REKD_AUTOLOAD": autoload}
-        if autoload == "1":
+        if autoload == "1" and env.get("PYTHONPATH") == warm.path:
             done = warm.run(home / script, [*argv], env, tmp_path, 300, hook)
-        else:  # which the hook reads when Python starts
+        else:  # both are read when Python starts
             done = subprocess.run(
                 [sys.executable, str(home / script), *argv],
                 env=env,
