@@ -19,6 +19,8 @@ TIMES = (
 )
 # the file that a part resumed from, which the digest of the next file covers, and the part's name
 RESUMED = ("resume_from_checkpoint", "checkpoint_sha256", "wandb_run_id")
+# Lightning 1.9's count of validations, which it begins anew when a run resumes, and never reads
+RECOUNTED = ".fit_loop.epoch_loop.val_loop.dataloader_progress.total."
 # what is written for people, out of the values that are compared here, or holds times alone
 NOT_COMPARED = (*HOSTS_OWN, "log.txt", "report.html", "README.md", ".lock", ".job.lock")
 LOGS = "events.out.tfevents."  # of the host's own logger, a file for each part of a training
@@ -95,7 +97,7 @@ class Comparison:
             yield f"{name}.length", len(value)
             for place, each in enumerate(value):
                 yield from self._flat(each, f"{name}.{place}")
-        else:
+        elif RECOUNTED not in name:
             yield name, self._neutral(value) if isinstance(value, str) else value
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from solo_rekd.config import RekdConfig
+from solo_rekd.images.labels import labels_of
 from solo_rekd.lengths import image_prototypes
 from solo_rekd.modules.relatives import Relatives, by_groups, by_prototypes, by_similarity
 from solo_rekd.teachers import OnlineTeacher
@@ -33,16 +34,16 @@ class Known(NamedTuple):
 
 
 class ImageRelation:
-    """The relatives of every training image, on the CPU, and the labels seen so far.
+    """The relatives of every training image, on the CPU.
 
     Args:
         relatives: see `Relatives`.
+        labels: of all images, shape (N,), -1 where unknown, only for `purity`; None: not known.
     """
 
-    def __init__(self, relatives: Relatives) -> None:
+    def __init__(self, relatives: Relatives, labels: Tensor | None = None) -> None:
         self.relatives = Relatives(*(part.cpu() for part in relatives))
-        # labels are not read from the data set, but kept as batches come
-        self.labels = torch.full((len(relatives.ids),), UNKNOWN)
+        self.labels = labels
 
     @property
     def groups(self) -> int:
@@ -61,21 +62,26 @@ class ImageRelation:
         means, found = (move(part, dtype=like.dtype) for part in (means, found[:, None]))
         return Known(means, found, move(ids))
 
-    def purity(self, places: Tensor, labels: Tensor) -> Tensor:
+    def purity(self, places: Tensor, device: torch.device) -> Tensor | None:
         """Returns the share of the images' relatives of known label that have the same label.
+
+        It is that of the data set's labels, so that it depends on no earlier step: a resumed run
+        has the same.
 
         Args:
             places: indexes of the images, shape (B,), on the CPU.
-            labels: their labels, shape (B,), on any device; they are kept.
+            device: of the result.
+
+        Returns:
+            A scalar; None where no labels are known.
         """
-        self.labels = self.labels.to(labels.device, non_blocking=True)
-        at = places.to(labels.device, non_blocking=True)
-        self.labels[at] = labels
-        mates = self.relatives.nearest[places.cpu()].to(labels.device, non_blocking=True)
-        theirs = self.labels[mates.clamp(min=0)].where(mates >= 0, UNKNOWN)
-        known = (theirs >= 0) & (labels >= 0)[:, None]
-        same = (theirs == labels[:, None]) & known
-        return same.sum() / known.sum().clamp(min=1)
+        if self.labels is None:
+            return None
+        mates = self.relatives.nearest[places.cpu()]
+        own, theirs = self.labels[places.cpu()][:, None], self.labels[mates.clamp(min=0)]
+        known = (mates >= 0) & (theirs >= 0) & (own >= 0)
+        share = ((theirs == own) & known).sum() / known.sum().clamp(min=1)
+        return share.to(device, non_blocking=True)
 
 
 def mine(
@@ -86,7 +92,8 @@ def mine(
     Args:
         embeddings: unit vectors of all images, shape (N, d).
         config: settings with `relation`.
-        labels: labels of the images, shape (N,); only for `relation=labels`.
+        labels: labels of the images, shape (N,); None: not known. The relation is made of them
+            for `relation=labels` alone.
         device: device for the computation.
     """
     embeddings = embeddings.to(device).float()
@@ -95,15 +102,17 @@ def mine(
     if isinstance(groups, str):
         groups = image_prototypes(number)
     if config.relation == "similarity":
-        return ImageRelation(by_similarity(embeddings, config.relation_temperature))
-    if config.relation == "random":
+        found = by_similarity(embeddings, config.relation_temperature)
+    elif config.relation == "random":
         ids = random_groups(torch.arange(number, device=device), groups)
-        return ImageRelation(by_groups(embeddings, ids, groups))
-    if config.relation == "labels":
+        found = by_groups(embeddings, ids, groups)
+    elif config.relation == "labels":
         assert labels is not None  # given for this relation
         ids = labels.to(device)
-        return ImageRelation(by_groups(embeddings, ids, int(ids.max()) + 1))
-    return ImageRelation(by_prototypes(embeddings, groups, config.prototype_levels))
+        found = by_groups(embeddings, ids, int(ids.max()) + 1)
+    else:
+        found = by_prototypes(embeddings, groups, config.prototype_levels)
+    return ImageRelation(found, labels)
 
 
 def random_groups(indexes: Tensor, groups: int) -> Tensor:
@@ -115,7 +124,10 @@ def random_groups(indexes: Tensor, groups: int) -> Tensor:
 
 
 def read_labels(images: DataLoader) -> Tensor:
-    """Reads the labels of the whole training set, in order, shape (N,)."""
+    """Returns the labels of the whole training set, in order, shape (N,); it reads what it must."""
+    known = labels_of(images.dataset)
+    if known is not None:
+        return known
     labels = torch.full((len(images.dataset),), UNKNOWN)  # type: ignore[arg-type]
     for places, _, some in bar(images, "labels of the images", "batch"):
         labels[places] = some

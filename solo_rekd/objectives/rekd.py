@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
 
 from solo_rekd.config import IMAGE, RekdConfig
+from solo_rekd.images.labels import labels_of
 from solo_rekd.lengths import Training
 from solo_rekd.losses import (
     contrast_floor,
@@ -184,8 +185,9 @@ class ReKD(DistillationObjective):
 
     def relate_images(self, training_images: Callable[..., DataLoader], embeddings: Tensor) -> None:
         """Relates the whole images, by their embeddings, shape (N, d)."""
+        images = training_images()
         asks = self.config.relation == "labels"
-        labels = read_labels(training_images()) if asks else None
+        labels = read_labels(images) if asks else labels_of(images.dataset)
         device = self.queues[0]["teacher"].device
         self.relation = mine(embeddings, self.config, labels, device)
         self.groups = max(1, self.relation.groups)
@@ -231,9 +233,9 @@ class ReKD(DistillationObjective):
             seen = (self.queues[1]["labels"] >= 0).any() | (batch.labels >= 0).any()
             self.labelled = bool(seen)
         if self.relation is not None and self.config.dictionary == "teacher":
-            if not self.labelled:
-                return {}
-            return {"relation_purity": self.relation.purity(batch.indexes, batch.labels)}
+            device = batch.labels.device
+            purity = self.relation.purity(batch.indexes, device) if self.labelled else None
+            return {} if purity is None else {"relation_purity": purity}
         labels = batch.labels if self.labelled else None
         return relation_metrics(ids, labels, self.queues[1], self.groups, self.run.num_classes)
 
