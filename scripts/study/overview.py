@@ -65,7 +65,7 @@ class Figures(NamedTuple):
     Attributes:
         by_student: student, arm, figures.
         is_earlier: whether they are of the earlier record.
-        seeds: how many runs the means are of.
+        seeds: how many runs the means are of, at least.
     """
 
     by_student: dict[str, dict[str, Reached]]
@@ -111,7 +111,7 @@ def read_earlier(page: str) -> Figures:
 def read_tested(rows: Sequence[Row]) -> Figures:
     """The figures of the study, on the test images."""
     found: dict[str, dict[str, Reached]] = {}
-    seeds = 0
+    seeds = []
     for student in SECTIONS:
         for arm in (UNTRAINED, "simclr", TEACHER, *CHOICES):
             runs = runs_of(rows, DATASET, student, arm, LITE)
@@ -119,8 +119,8 @@ def read_tested(rows: Sequence[Row]) -> Figures:
             enough = 1 if arm == TEACHER else FEWEST
             if min(map(len, values)) >= enough:
                 found.setdefault(student, {})[arm] = Reached(*map(fmean, values))
-                seeds = max(seeds, len(runs))
-    return Figures(found, False, seeds)
+                seeds += [len(runs)] if arm != TEACHER else []
+    return Figures(found, False, min(seeds, default=0))
 
 
 def read_figures(results: Path, docs: Path) -> Figures:
@@ -207,7 +207,8 @@ def says(found: Figures, page: str) -> str:
 def write_overview(results: Path, docs: Path) -> None:
     """Writes the short tables between their marks, and the figures."""
     found = read_figures(results, docs)
-    caption = f"Means over {found.seeds} seeds {says(found, 'docs/')}."
+    more = "" if found.is_earlier else " or more"
+    caption = f"Means over {found.seeds} seeds{more} {says(found, 'docs/')}."
     readme = f"{short_table(found)}\n\n{caption}"
     write_between(docs.parent / README, OVERVIEW, readme)
     small = f"Small data: {says(found, '')}."
