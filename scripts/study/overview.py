@@ -119,7 +119,8 @@ def read_tested(rows: Sequence[Row]) -> Figures:
             enough = 1 if arm == TEACHER else FEWEST
             if min(map(len, values)) >= enough:
                 found.setdefault(student, {})[arm] = Reached(*map(fmean, values))
-                seeds += [len(runs)] if arm != TEACHER else []
+                if arm != TEACHER:
+                    seeds.append(len(runs))
     return Figures(found, False, min(seeds, default=0))
 
 

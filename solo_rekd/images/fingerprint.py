@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from solo_rekd.images.labels import stored_labels
 from solo_rekd.utils.cores import cores
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import BLOCK, replacing, user_cache
@@ -56,8 +57,8 @@ def fingerprint(dataset: Any) -> str:
     if hasattr(dataset, "fingerprint"):
         return dataset.fingerprint()
     if hasattr(dataset, "samples"):
-        labels: Any = [label for _, label in dataset.samples]
-        return fingerprint_files([str(path) for path, _ in dataset.samples], dataset.root, labels)
+        paths = [str(path) for path, _ in dataset.samples]
+        return fingerprint_files(paths, dataset.root, stored_labels(dataset))
     if hasattr(dataset, "images"):
         paths = [os.path.join(dataset.root, name) for name in dataset.images]
         return fingerprint_files(paths, dataset.root)
@@ -68,8 +69,7 @@ def fingerprint(dataset: Any) -> str:
         digest.update(repr(list(map(tuple, dataset._data))).encode(errors="surrogateescape"))
         return digest.hexdigest()
     if hasattr(dataset, "data"):
-        digest, labels = hashlib.sha256(), getattr(dataset, "targets", None)
-        labels = getattr(dataset, "labels", None) if labels is None else labels
+        digest, labels = hashlib.sha256(), stored_labels(dataset)
         for array in map(np.asarray, (dataset.data, () if labels is None else labels)):
             digest.update(f"{array.shape} {array.dtype} ".encode())
             digest.update(np.ascontiguousarray(array).data)

@@ -1,7 +1,6 @@
 """ReKD's relation among whole training images: mined before training, looked up in each step."""
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -135,7 +134,7 @@ def read_labels(images: DataLoader) -> Tensor:
 
 
 @torch.no_grad()
-def embed_online(teacher: OnlineTeacher, images: Callable[[], DataLoader]) -> Tensor:
+def embed_online(teacher: OnlineTeacher, images: DataLoader) -> Tensor:
     """Computes the embeddings of all images by an online teacher's momentum twin, (N, d).
 
     Each process embeds its share, and all of them get the same bits. BatchNorm layers use their
@@ -143,16 +142,15 @@ def embed_online(teacher: OnlineTeacher, images: Callable[[], DataLoader]) -> Te
 
     Args:
         teacher: see `OnlineTeacher`.
-        images: makes a loader of the whole training set, in batches of (indexes, images, anything).
+        images: the whole training set, in batches of (indexes, images, anything).
     """
-    loader = images()
     some = next(teacher.momentum_backbone.parameters())
-    number = len(loader.dataset)  # type: ignore[arg-type]
+    number = len(images.dataset)  # type: ignore[arg-type]
     found = torch.zeros(number, teacher.embedding_dim, device=some.device)
     share = DataLoader(
-        Subset(loader.dataset, range(rank(), number, world_size())),
-        batch_size=loader.batch_size,
-        num_workers=loader.num_workers,
+        Subset(images.dataset, range(rank(), number, world_size())),
+        batch_size=images.batch_size,
+        num_workers=images.num_workers,
         generator=torch.Generator(),  # the training's random numbers are untouched
     )
     modes = {module: module.training for module in teacher.modules()}

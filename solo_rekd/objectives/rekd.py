@@ -105,7 +105,8 @@ class ReKD(DistillationObjective):
         """Relates the images, and warns of a run that ends before its relation counts."""
         super().before_training(training_images, training)
         if self.config.of_images and isinstance(self.teacher, FrozenTeacher):
-            self.relate_images(training_images, self.embed_images(training_images))
+            images = training_images()
+            self.relate_images(images, self.embed_images(images))
         filling = self.config.queue_size // max(1, training.batch * training.steps)
         if self.config.of_images and self.config.dictionary == "teacher":
             filling = 0  # relatives need not be in the queue
@@ -175,17 +176,16 @@ class ReKD(DistillationObjective):
             self.start_bank()
         return ready
 
-    def embed_images(self, training_images: Callable[..., DataLoader]) -> Tensor:
+    def embed_images(self, images: DataLoader) -> Tensor:
         """Returns a frozen teacher's embedding of each whole image, (N, d), cached if possible."""
         if self.config.teacher_view == IMAGE and self.config.teacher_image_views < 2:
             return self.taught_images.embeddings
         folder = cache_folder(self.config.teacher_cache)
         stem = self.config.teacher_stem
-        return find_taught(self.teacher, stem, training_images(), 0, 0, folder).embeddings  # type: ignore[arg-type]
+        return find_taught(self.teacher, stem, images, 0, 0, folder).embeddings  # type: ignore[arg-type]
 
-    def relate_images(self, training_images: Callable[..., DataLoader], embeddings: Tensor) -> None:
+    def relate_images(self, images: DataLoader, embeddings: Tensor) -> None:
         """Relates the whole images, by their embeddings, shape (N, d)."""
-        images = training_images()
         asks = self.config.relation == "labels"
         labels = read_labels(images) if asks else labels_of(images.dataset)
         device = self.queues[0]["teacher"].device
@@ -201,8 +201,9 @@ class ReKD(DistillationObjective):
         due = self.relation is None or epoch % config.relation_refresh == 0
         if epoch >= self.warmup_epochs and due:
             with watched():  # each process waits for the others' embeddings
-                found = embed_online(self.teacher, training_images)
-            self.relate_images(training_images, found)
+                images = training_images()
+                found = embed_online(self.teacher, images)
+            self.relate_images(images, found)
 
     def relatives(self, images: Tensor, batch: Batch, known: Known | None) -> Tensor:
         """Returns the group of each image: its prototype, or for the controls a label or random."""

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -162,7 +163,7 @@ def test_in_the_students_dictionary_relatives_share_a_prototype_of_the_images(ma
 
 def test_purity_is_that_of_the_labels_of_all_images_from_the_first_step_on(make):
     objective = make(relation="similarity")
-    objective.relate_images(lambda: DataLoader(Labelled()), embeddings())
+    objective.relate_images(DataLoader(Labelled()), embeddings())
     labels = torch.tensor(Labelled.targets)
     for places in torch.arange(IMAGES).split(5):
         _, logs = objective(make_batch()._replace(indexes=places), epoch=0)
@@ -178,7 +179,7 @@ def test_a_resumed_run_has_the_same_purity(make):
     runs = []
     for steps in (range(4), range(2, 4)):  # the second has lost what the first steps left behind
         objective = make()
-        objective.relate_images(lambda: DataLoader(Labelled()), embeddings())
+        objective.relate_images(DataLoader(Labelled()), embeddings())
         batches = [make_batch()._replace(indexes=PLACES + step) for step in steps]
         runs.append([float(objective(batch, epoch=0)[1]["relation_purity"]) for batch in batches])
     assert runs[0][2:] == runs[1] and 0 < runs[1][0] < 1
@@ -192,7 +193,7 @@ def test_purity_needs_a_data_set_whose_labels_are_at_hand(make):
 
 def test_without_labels_nothing_is_said_of_purity(make):
     objective = make()
-    objective.relate_images(lambda: DataLoader(Labelled()), embeddings())
+    objective.relate_images(DataLoader(Labelled()), embeddings())
     nobody = torch.full((5,), -1)
     _, logs = objective(batch_of(labels=nobody), epoch=0)
     assert "relation_purity" not in logs
@@ -241,10 +242,17 @@ def test_an_online_teacher_relates_them_anew(make, mode, refresh):
     assert objective.relation is not None
 
 
+def test_the_images_are_listed_once_for_the_teacher_and_the_labels(make):
+    objective, lists = make("pretrained", relation_refresh=1).float(), Mock(side_effect=load)
+    for epoch in range(2):
+        objective.before_epoch(lists, epoch)
+        assert lists.call_count == epoch + 1
+
+
 def test_the_embeddings_of_an_online_teacher_are_its_twins(make):
     objective = make("pretrained").float()
     objective.before_epoch(load, 0)
-    found = embed_online(objective.teacher, load)
+    found = embed_online(objective.teacher, load())
     torch.testing.assert_close(found, objective.teacher.key(Images().images)[1], rtol=0, atol=1e-6)
 
 
@@ -258,7 +266,7 @@ def test_a_teacher_from_scratch_waits_for_its_warm_up(make):
 @pytest.mark.parametrize("images", [Images, Labelled])
 def test_the_control_by_labels_reads_them_all(make, images):
     objective = make(relation="labels").float()
-    objective.relate_images(lambda: DataLoader(images()), embeddings().float())
+    objective.relate_images(DataLoader(images()), embeddings().float())
     ids = objective.relation.relatives.ids
     assert torch.equal(ids[2:], torch.arange(2, IMAGES) % CLASSES)
 

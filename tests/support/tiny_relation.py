@@ -20,7 +20,7 @@ def embeddings(seed: int = 3) -> Tensor:
 def relate(objective: Any, seed: int = 3) -> Any:
     """Gives a ReKD of whole images what it would mine before the training, and returns it."""
     if objective.config.of_images:
-        objective.relate_images(lambda: DataLoader(range(IMAGES)), embeddings(seed))
+        objective.relate_images(DataLoader(range(IMAGES)), embeddings(seed))
         means = objective.relation.relatives.means
         means = means.to(next(objective.projector.parameters()).dtype)
         objective.relation.relatives = objective.relation.relatives._replace(means=means)
