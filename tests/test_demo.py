@@ -54,7 +54,7 @@ def test_a_folder_that_cannot_be_is_a_mistake(tmp_path):
         command("demo", "--out", str(tmp_path / "file" / "out"))
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_the_demo_ends_with_one_table_of_three_methods(tmp_path, capsys):
     short = ["--epochs", "1", "--teacher_epochs", "1", "--seeds", "1"]
     command("demo", "--out", str(tmp_path), *short)

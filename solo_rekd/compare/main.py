@@ -45,23 +45,24 @@ def main(argv: Sequence[str]) -> None:
 
     Raises:
         UserError: something is wrong with the options or an image; no run is started then.
-        SystemExit: with code 1 if a run failed, 130 if the comparison was interrupted.
+        SystemExit: with code 2 if runs failed by a user's mistakes alone, such as a full disk,
+            1 if one failed by anything else, 130 if the comparison was interrupted.
     """
     try:
         with interruptible():
-            comparison, out = run(argv)
+            comparison, out, code = run(argv)
     except KeyboardInterrupt:
         print_line("stopped: the same command resumes every run after its last complete epoch")
         sys.exit(130)
     written = [str(out / name) for name in ("report.html", "results.csv", "comparison.json")]
     lines = [*table_lines(comparison), *comparison["differences"], *written]
     print_line("\n".join(["", *lines]))
-    if comparison["failed"]:
-        sys.exit(1)
+    if code:
+        sys.exit(code)
 
 
-def run(argv: Sequence[str]) -> tuple[dict[str, Any], Path]:
-    """Checks everything, then compares; returns the report's data, and its folder."""
+def run(argv: Sequence[str]) -> tuple[dict[str, Any], Path, int]:
+    """Checks everything, then compares; returns the report's data, its folder, the exit code."""
     options, extra = read_options(argv)
     out = options.out.resolve()  # results hold paths, and may be read from elsewhere
     refuse_missing(EXTRAS, "compare")
@@ -84,7 +85,8 @@ def run(argv: Sequence[str]) -> tuple[dict[str, Any], Path]:
     plan = check_same(plan, out / "plan.json")
     command = shlex.join(["solo-rekd", "compare", *argv])
     with locked(out, "comparison") as lock:
-        return compare(plan, images, host, out, options, command, lock), out
+        comparison, code = compare(plan, images, host, out, options, command, lock)
+        return comparison, out, code
 
 
 def compare(
@@ -95,7 +97,7 @@ def compare(
     options: Namespace,
     command: str,
     lock: int,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], int]:
     """Runs the unfinished runs in `out`, and writes the report after each.
 
     Args:
@@ -108,7 +110,7 @@ def compare(
         lock: descriptor of the lock of `out`.
 
     Returns:
-        The data that the report is made from.
+        The data that the report is made from, and the exit code.
     """
     refuse_other_teacher(plan, out)
     remove_unfinished(out, below=False)  # a run's folder is its job's, which may be at work
@@ -144,7 +146,7 @@ def compare(
     print_line(f"{len(tasks)} runs in {out}, {len(schedule.results)} of them finished")
     schedule.run()
     refuse_changed_images(plan, images)
-    return report(schedule)
+    return report(schedule), schedule.exit_code
 
 
 def describe_host(host: Host) -> str:

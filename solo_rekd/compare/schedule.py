@@ -18,6 +18,7 @@ from solo_rekd.compare.launch.job import RESULT
 from solo_rekd.compare.launch.processes import Processes
 from solo_rekd.compare.launch.worker_process import LOG
 from solo_rekd.compare.progress import RunProgress, clock, describe, finished_cost, running_cost
+from solo_rekd.utils.errors import MISTAKE
 from solo_rekd.utils.files import read_json, remove_unfinished, write_json
 
 POLL = 0.5  # seconds
@@ -71,6 +72,7 @@ class Schedule:
         results: results of the finished tasks, by folder.
         failed: why tasks failed, by folder.
         blocked: folders of tasks that need a failed one.
+        exit_code: 0 if no task failed, 2 if each that did was a user's mistake, else 1.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Schedule:
         self.running: dict[Path, Running] = {}
         self.failed: dict[Path, str] = {}
         self.blocked: set[Path] = set()
+        self.exit_code = 0
         self.results: dict[Path, dict[str, Any]] = {}
         self.told = time.monotonic()
         for task in tasks:
@@ -162,6 +165,7 @@ class Schedule:
             else:
                 reason = run.handle.reason()
                 self.failed[task.folder] = reason
+                self.exit_code = MISTAKE if code == MISTAKE and self.exit_code != 1 else 1
                 print_line(f"{task.name} failed: {reason} ({task.folder / LOG})")
             ended = True
         return ended

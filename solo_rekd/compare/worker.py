@@ -42,6 +42,7 @@ from solo_rekd.hosts.jobs import (
     linear_from_json,
     pretraining_from_json,
 )
+from solo_rekd.hosts.shared.mistakes import as_mistake
 from solo_rekd.hosts.shared.saved import CHECKPOINTS, epoch_of, newest_whole, remove_others
 from solo_rekd.images.broken import skip_broken
 from solo_rekd.images.decoded.chosen import Chosen, choose
@@ -312,9 +313,10 @@ def main() -> int:
     _log.setLevel(logging.INFO)
     try:
         work(args.folder)
-    except UserError as error:
-        return report(error)
     except Exception as error:
+        mistake = as_mistake(error)
+        if mistake is not None:
+            return report(mistake)
         traceback.print_exc()
         print(reason(error), file=sys.stderr)  # the parent process shows the log's last line
         return 1

@@ -12,6 +12,7 @@ from math import inf, isinf, isnan
 from types import TracebackType
 from typing import Any, NoReturn
 
+MISTAKE = 2  # exit code after a user's mistake
 # argparse's words for a value that is none of its choices
 CHOICE = re.compile(
     r"argument (?:-\w/)?-*(?P<name>\w+): invalid choice: '(?P<value>.*)' "
@@ -122,7 +123,7 @@ def at_least(kind: Callable[[str], Any], minimum: float) -> Callable[[str], Any]
 
 
 def report(error: UserError) -> int:
-    """Prints `error` as one line on stderr and returns the exit code, 2.
+    """Prints `error` as one line on stderr and returns the exit code, `MISTAKE`.
 
     With the environment variable `SOLO_REKD_TRACEBACK=1`, its traceback and those of its causes
     come before that line.
@@ -134,7 +135,7 @@ def report(error: UserError) -> int:
     name = f"{UserError.__module__}.{UserError.__qualname__}: "
     message = " ".join(str(error).rpartition(name)[2].split("\n")).strip()
     print(f"solo-rekd: error: {message}", file=sys.stderr)
-    return 2
+    return MISTAKE
 
 
 def _end_progress_bars() -> None:

@@ -138,7 +138,7 @@ def test_end_to_end(options, tmp_path):
     out = tmp_path / "out"
     arms = ["--methods", f"mocov2plus,disco,{FAILING}", "--jobs", "2"]
     code, lines, _ = compare(*options, *arms)
-    assert code == 1
+    assert code == 2
     assert lines[0] == f"4 runs in {out}, 0 of them finished"
     failed = next(line for line in lines if line.startswith(f"{FAILING} seed 0 failed: "))
     assert "proj_output_dim=64 is not allowed: expected 128, the teacher's embedding" in failed

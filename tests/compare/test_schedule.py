@@ -32,6 +32,9 @@ print("working", job)
 time.sleep(job.get("sleep", 0.2))
 if job.get("fail"):
     sys.exit("RuntimeError: no luck")
+if job.get("mistake"):
+    print("solo-rekd: error: not allowed")
+    sys.exit(2)
 if job.get("kill"):
     os.kill(os.getpid(), 9)
 (folder / "ended").write_text(repr(time.time()))
@@ -126,24 +129,31 @@ def test_a_finished_task_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("job", "reason"),
+    ("job", "reason", "code"),
     [
-        ({"fail": True}, "RuntimeError: no luck"),
-        ({"kill": True}, "killed by SIGKILL"),
-        ({"idle": True}, "working {'idle': True}"),
+        ({"fail": True}, "RuntimeError: no luck", 1),
+        ({"kill": True}, "killed by SIGKILL", 1),
+        ({"idle": True}, "working {'idle': True}", 1),
+        ({"mistake": True}, "solo-rekd: error: not allowed", 2),
     ],
 )
-def test_a_failed_task_is_told_and_the_others_go_on(job, reason, tmp_path, capsys):
+def test_a_failed_task_is_told_and_the_others_go_on(job, reason, code, tmp_path, capsys):
     tasks = [task(tmp_path, "a", **job), task(tmp_path, "b")]
     told = []
     launcher = Processes(1, COMMAND)
     schedule = Schedule(tasks, 1, lambda s: told.append((len(s.failed), len(s.results))), launcher)
     schedule.run()
     assert schedule.failed == {tasks[0].folder: reason}
+    assert schedule.exit_code == code
     assert list(schedule.results) == [tasks[1].folder]
     assert told == [(1, 0), (1, 1)]
     line = capsys.readouterr().out.splitlines()[0]
     assert line == f"a seed 0 failed: {reason} ({tasks[0].folder / 'log.txt'})"
+
+
+@pytest.mark.parametrize("faults", [("mistake", "fail"), ("fail", "mistake")])
+def test_a_fault_among_mistakes_is_a_fault(faults, tmp_path):
+    assert run([task(tmp_path, name, **{name: True}) for name in faults]).exit_code == 1
 
 
 def test_what_needs_a_failed_task_is_not_run(tmp_path, capsys):

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from command import judge
+from full_disk import FULL, full_disk
+from mistakes import ERROR
 from processes import is_alive
 
 from solo_rekd.checkpoints import read_checkpoint
@@ -29,6 +31,7 @@ from solo_rekd.hosts.jobs import (
 )
 from solo_rekd.hosts.shared.saved import CHECKPOINTS, newest_whole
 from solo_rekd.utils.errors import UserError
+from solo_rekd.utils.files import UNFINISHED
 
 Flags = Callable[..., list[str]]
 HEAD = {"proj_hidden_dim": 16, "proj_output_dim": 8}
@@ -339,12 +342,27 @@ def test_mistake_in_the_middle_is_one_line(job: Job, data: Path, tmp_path: Path)
 @pytest.mark.slow
 def test_failure_in_the_middle_ends_with_its_reason(job: Job) -> None:
     run = job("simclr")
-    (run / "history.jsonl").mkdir()  # which the first epoch is to write
+    content = read(run, "job.json")
+    del content["knn"]["temperature"]  # which is read after the training
+    (run / "job.json").write_text(json.dumps(content))
     code, log, last = in_its_process(run)
     assert code == 1
     assert "Traceback" in log
-    assert last.startswith("IsADirectoryError: ")
-    assert "history.jsonl" in last
+    assert last.startswith("TypeError: ")
+    assert "temperature" in last
+    assert not (run / "result.json").exists()
+
+
+def test_a_full_disk_is_one_line(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = job("simclr")
+    monkeypatch.setattr("sys.argv", ["worker", str(run)])
+    with full_disk():
+        code = main()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert (code, last.startswith(f"{ERROR}{run}"), last.endswith(FULL)) == (2, True, True), last
+    assert [*run.rglob(f"*{UNFINISHED}")] == []
     assert not (run / "result.json").exists()
 
 

@@ -26,7 +26,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     assert_agree(["coss", "crcd labels"], 2, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_every_objective_trains_in_four_processes_as_in_one(tmp_path: Path) -> None:
     assert_agree([*agreement.CASES], 4, tmp_path)
 
@@ -58,7 +58,7 @@ def test_a_difference_is_seen(tmp_path: Path) -> None:
     assert agreement.differences(one, other)["state"] == pytest.approx(1)
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_the_part_writes_what_its_file_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,7 +59,7 @@ def numbers(cells: list[str]) -> list[float]:
     return [float(cell.replace(",", "")) for cell in cells]
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_steps_and_losses_become_tables_with_their_floors(docs: Path) -> None:
     pytest.importorskip("solo.args.setup", reason="solo-learn 1.0.2 is not installed")
     done = run(docs, "--parts", "steps", "losses")

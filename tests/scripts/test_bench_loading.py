@@ -6,7 +6,7 @@ import pytest
 from bench import loading
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_every_loader_is_measured_beside_torchvisions(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -237,7 +237,7 @@ def test_a_study_that_is_ended_ends_its_comparison(number: signal.Signals, tmp_p
         assert not alive
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_a_phase_runs_and_resumes(plan_file: Path, tmp_path: Path) -> None:
     pytest.importorskip("solo.args.setup", reason="solo-learn 1.0.2 is not installed")
     for split in ("train", "val"):

@@ -189,6 +189,7 @@ def test_a_mistake_is_refused(bingo: Bingo, tmp_path: Path) -> None:
     assert not (tmp_path / "bags").exists()
 
 
+@pytest.mark.trial
 def test_two_processes_have_the_same_bags(
     flags: Callable[..., list[str]],
     frozen_teacher: dict[str, Any],

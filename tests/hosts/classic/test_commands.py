@@ -351,7 +351,7 @@ def float16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pl.Trainer, "from_argparse_args", with_scaler)
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_float16_trains_on_past_a_key_that_it_cannot_hold(
     float16: None, host: ModuleType, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,7 +376,7 @@ def test_float16_trains_on_past_a_key_that_it_cannot_hold(
     assert all(value.isfinite().all() for value in state.values())
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_a_float16_training_that_diverges_leaves_no_checkpoint(
     float16: None, host: ModuleType, flags: Flags, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

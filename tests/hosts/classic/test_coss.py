@@ -128,7 +128,7 @@ def test_the_seed_decides_and_a_resumed_run_sees_what_it_would_have_seen(
     assert watch(seed=3).places != whole.places[:6]
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_two_processes(
     flags: Callable[..., list[str]], frozen_teacher: dict[str, Any], tmp_path: Path
 ) -> None:

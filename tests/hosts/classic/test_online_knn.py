@@ -90,7 +90,7 @@ def test_no_labelled_image_is_the_hosts_minus_one(host: ModuleType) -> None:
     assert knn.compute() == (-1, -1)
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_every_process_is_judged_by_all_images(tmp_path: Path) -> None:
     said = []
     for share in ("all", "half"):

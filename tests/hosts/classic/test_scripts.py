@@ -68,6 +68,7 @@ def test_pretrains_and_evaluates(method: str, script: Script, flags: Flags, tmp_
         assert torch.equal(state[name], evaluated[name.replace("encoder.", "backbone.", 1)]), name
 
 
+@pytest.mark.trial
 def test_pretrains_in_two_processes(script: Script, flags: Flags, tmp_path: Path) -> None:
     two = {"devices": 2, "strategy": "ddp", "limit_train_batches": 2, "limit_val_batches": 0}
     kept = {"save_checkpoint": True, "checkpoint_dir": tmp_path / "runs"}

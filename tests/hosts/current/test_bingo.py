@@ -101,6 +101,7 @@ def test_two_epochs_the_cache_and_resuming(
     assert (resumed["epoch"], resumed["global_step"]) == (2, 18)
 
 
+@pytest.mark.trial
 def test_two_processes(
     run_script: Script, arguments: Arguments, settings: dict[str, Any], tmp_path: Path
 ) -> None:

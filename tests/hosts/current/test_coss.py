@@ -64,7 +64,7 @@ atexit.register(save)
     ("processes", "workers"),
     [
         (1, 2),
-        (2, 0),
+        pytest.param(2, 0, marks=pytest.mark.trial),
         pytest.param(1, 0, marks=pytest.mark.trial),
         pytest.param(2, 2, marks=pytest.mark.trial),
     ],

@@ -118,7 +118,7 @@ def test_evaluation_images_are_those_of_torchvision(batch_size: int, data: Path)
     ("val", "labelled"),
     [
         (True, True),
-        (False, False),
+        pytest.param(False, False, marks=pytest.mark.trial),
         pytest.param(True, False, marks=pytest.mark.trial),
         pytest.param(False, True, marks=pytest.mark.trial),
     ],

@@ -23,7 +23,7 @@ shared = load("conftest")
 photos, teacher_file, asked = shared.photos, shared.teacher_file, shared.asked
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_a_run_of_the_current_host(
     asked: Any, tmp_path: Path, caplog: Any, capsys: Any, host: Any
 ) -> None:

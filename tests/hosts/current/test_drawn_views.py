@@ -90,8 +90,8 @@ def assert_views(folder: Path, rank: int, processes: int, epochs: list[int]) -> 
             torch.testing.assert_close(views[view], drawn[places, first + view])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("processes", [2, pytest.param(1, marks=pytest.mark.trial)])
+@pytest.mark.trial
+@pytest.mark.parametrize("processes", [2, 1])
 def test_every_epoch_takes_the_next_views_from_the_first_step_on(
     processes: int, watch: Callable[..., None], tmp_path: Path
 ) -> None:
@@ -101,7 +101,7 @@ def test_every_epoch_takes_the_next_views_from_the_first_step_on(
         assert_views(tmp_path, rank, processes, [0, 1, 2])
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_a_resumed_run_has_its_own_epochs_views(watch: Callable[..., None], tmp_path: Path) -> None:
     watch(**{"checkpoint.frequency": 1, "+checkpoint.keep_prev": True})
     assert_views(tmp_path, 0, 1, [0, 1, 2])

@@ -137,7 +137,7 @@ def another_order(data: Path, tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "turned"
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_the_figure_depends_on_neither_batch_nor_workers_nor_order(
     run_script: Callable[..., str],
     arguments: Callable[..., list[str]],

@@ -255,10 +255,8 @@ def test_what_ends_a_training_comes_out_as_it_is(error: Any, host: Host, pretrai
     assert watch.current() is None
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("method", "workers"), [("rekd", 2), pytest.param("mocov2plus", 1, marks=pytest.mark.trial)]
-)
+@pytest.mark.trial
+@pytest.mark.parametrize(("method", "workers"), [("rekd", 2), ("mocov2plus", 1)])
 def test_a_killed_pretraining_resumes_as_if_it_had_not_stopped(
     method: str, workers: int, host: Host, pretraining: Job, tmp_path: Path
 ) -> None:
