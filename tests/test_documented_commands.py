@@ -337,7 +337,7 @@ def test_a_recipe_of_the_main_branch_is_composed(
         assert cfg.data.train_path is None or (sandbox / cfg.data.train_path).is_dir()
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_trainings_and_evaluations_run(document: str, sandbox: Path) -> None:
     """Those of the recipes too, which bash has run up to here."""
@@ -358,7 +358,7 @@ def test_trainings_and_evaluations_run(document: str, sandbox: Path) -> None:
         assert done.returncode == 0, f"{document}: {' '.join(call)}: {done.stderr[-2000:]}"
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_the_comparison_of_the_readme_runs(
     sandbox: Path, command: Callable[[Call], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

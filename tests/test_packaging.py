@@ -223,7 +223,7 @@ def test_the_demo_begins(environment: Path, tmp_path: Path) -> None:
         demo.communicate()
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_a_script_of_a_users_is_checked(environment: Path, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     done = subprocess.run(

@@ -115,7 +115,7 @@ def test_the_watch_sees_the_network_and_what_is_written(tmp_path: Path) -> None:
     assert any("192.0.2.1" in each["what"] for each in found if each["kind"] == "network")
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_commands_stay_in_their_folder_and_off_the_network(
     host: str, data: Path, tmp_path: Path
 ) -> None:

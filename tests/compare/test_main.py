@@ -133,7 +133,7 @@ def compare(*options: str) -> tuple[int, list[str], str]:
     return done.returncode, done.stdout.splitlines(), done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_end_to_end(options, tmp_path):
     out = tmp_path / "out"
     arms = ["--methods", f"mocov2plus,disco,{FAILING}", "--jobs", "2"]

@@ -105,7 +105,7 @@ def test_the_untrained_arm_is_called_what_it_is(plan):
     assert told.startswith("The starting weights reach 50.00 %") and told.endswith(": simclr.")
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_end_to_end(options, weights, tmp_path):
     start = ["--student", "resnet18", "--student_checkpoint", str(weights)]
     words = [*options, *start, "--methods", "untrained,simclr", "--jobs", "2"]

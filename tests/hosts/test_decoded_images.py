@@ -51,7 +51,8 @@ def pretrain(host: str, images: Path, *more: str) -> str:
     return ran.stdout
 
 
-@pytest.mark.parametrize("transforms", ["v2", pytest.param("host", marks=pytest.mark.trial)])
+@pytest.mark.trial
+@pytest.mark.parametrize("transforms", ["v2", "host"])
 def test_spawned_workers_read_no_file(
     host: str, transforms: str, images: Path, tmp_path: Path
 ) -> None:
@@ -64,6 +65,7 @@ def test_spawned_workers_read_no_file(
     assert "pretrained in" in pretrain(host, images)
 
 
+@pytest.mark.trial
 def test_a_run_decodes_what_the_next_reads(host: str, images: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     pretrain(host, images, "--decoded_images", str(kept))

@@ -85,7 +85,8 @@ def losses(given: str, job: Pretraining, folder: Path) -> list[dict[str, Any]]:
     [
         pytest.param("mocov2plus", "alexnet", marks=pytest.mark.trial),
         ("rekd", "alexnet"),
-        ("mocov2plus", "resnet18"),  # with the small stem, which neither host chooses by itself
+        # with the small stem, which neither host chooses by itself
+        pytest.param("mocov2plus", "resnet18", marks=pytest.mark.trial),
         pytest.param("simclr", "timm:resnet10t", marks=pytest.mark.trial),
         pytest.param("byol", "resnet18", marks=pytest.mark.trial),
     ],
@@ -102,6 +103,7 @@ def test_the_first_loss_is_the_same(method: str, student: str, data: Path, tmp_p
     )
 
 
+@pytest.mark.trial
 def test_later_epochs_see_the_same_images(data: Path, tmp_path: Path) -> None:
     """At a rate of 0 the weights stay, and the losses tell the images alone."""
     job = pretraining("simclr", "alexnet", data)

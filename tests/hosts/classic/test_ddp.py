@@ -102,7 +102,7 @@ def test_every_rank_draws_its_own_crops(ranks: list[dict[str, Any]]) -> None:
     assert ranks[0]["crops"] != ranks[1]["crops"]
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_the_command_runs_two_processes(flags: Callable[..., list[str]], tmp_path: Path) -> None:
     two = {"devices": 2, "strategy": "ddp", "limit_train_batches": 1, "save_checkpoint": True}
     argv = flags("pretrain", method="rekd", **two, checkpoint_dir=tmp_path, limit_val_batches=0)

@@ -154,7 +154,7 @@ def test_too_few_photos_are_refused(
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_a_healthy_training_and_one_at_an_absurd_rate_are_told_apart(
     run: Any,
     frozen_teacher: dict[str, Any],
@@ -174,8 +174,8 @@ def test_a_healthy_training_and_one_at_an_absurd_rate_are_told_apart(
         assert {finding.kind for finding in judge(absurd)} & {"collapsed", "diverged", "nothing"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("photos", ["val", pytest.param("nowhere", marks=pytest.mark.trial)])
+@pytest.mark.trial
+@pytest.mark.parametrize("photos", ["val", "nowhere"])
 def test_two_processes_train_with_one_signal_and_end_together_at_a_mistake(
     photos: str,
     flags: Callable[..., list[str]],

@@ -123,7 +123,7 @@ def test_a_teacher_in_bfloat16_teaches_almost_the_same(
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 @pytest.mark.parametrize("method", ["rekd", "simclr"])
 def test_a_compiled_run_learns_and_keeps_the_same(
     method: str, train: Train, frozen_teacher: dict[str, Any], tmp_path: Path

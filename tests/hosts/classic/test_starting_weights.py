@@ -189,7 +189,7 @@ main()
 """
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_every_process_starts_from_the_file(
     flags: Flags, weights: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -256,6 +256,7 @@ def test_a_pretraining(method: str, both: Callable[..., Any], images: Path) -> N
     assert any("loss" in tag for tag in log)
 
 
+@pytest.mark.trial
 def test_both_evaluations(
     both: Callable[..., Any], launch: Callable[..., Outcome], images: Path, tmp_path: Path
 ) -> None:

@@ -79,7 +79,7 @@ def test_no_validation_at_all_is_no_figure(judge: Judge) -> None:
         judge(1, check_val_every_n_epoch=2)
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_images_that_two_processes_judge_twice_are_counted(
     run_script: Callable[..., str],
     arguments: Callable[..., list[str]],

@@ -78,6 +78,7 @@ def test_switched_off_it_is_not_there(run_script: Script, arguments: Arguments) 
     assert "Cannot find primary config 'rekd'" in shown
 
 
+@pytest.mark.trial
 def test_pretrains_in_two_processes(
     run_script: Script, arguments: Arguments, tmp_path: Path
 ) -> None:

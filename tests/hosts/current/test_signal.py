@@ -157,8 +157,8 @@ def test_the_other_processes_of_a_training_learn_of_the_signal(
     assert any(isinstance(each, watch.EpochSignal) for each in begun[0].callbacks())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("photos", ["nowhere", pytest.param("val", marks=pytest.mark.trial)])
+@pytest.mark.trial
+@pytest.mark.parametrize("photos", ["nowhere", "val"])
 def test_two_processes_train_with_one_signal_and_end_together_at_a_mistake(
     photos: str, job: Pretraining, frozen: dict[str, Any], data: Path, tmp_path: Path
 ) -> None:

@@ -170,7 +170,7 @@ def test_a_key_of_ours_makes_a_run_of_the_hosts_ours(own: dict[str, Any]) -> Non
     assert is_our_run(OmegaConf.create(cfg | own))
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_a_compiled_run_keeps_its_keys(train: Callable[..., Any]) -> None:
     plain, compiled = (train("rekd", compile=each)["state_dict"] for each in (False, True))
     assert plain.keys() == compiled.keys()
