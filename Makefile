@@ -16,6 +16,8 @@ PYTHON = $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3
 # Two torch threads beside another busy process are slower than one.
 export OMP_NUM_THREADS ?= 1
 MARKERS := not slow and not trial
+# Of the fast tests alone: with it, a process imports the host in twice the time.
+COVERAGE := --cov --cov-report=
 # The adapter of the current host counts where a checkout is there to test it on.
 UNTESTED := $(if $(SOLO_LEARN_HOME),,solo_rekd/hosts/current/*)
 override SOLO_LEARN_HOME := $(abspath $(SOLO_LEARN_HOME))
@@ -77,13 +79,14 @@ lint: $(STAMP) ## check style, format, types and which module imports which
 test: lint ## lint, then the fast tests; SOLO_LEARN_HOME=DIR: also on a checkout of the main branch
 	@rm -f .coverage .coverage.*
 	@# side by side, for each is one process
-	@$(MAKE) -s -j2 MARKERS="$(MARKERS)" \
+	@$(MAKE) -s -j2 MARKERS="$(MARKERS)" COVERAGE="$(COVERAGE)" \
 		$(if $(SOLO_LEARN_HOME),test-current) test-hosts test-rest
-	@$(BIN)/coverage combine -q
-	@$(BIN)/coverage report --fail-under=90 --omit="$(UNTESTED)"
+	@$(if $(COVERAGE),$(BIN)/coverage combine -q)
+	@$(if $(COVERAGE),$(BIN)/coverage report --fail-under=90 --omit="$(UNTESTED)")
 
 test-all: MARKERS := not trial
-test-all: test ## the same with the slow tests
+test-all: COVERAGE :=
+test-all: test ## the same with the slow tests, without a measure of coverage
 
 test-trials: $(STAMP) ## what takes longest: kills, leaks, lost processes, other devices; SOLO_LEARN_HOME=DIR as above
 	@$(BIN)/python -m pytest -q -m trial --ignore=tests/hosts/current
@@ -93,15 +96,15 @@ test-trials: $(STAMP) ## what takes longest: kills, leaks, lost processes, other
 HOSTS := tests/hosts tests/api tests/checkpoints tests/commands tests/compare tests/distilling tests/evaluation
 
 test-hosts: $(STAMP)
-	@COVERAGE_FILE="$(CURDIR)/.coverage.hosts" $(BIN)/python -m pytest -q -m "$(MARKERS)" --cov --cov-report= $(HOSTS)
+	@COVERAGE_FILE="$(CURDIR)/.coverage.hosts" $(BIN)/python -m pytest -q -m "$(MARKERS)" $(COVERAGE) $(HOSTS)
 
 test-rest: $(STAMP)
-	@COVERAGE_FILE="$(CURDIR)/.coverage.rest" $(BIN)/python -m pytest -q -m "$(MARKERS)" --cov --cov-report= \
+	@COVERAGE_FILE="$(CURDIR)/.coverage.rest" $(BIN)/python -m pytest -q -m "$(MARKERS)" $(COVERAGE) \
 		$(addprefix --ignore=,$(HOSTS))
 
 test-current: $(STAMP) ## the tests of the current host, solo-learn's main branch, in SOLO_LEARN_HOME
 	@PYTHONPATH="$(SOLO_LEARN_HOME)" COVERAGE_FILE="$(CURDIR)/.coverage.current" $(BIN)/python -m pytest -q \
-		-m "$(MARKERS)" --cov --cov-report= tests/hosts/current
+		-m "$(MARKERS)" $(COVERAGE) tests/hosts/current
 
 # exec, here and below: a shell between would keep a signal to make from what it started
 # the profiler's library announces every start of it
