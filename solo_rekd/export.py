@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +118,18 @@ def write_network(network: nn.Module, crop_size: int, facts: dict[str, str], pat
 
 def check_network(network: nn.Module, path: Path, images: torch.Tensor) -> None:
     """Raises an AssertionError where ONNX Runtime's features of `images` differ from torch's."""
-    session = import_runtime().InferenceSession(path, providers=["CPUExecutionProvider"])
-    (features,) = session.run(None, {"images": images.numpy()})
+    features = onnx_network(path)(images)
     with torch.no_grad():
         expected = network(images)
-    torch.testing.assert_close(torch.from_numpy(features), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(features, expected, rtol=1e-3, atol=1e-4)
+
+
+def onnx_network(path: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Loads what `write_network` wrote: images (N, 3, H, W) to features (N, f), on the CPU."""
+    session = import_runtime().InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(images: torch.Tensor) -> torch.Tensor:
+        (features,) = session.run(None, {"images": images.numpy()})
+        return torch.from_numpy(features)
+
+    return run

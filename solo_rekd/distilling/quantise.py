@@ -2,18 +2,16 @@
 
 import logging
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from solo_rekd.utils.errors import UserError
 from solo_rekd.utils.files import replacing
 from solo_rekd.utils.log_levels import at_level
-from solo_rekd.utils.onnx_runtime import import_runtime, keep_silent
+from solo_rekd.utils.onnx_runtime import keep_silent
 
 CALIBRATED = 256  # photos for calibrating the ranges of the activations, at most
 BATCH = 16
@@ -78,14 +76,3 @@ def _quantise(source: Path, target: Path, images: Tensor) -> None:
         kinds = {"quantised": f"int8, static, per channel, {len(images)} photos"}
         onnx.helper.set_model_props(model, noted | kinds)
         onnx.save(model, str(unfinished))
-
-
-def onnx_network(path: Path) -> Callable[[Tensor], Tensor]:
-    """Loads an `.onnx` file: images (N, 3, H, W) to features (N, f), on the CPU."""
-    session = import_runtime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
-
-    def run(images: Tensor) -> Tensor:
-        (features,) = session.run(None, {"images": images.numpy()})
-        return torch.from_numpy(features)
-
-    return run

@@ -15,8 +15,9 @@ from solo_rekd.checkpoints.student import build_student
 from solo_rekd.config import DistillationConfig
 from solo_rekd.distilling.embedding import Batch, Photos, all_features, on_device, read_network
 from solo_rekd.distilling.neighbours import agree, chance, nearest
-from solo_rekd.distilling.quantise import CALIBRATED, onnx_network
+from solo_rekd.distilling.quantise import CALIBRATED
 from solo_rekd.distilling.request import Request
+from solo_rekd.export import onnx_network
 from solo_rekd.hosts.jobs import Pretraining
 from solo_rekd.images.photos import PhotoIndex
 from solo_rekd.teachers.build import build_teacher

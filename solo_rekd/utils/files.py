@@ -51,6 +51,11 @@ def remove_unfinished(folder: Path, below: bool = True) -> None:
         path.unlink()
 
 
+def missing_folders(path: Path) -> list[Path]:
+    """Lists a folder and those around it that do not exist, an inner one before its outer one."""
+    return [folder for folder in (path, *path.parents) if not folder.exists()]
+
+
 def remove_empty(folders: Iterable[Path]) -> None:
     """Removes folders, an inner one before the one around it, up to one that holds something."""
     with suppress(OSError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from solo_rekd.utils.errors import UserError
-from solo_rekd.utils.files import remove_empty
+from solo_rekd.utils.files import missing_folders, remove_empty
 from solo_rekd.utils.patience import BEAT, PATIENCE
 
 _log = logging.getLogger("solo_rekd")
@@ -35,7 +35,7 @@ def locked(out: Path, work: str) -> Iterator[int]:
     Raises:
         UserError: another process has locked it, or the folder cannot be written.
     """
-    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    made = missing_folders(out)
     known = (out / LOCK).exists()
     try:
         out.mkdir(parents=True, exist_ok=True)

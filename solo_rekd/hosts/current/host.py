@@ -53,7 +53,7 @@ from solo_rekd.hosts.shared import ownership
 from solo_rekd.hosts.shared.resume import decisive
 from solo_rekd.objectives import OBJECTIVES
 from solo_rekd.utils.errors import UserError, nearest_first, refuse
-from solo_rekd.utils.files import remove_empty
+from solo_rekd.utils.files import missing_folders, remove_empty
 from solo_rekd.utils.versions import commit_of
 
 PRETRAIN, LINEAR = "main_pretrain.py", "main_linear.py"
@@ -283,8 +283,7 @@ def _logs(job: Job, folder: Path | None) -> Iterator[str]:
         with tempfile.TemporaryDirectory() as logs:
             yield logs
         return
-    around = (Path(chosen), *Path(chosen).parents)
-    made = [each for each in around if not each.exists()]  # by the logger, before any callback
+    made = missing_folders(Path(chosen))  # by the logger, before any callback
     try:
         yield str(chosen)
     except BaseException:
