@@ -16,15 +16,15 @@ PYTHON = $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3
 # Two torch threads beside another busy process are slower than one.
 export OMP_NUM_THREADS ?= 1
 MARKERS := not slow and not trial
-# Of the fast tests alone: with it, a process imports the host in twice the time.
-COVERAGE := --cov --cov-report=
+# With it, a process imports the host in twice the time.
+coverage: COVERAGE := --cov --cov-report=
 # The adapter of the current host counts where a checkout is there to test it on.
 UNTESTED := $(if $(SOLO_LEARN_HOME),,solo_rekd/hosts/current/*)
 override SOLO_LEARN_HOME := $(abspath $(SOLO_LEARN_HOME))
 export SOLO_LEARN_HOME
 
-.PHONY: help install lock audit demo lint test test-all test-hosts test-rest test-current test-trials bench study \
-	tables reliability site upstream clean
+.PHONY: help install lock audit demo lint test coverage test-all test-trials test-hosts test-parts test-rest \
+	test-current bench study tables reliability site upstream clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -76,35 +76,39 @@ lint: $(STAMP) ## check style, format, types and which module imports which
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache --no-logo > /dev/null || $(BIN)/lint-imports --no-cache --no-logo
 
-test: lint ## lint, then the fast tests; SOLO_LEARN_HOME=DIR: also on a checkout of the main branch
+test: $(STAMP) ## lint and the fast tests; SOLO_LEARN_HOME=DIR: also on a checkout of the main branch
 	@rm -f .coverage .coverage.*
-	@# side by side, for each is one process
+	@# side by side, for each is one process; the longest first
 	@$(MAKE) -s -j2 MARKERS="$(MARKERS)" COVERAGE="$(COVERAGE)" \
-		$(if $(SOLO_LEARN_HOME),test-current) test-hosts test-rest
-	@$(if $(COVERAGE),$(BIN)/coverage combine -q)
-	@$(if $(COVERAGE),$(BIN)/coverage report --fail-under=90 --omit="$(UNTESTED)")
+		$(if $(SOLO_LEARN_HOME),test-current) test-hosts test-rest lint test-parts
+
+coverage: test ## the same, and the share of the lines that these tests run
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage report --fail-under=90 --omit="$(UNTESTED)"
 
 test-all: MARKERS := not trial
-test-all: COVERAGE :=
-test-all: test ## the same with the slow tests, without a measure of coverage
+test-all: test ## the same as test with the slow tests
 
 test-trials: $(STAMP) ## what takes longest: kills, leaks, lost processes, other devices; SOLO_LEARN_HOME=DIR as above
 	@$(BIN)/python -m pytest -q -m trial --ignore=tests/hosts/current
 	@$(if $(SOLO_LEARN_HOME),PYTHONPATH="$(SOLO_LEARN_HOME)" $(BIN)/python -m pytest -q -m trial tests/hosts/current)
 
-# what needs no checkout of the main branch, in two halves that take about the same time
-HOSTS := tests/hosts tests/api tests/checkpoints tests/commands tests/compare tests/distilling tests/evaluation
+# what needs no checkout of the main branch
+HOSTS := $(addprefix tests/,hosts api commands compare distilling evaluation images teachers)
+PARTS := $(addprefix tests/,checkpoints losses modules objectives utils)
+PYTEST = COVERAGE_FILE="$(CURDIR)/.coverage.$@" $(BIN)/python -m pytest -q -m "$(MARKERS)" $(COVERAGE)
 
 test-hosts: $(STAMP)
-	@COVERAGE_FILE="$(CURDIR)/.coverage.hosts" $(BIN)/python -m pytest -q -m "$(MARKERS)" $(COVERAGE) $(HOSTS)
+	@$(PYTEST) $(HOSTS)
+
+test-parts: $(STAMP)
+	@$(PYTEST) $(PARTS)
 
 test-rest: $(STAMP)
-	@COVERAGE_FILE="$(CURDIR)/.coverage.rest" $(BIN)/python -m pytest -q -m "$(MARKERS)" $(COVERAGE) \
-		$(addprefix --ignore=,$(HOSTS))
+	@$(PYTEST) $(addprefix --ignore=,$(HOSTS) $(PARTS))
 
 test-current: $(STAMP) ## the tests of the current host, solo-learn's main branch, in SOLO_LEARN_HOME
-	@PYTHONPATH="$(SOLO_LEARN_HOME)" COVERAGE_FILE="$(CURDIR)/.coverage.current" $(BIN)/python -m pytest -q \
-		-m "$(MARKERS)" $(COVERAGE) tests/hosts/current
+	@PYTHONPATH="$(SOLO_LEARN_HOME)" $(PYTEST) tests/hosts/current
 
 # exec, here and below: a shell between would keep a signal to make from what it started
 # the profiler's library announces every start of it

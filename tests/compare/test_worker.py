@@ -198,6 +198,7 @@ def test_unfinished_pretraining_goes_on_and_a_finished_one_is_kept(job: Job) -> 
     assert figures(run) == found
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_settings(job: Job) -> None:
     run = job("rekd", seed=3)
     work(run)
@@ -248,6 +249,7 @@ def test_a_teacher_that_was_replaced_is_refused(
         work(run)
 
 
+@pytest.mark.slow
 def test_a_half_written_checkpoint_is_passed_over(job: Job) -> None:
     run = job("simclr")
     work(run)

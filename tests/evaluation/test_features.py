@@ -83,6 +83,7 @@ def another_order(data: Path, tmp_path: Path) -> Images:
     return Images(str(tmp_path / "train"), str(tmp_path / "val"))
 
 
+@pytest.mark.slow
 def test_neither_batches_nor_workers_nor_order_change_a_figure(
     judge: Callable[..., Judgement], images: Images, another_order: Images
 ) -> None:
@@ -134,6 +135,7 @@ def test_a_size_that_nothing_tells_is_asked_for(images: Images, tmp_path: Path) 
     assert as_trained(path, "resnet18", "auto", images).size == 224  # the host's
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stem", "side"), [("small", 3), ("imagenet", 7)])
 def test_the_weights_of_a_resnet_tell_its_stem(
     stem: str, side: int, images: Images, tmp_path: Path

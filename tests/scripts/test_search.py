@@ -11,6 +11,7 @@ from solo_rekd.modules.relatives import by_similarity
 
 IMAGES, DIM, CLASSES, SIDE = 48, 8, 3, 64
 CLOSE = {"rtol": 0, "atol": 1e-5}
+RELATIONS = ("online", "groups", "soft", "mutual", "views", "labels")
 
 
 def unit(*size, seed=0):
@@ -115,11 +116,16 @@ def test_a_soft_own_target_is_seeds(drawn):
 @pytest.mark.parametrize(
     "text",
     [
-        "own=1",
         "own=1+target=soft",
-        *(f"relation={name}" for name in ("online", "groups", "soft", "mutual", "views", "labels")),
         "relation=groups+levels=2+sure=True+schedule=fall",
-        "relation=soft+reach=data+mixup=True+head=linear+key=image+space=features",
+        *(
+            pytest.param(text, marks=pytest.mark.slow)
+            for text in (
+                "own=1",
+                *(f"relation={name}" for name in RELATIONS),
+                "relation=soft+reach=data+mixup=True+head=linear+key=image+space=features",
+            )
+        ),
     ],
 )
 def test_a_run_of_every_form(drawn, text):

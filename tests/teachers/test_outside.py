@@ -123,6 +123,7 @@ def program(tmp_path_factory):
     return write_program(tmp_path_factory.mktemp("onnx"), SIDE)
 
 
+@pytest.mark.slow
 def test_a_program_of_onnx_sees_as_it_was_exported(program):
     net, path = program
     teacher = build_teacher(frozen("onnx", path), SIDE, **HALVES)

@@ -27,6 +27,7 @@ def images() -> Tensor:
     return torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", TYPES, ids=str)
 def test_it_says_almost_the_same_in_float32(precision: torch.dtype, images: Tensor) -> None:
     features, units = make(precision)(images)

@@ -6,6 +6,7 @@ import pytest
 from solo_rekd.compare.launch.worker_process import WORKER, failure, threads
 
 
+@pytest.mark.slow
 def test_a_worker_takes_no_module_from_the_current_folder(tmp_path):
     (tmp_path / "queue.py").write_text("raise SystemExit('the wrong queue')")
     words = [*WORKER, ".", str(os.getpid())]

@@ -97,12 +97,13 @@ def test_encoder_is_built_for_the_size_of_the_crops(host: ModuleType) -> None:
         assert net.features[0].kernel_size == (kernel, kernel)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoder", "weight", "stem", "crop_size", "kernel"),
     [
         # the host's choice for an image folder
-        pytest.param("resnet18", "conv1", "auto", 32, 7, marks=pytest.mark.slow),
-        pytest.param("resnet18", "conv1", "small", 32, 3, marks=pytest.mark.slow),
+        ("resnet18", "conv1", "auto", 32, 7),
+        ("resnet18", "conv1", "small", 32, 3),
         ("alexnet", "features.0", "auto", 64, 3),
         ("alexnet", "features.0", "imagenet", 64, 11),
         ("alexnet", "features.0", "small", 72, 3),
@@ -132,6 +133,7 @@ def test_stem_is_chosen_in_training_and_in_every_evaluation(
             evaluate(flags(job, **judged | {"stem": other}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", [{"crop_size": 32}, {"crop_size": 72, "stem": "small"}])
 def test_a_student_is_evaluated_with_the_stem_it_was_trained_with(
     trained: dict[str, Any], host: ModuleType, train: Train, flags: Flags, tmp_path: Path

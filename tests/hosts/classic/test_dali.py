@@ -357,6 +357,7 @@ def test_refuses(data: Path, flags: str, message: str) -> None:
         commands.pretrain(argv.split())
 
 
+@pytest.mark.slow
 def test_says_what_to_install(data: Path) -> None:
     flags = f"{SHARED} {METHOD} {PLAIN} --encoder alexnet --train_dir train --data_dir {data}"
     code = (

@@ -13,6 +13,7 @@ from solo_rekd.utils.errors import UserError
 Train = Callable[..., dict[str, Any]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "width"), [("onnx", 1024), ("huggingface", 32)])
 def test_a_run_learns_from_it_and_resumes(
     name: str, width: int, train: Train, tmp_path: Path

@@ -148,6 +148,7 @@ def test_accuracy_at_more_than_the_classes(host: ModuleType) -> None:
     assert (top1.item(), top5.item()) == (50, 100)
 
 
+@pytest.mark.slow
 def test_the_hosts_own_method_is_the_same_to_the_last_bit(
     host: ModuleType, flags: Flags, tmp_path: Path
 ) -> None:

@@ -73,18 +73,22 @@ def test_a_resumed_run_keeps_the_momentum_of_its_next_step(train: Train, tmp_pat
 @pytest.mark.parametrize(
     "change",
     [
-        {"dictionary": "student"},
-        {"seed": 6},
-        {"stem": "imagenet", "crop_size": 64},
-        {"lr": 0.2},
-        {"weight_decay": 0.1},
-        {"min_scale": 0.9},
-        {"gaussian_prob": 0.5},
-        {"limit_train_batches": 3},
-        {"gradient_clip_val": 1},
-        {"train_dir": "two/train", "val_dir": "two/val"},
+        pytest.param(change, id=next(iter(change)), marks=[pytest.mark.slow] * (number > 0))
+        for number, change in enumerate(
+            [
+                {"dictionary": "student"},
+                {"seed": 6},
+                {"stem": "imagenet", "crop_size": 64},
+                {"lr": 0.2},
+                {"weight_decay": 0.1},
+                {"min_scale": 0.9},
+                {"gaussian_prob": 0.5},
+                {"limit_train_batches": 3},
+                {"gradient_clip_val": 1},
+                {"train_dir": "two/train", "val_dir": "two/val"},
+            ]
+        )
     ],
-    ids=lambda change: next(iter(change)),
 )
 def test_auto_resume_takes_no_run_that_differs(
     change: dict[str, Any], train: Train, stopped: dict[str, Any]
@@ -93,6 +97,7 @@ def test_auto_resume_takes_no_run_that_differs(
     assert images(train("rekd", **settings)) == 2 * 8 * settings["limit_train_batches"]
 
 
+@pytest.mark.slow
 def test_auto_resume_tells_images_apart_by_their_content(
     train: Train, stopped: dict[str, Any], data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -194,6 +199,7 @@ def test_an_exported_student_is_judged_as_it_was_trained(
     assert found == expected
 
 
+@pytest.mark.slow
 def test_a_stem_that_was_chosen_in_training_is_taken_over(
     host: ModuleType, flags: Callable[..., list[str]], train: Train
 ) -> None:

@@ -72,14 +72,8 @@ def same(first: Any, second: Any) -> bool:
     return first == second
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        "seed",
-        pytest.param("rekd", marks=pytest.mark.slow),
-        pytest.param("mocov2plus", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["seed", "rekd", "mocov2plus"])
 def test_the_training_is_the_same_to_the_bit(
     method: str, run: Any, frozen_teacher: dict[str, Any], tmp_path: Path
 ) -> None:

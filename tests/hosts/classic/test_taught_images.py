@@ -67,6 +67,7 @@ def state(run: dict[str, Any]) -> dict[str, torch.Tensor]:
     return torch.load(run["checkpoint"], weights_only=True)["state_dict"]
 
 
+@pytest.mark.slow
 def test_it_is_the_teachers_own_word_and_asked_once(
     taught: Train,
     data: Path,

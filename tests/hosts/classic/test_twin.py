@@ -36,6 +36,7 @@ def states(run: dict[str, Any]) -> dict[str, torch.Tensor]:
     return torch.load(run["checkpoint"], weights_only=True)["state_dict"]
 
 
+@pytest.mark.slow
 def test_a_method_that_reads_no_momentum_features_has_no_twin(
     train: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
