@@ -93,9 +93,9 @@ test-trials: $(STAMP) ## what takes longest: kills, leaks, lost processes, other
 	@$(BIN)/python -m pytest -q -m trial --ignore=tests/hosts/current
 	@$(if $(SOLO_LEARN_HOME),PYTHONPATH="$(SOLO_LEARN_HOME)" $(BIN)/python -m pytest -q -m trial tests/hosts/current)
 
-# what needs no checkout of the main branch
-HOSTS := $(addprefix tests/,hosts api commands compare distilling evaluation images teachers)
-PARTS := $(addprefix tests/,checkpoints losses modules objectives utils)
+# what needs no checkout of the main branch, in three parts for two cores
+HOSTS := $(addprefix tests/,hosts api commands compare distilling evaluation images losses teachers)
+PARTS := $(addprefix tests/,checkpoints modules objectives utils)
 PYTEST = COVERAGE_FILE="$(CURDIR)/.coverage.$@" $(BIN)/python -m pytest -q -m "$(MARKERS)" $(COVERAGE)
 
 test-hosts: $(STAMP)

@@ -337,8 +337,11 @@ def test_a_recipe_of_the_main_branch_is_composed(
         assert cfg.data.train_path is None or (sandbox / cfg.data.train_path).is_dir()
 
 
-@pytest.mark.trial
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "document",
+    [pytest.param(each, marks=[pytest.mark.trial] * (each != "README.md")) for each in DOCUMENTS],
+)
 def test_trainings_and_evaluations_run(document: str, sandbox: Path) -> None:
     """Those of the recipes too, which bash has run up to here."""
     pytest.importorskip("solo.args.setup", reason="solo-learn 1.0.2 is not installed")

@@ -116,7 +116,8 @@ def figures(run: Path) -> dict[str, float]:
     return found
 
 
-@pytest.mark.parametrize("method", ["rekd", pytest.param("mocov2plus", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["rekd", "mocov2plus"])
 def test_whole_job(method: str, job: Job, host: ModuleType, flags: Flags) -> None:
     run = job(method, epochs=2)
     work(run)

@@ -137,6 +137,7 @@ def test_a_program_of_onnx_sees_as_it_was_exported(program):
     assert half(views().bfloat16())[0].dtype == torch.bfloat16
 
 
+@pytest.mark.slow
 def test_a_program_for_another_side_is_refused(program):
     with pytest.raises(UserError, match=f"give teacher_size={SIDE}"):
         build_teacher(frozen("onnx", program[1]), 64, **HALVES)

@@ -37,6 +37,7 @@ def count_faults(keep: str, **chosen: str) -> tuple[str, int]:
     return kept, int(faults)
 
 
+@pytest.mark.slow
 @glibc_alone
 def test_freed_memory_is_kept_and_not_zeroed_again() -> None:
     _, before = count_faults("leave")
