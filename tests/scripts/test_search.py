@@ -119,8 +119,8 @@ def test_a_soft_own_target_is_seeds(drawn):
         "own=1+target=soft",
         "relation=groups+levels=2+sure=True+schedule=fall",
         *(
-            pytest.param(text, marks=pytest.mark.slow)
-            for text in (
+            pytest.param(form, marks=pytest.mark.slow)
+            for form in (
                 "own=1",
                 *(f"relation={name}" for name in RELATIONS),
                 "relation=soft+reach=data+mixup=True+head=linear+key=image+space=features",

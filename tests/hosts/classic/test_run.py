@@ -70,25 +70,26 @@ def test_a_resumed_run_keeps_the_momentum_of_its_next_step(train: Train, tmp_pat
     assert resume(resume_from_checkpoint=tmp_path / "mine-ep=2.ckpt", **again) == 0.5
 
 
+OTHERS = (
+    {"seed": 6},
+    {"stem": "imagenet", "crop_size": 64},
+    {"lr": 0.2},
+    {"weight_decay": 0.1},
+    {"min_scale": 0.9},
+    {"gaussian_prob": 0.5},
+    {"limit_train_batches": 3},
+    {"gradient_clip_val": 1},
+    {"train_dir": "two/train", "val_dir": "two/val"},
+)
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param(change, id=next(iter(change)), marks=[pytest.mark.slow] * (number > 0))
-        for number, change in enumerate(
-            [
-                {"dictionary": "student"},
-                {"seed": 6},
-                {"stem": "imagenet", "crop_size": 64},
-                {"lr": 0.2},
-                {"weight_decay": 0.1},
-                {"min_scale": 0.9},
-                {"gaussian_prob": 0.5},
-                {"limit_train_batches": 3},
-                {"gradient_clip_val": 1},
-                {"train_dir": "two/train", "val_dir": "two/val"},
-            ]
-        )
+        {"dictionary": "student"},
+        *(pytest.param(change, marks=pytest.mark.slow) for change in OTHERS),
     ],
+    ids=lambda change: next(iter(change)),
 )
 def test_auto_resume_takes_no_run_that_differs(
     change: dict[str, Any], train: Train, stopped: dict[str, Any]

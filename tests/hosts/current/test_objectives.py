@@ -28,7 +28,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-# whose loader is not the host's, and whose samples depend on labels; the others are trials
+# whose batches are not the host's, and whose loss takes gradients; the others are trials
 TRIED_ALWAYS = ("coss", "crcd")
 
 
