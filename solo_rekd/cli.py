@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from solo_rekd import __version__
 from solo_rekd.commands.words import split_keys
 from solo_rekd.hosts.shared.mistakes import as_mistake
-from solo_rekd.utils.errors import OneLineParser, UserError, nearest_first, refuse, report
+from solo_rekd.utils.errors import OneLineParser, nearest_first, refuse, report
 from solo_rekd.utils.onnx_runtime import keep_silent
 
 
@@ -120,13 +120,10 @@ def main() -> None:
     try:
         module, args = parse(sys.argv[1:])
         module.main(args)
-    except UserError as error:
-        sys.exit(report(error))
-    except OSError as error:
-        error.filename = error.filename or command
+    except Exception as error:
         mistake = as_mistake(error)
-        if command == "run" or mistake is None:  # a script's errors are its own
-            raise
+        if mistake is None or (command == "run" and mistake is not error):
+            raise  # a fault, or a script's error, which is its own
         sys.exit(report(mistake))
     except KeyboardInterrupt:
         sys.exit(130)

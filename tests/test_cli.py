@@ -254,7 +254,8 @@ def test_what_ends_a_command_from_outside_is_no_traceback(
     fail_in("list", raised, monkeypatch)
     found, _, err = solo("list")
     assert found == code
-    assert err == ("solo-rekd: error: list: No space left\n" if code == 2 else "")
+    said = "solo-rekd: error: a file cannot be written: No space left\n"
+    assert err == (said if code == 2 else "")
 
 
 def fail_in(command: str, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 MISTAKE = 2  # exit code after a user's mistake
+LARGEST = 2**63  # whole numbers of torch are smaller
 # argparse's words for a value that is none of its choices
 CHOICE = re.compile(
     r"argument (?:-\w/)?-*(?P<name>\w+): invalid choice: '(?P<value>.*)' "
@@ -63,11 +64,13 @@ def nearest_first(name: str, names: Sequence[str]) -> str:
 
 
 def refuse_beyond(key: str, value: float, low: float, high: float = inf) -> None:
-    """Raises a UserError for a number that is not between `low` and `high`, or not finite."""
-    if not low <= value <= high or isinf(value):
-        kind = "a finite number" if isinf(value) else "a number"
-        limit = f"of {low:g} or more" if high == inf else f"from {low:g} to {high:g}"
-        raise refuse(key, value, f"{kind} {limit}")
+    """Raises a UserError for a number not between `low` and `high`, not finite, or of 2**63."""
+    if low <= value <= high and value < LARGEST:
+        return
+    kind = "a finite number" if isinf(value) else "a number"
+    limit = f"of {low:g} or more" if high == inf else f"from {low:g} to {high:g}"
+    too_large = LARGEST <= value < inf <= high
+    raise refuse(key, value, f"{kind} {limit}{' and below 2**63' if too_large else ''}")
 
 
 def refuse_missing(packages: Iterable[str], extra: str) -> None:

@@ -1,13 +1,17 @@
 import errno
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from command import judge
 from torch import nn
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from solo_rekd.hosts.shared.checks import refuse_size
 from solo_rekd.hosts.shared.mistakes import as_mistake
@@ -51,6 +55,55 @@ def test_a_place_that_the_system_refuses_is_named() -> None:
     mistake = as_mistake(error)
     assert str(mistake) == "/data/train: Permission denied"
     assert mistake is not None and mistake.__cause__ is error
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_needs_no_name(number: int) -> None:
+    assert "No room" in str(as_mistake(OSError(number, "No room")))
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch's of a GPU is called."""
+
+
+def allocate_on_a_gpu() -> None:
+    raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has ...")
+
+
+@pytest.mark.parametrize(
+    ("allocate", "size"),
+    [
+        (lambda: torch.empty(10**14), "400000000000000 bytes"),
+        (lambda: torch.empty(2**60, 2**10), "out of memory: give"),
+        (lambda: np.ones(10**14), "728. TiB"),
+        (allocate_on_a_gpu, "20.00 MiB"),
+        (lambda: [0] * 10**15, "out of memory: give"),
+    ],
+    ids=["torch", "overflow", "numpy", "gpu", "python"],
+)
+def test_too_little_memory_is_told_with_what_to_make_smaller(
+    allocate: Callable[[], Any], size: str
+) -> None:
+    with pytest.raises((RuntimeError, MemoryError)) as raised:
+        allocate()
+    mistake = str(as_mistake(raised.value))
+    assert size in mistake and "batch_size" in mistake
+
+
+class Deadly(Dataset[int]):
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> int:
+        if get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return index
+
+
+def test_a_lost_loader_process_is_told_with_what_to_change() -> None:
+    with pytest.raises(RuntimeError, match="DataLoader worker") as raised:
+        list(DataLoader(Deadly(), num_workers=1))
+    assert "num_workers" in str(as_mistake(raised.value))
 
 
 def test_batch_norm_of_one_value_is_the_batchs() -> None:
