@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from solo_rekd.compare.schedule import interruptible
+from solo_rekd.utils.errors import at_least
 from study import rows
 from study.overview import write_overview
 from study.pictures import write_pictures
@@ -36,6 +37,7 @@ def main() -> None:
         "--budget", type=float, metavar="MINUTES", help="after which no run is begun. Default: none"
     )
     add("--jobs", type=int, default=1, help="runs side by side. Default: %(default)s")
+    add("--seeds", type=at_least(int, 1), help="the first so many of the plan. Default: all")
     add("--prepare", action="store_true", help="make images and teachers, and run nothing")
     for kind in KINDS:
         add(f"--{kind}", nargs="+", metavar="NAME", help="of the plan. Default: all")
@@ -85,7 +87,7 @@ def run_chosen(plan: Plan, args: argparse.Namespace, parser: argparse.ArgumentPa
     failed: list[str] = []
     end = math.inf if args.budget is None else time.monotonic() + 60 * args.budget
     for phase in args.phases:
-        chosen = Chosen(phase, **asked)
+        chosen = Chosen(phase, **asked, seeds=args.seeds)
         study = Study(plan, chosen, args.work, args.results, sources, files, args.jobs)
         study.prepare()
         if args.prepare:

@@ -38,6 +38,7 @@ class Chosen:
         students: what is trained.
         teachers: those that teach.
         arms: names of arms.
+        seeds: at most so many, the first ones of the plan; None: all.
     """
 
     phase: str
@@ -45,6 +46,7 @@ class Chosen:
     students: Sequence[str]
     teachers: Sequence[str]
     arms: Sequence[str]
+    seeds: int | None = None
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,8 @@ class Study:
 
     def steps(self) -> Iterator[tuple[Place, int, list[str]]]:
         """What is to be run: names of arms, a seed, and where; seed by seed, as the plan has it."""
-        seeds = self.plan.content["phases"][self.chosen.phase]["seeds"]
-        for seed in range(seeds):
+        planned = range(self.plan.content["phases"][self.chosen.phase]["seeds"])
+        for seed in planned[: self.chosen.seeds]:
             for place in self.places():
                 if self.chosen.phase == RATES:
                     yield from self.sweeps(place, seed)

@@ -161,9 +161,9 @@ def test_what_has_a_line_is_not_run_and_cheap_students_come_first(
     plan, results = read_plan(plan_file), tmp_path / "results"
     files = {"mine": tmp_path / "teacher.pth"}
 
-    def study(phase: str) -> Study:
+    def study(phase: str, seeds: int | None = None) -> Study:
         arms = ["untrained", "simclr", "taught", "control"]
-        chosen = Chosen(phase, ["tiny", "large"], ["alexnet", "resnet18"], ["mine"], arms)
+        chosen = Chosen(phase, ["tiny", "large"], ["alexnet", "resnet18"], ["mine"], arms, seeds)
         return Study(plan, chosen, tmp_path, results, {}, files)
 
     tiny = {"dataset": "tiny", "split": "tune", "epochs": 1, "teacher": ""}
@@ -188,6 +188,8 @@ def test_what_has_a_line_is_not_run_and_cheap_students_come_first(
         (s, *each, arm) for s in (0, 1) for each in folders for arm in ("untrained", "simclr")
     ]
     assert steps == expected[1:]  # the arms with a teacher have no rate
+    for seeds, run in ((1, {0}), (2, {0, 1}), (3, {0, 1})):
+        assert {seed for _, seed, _ in study("test", seeds).steps()} == run
 
 
 # a comparison at work that has told its number
