@@ -5,7 +5,7 @@ import importlib
 import sys
 
 # each is a module with `add_arguments(parser)` and `run(args)`, which returns the exit status
-PARTS = ("kill", "agreement", "numerics", "soak", "tables")
+PARTS = ("kill", "agreement", "hosts", "numerics", "soak", "tables")
 
 
 def main() -> int:

@@ -87,8 +87,8 @@ class DataOrder(pl.Callback):
 
     Both are drawn anew each epoch from the seed and the epoch's number. So every method sees the
     same images in the same order, with one worker or more in the same crops, and a resumed run
-    continues as if it had not stopped. Of several processes each draws crops of its own. Without
-    workers the crops share the methods' random numbers.
+    continues as if it had not stopped. Several processes share out one order, and each draws crops
+    of its own. Without workers the crops share the methods' random numbers.
 
     Args:
         seed: of the run, at least 0.
@@ -96,14 +96,21 @@ class DataOrder(pl.Callback):
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.generator = torch.Generator()
+        self.order, self.crops = torch.Generator(), torch.Generator()
 
     def rule(self, loader: DataLoader) -> DataLoader:
         """Puts a shuffling loader under this order, and returns it."""
-        loader.generator = loader.sampler.generator = self.generator  # type: ignore[attr-defined]
+        loader.generator = self.crops
+        loader.sampler.generator = self.order  # type: ignore[attr-defined]
         return loader
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Draws the epoch's order."""
-        seed = seed_of_epoch(self.seed, trainer.current_epoch, trainer.global_rank)
-        self.generator.manual_seed(seed)
+        first, own = (
+            seed_of_epoch(self.seed, trainer.current_epoch, rank)
+            for rank in (0, trainer.global_rank)
+        )
+        self.crops.manual_seed(own)
+        self.order.manual_seed(first)
+        # main's loader draws this from the same generator before its order
+        torch.empty((), dtype=torch.int64).random_(generator=self.order)

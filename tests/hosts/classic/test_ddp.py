@@ -21,15 +21,19 @@ from solo_rekd.objectives import ReKD
 hosts.commands()
 from solo.methods import METHODS
 
-pushed = []
-remember = ReKD.remember
+pushed, seen = [], []
+remember, step = ReKD.remember, METHODS["rekd"].training_step
+
+def train(self, batch, number):
+    seen.append(batch[0].tolist())
+    return step(self, batch, number)
 
 def record(self, keys, taught, ids, labels):
     pushed.append({"student": keys[1], "teacher": taught[1], "ids": ids, "labels": labels})
     remember(self, keys, taught, ids, labels)
 
 def save(self):
-    found = {"state": self.objective.state_dict(), "pushed": pushed}
+    found = {"state": self.objective.state_dict(), "pushed": pushed, "seen": seen}
     queues = {buffer.data_ptr() for queue in self.objective.queues for buffer in queue.buffers()}
     sent = self.trainer.model.modules_buffers
     found["sent"] = {buffer.data_ptr() in queues for buffer in sent}
@@ -37,7 +41,7 @@ def save(self):
     torch.save(found, os.path.join(os.environ["WITNESS"], f"rank{self.global_rank}.pt"))
 
 ReKD.remember = record
-METHODS["rekd"].on_train_end = save
+METHODS["rekd"].training_step, METHODS["rekd"].on_train_end = train, save
 main()
 """
 
@@ -95,6 +99,12 @@ def test_the_queue_holds_the_global_batches_in_rank_order(ranks: list[dict[str, 
 @pytest.mark.slow
 def test_ddp_sends_the_statistics_and_not_the_queues(ranks: list[dict[str, Any]]) -> None:
     assert [rank["sent"] for rank in ranks] == [{False}, {False}]
+
+
+@pytest.mark.slow
+def test_an_epoch_has_every_image_once(ranks: list[dict[str, Any]]) -> None:
+    seen = [index for rank in ranks for batch in rank["seen"] for index in batch]
+    assert sorted(seen) == list(range(48))
 
 
 @pytest.mark.slow

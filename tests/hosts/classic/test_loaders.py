@@ -3,12 +3,13 @@
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, RandomSampler
 
 Flags = Callable[..., list[str]]
 SHORT = {"num_workers": 1, "limit_train_batches": 2, "limit_val_batches": 0}
@@ -89,3 +90,33 @@ def test_next_seed_does_not_begin_with_this_ones_second_epoch(watch: Callable[..
 def test_whole_epochs_hold_every_image_once(watch: Callable[..., Seen]) -> None:
     seen = watch("simclr", limit_train_batches=6)
     assert sorted(itertools.chain(*seen.indexes)) == list(range(48))
+
+
+def test_one_process_has_the_order_of_main(host: ModuleType) -> None:
+    from solo_rekd.hosts.classic.loaders import DataOrder
+    from solo_rekd.hosts.shared.order import seed_of_epoch
+
+    images = range(7)
+    order = DataOrder(5)
+    ours = order.rule(DataLoader(images, shuffle=True))
+    for epoch in range(2):
+        # main's loader has one generator, from which its workers get their seed first
+        generator = torch.Generator().manual_seed(seed_of_epoch(5, epoch, 0))
+        of_main = DataLoader(images, sampler=RandomSampler(images, generator=generator))
+        of_main.generator = generator
+        order.on_train_epoch_start(SimpleNamespace(current_epoch=epoch, global_rank=0), None)
+        assert [int(each) for each in ours] == [int(each) for each in of_main]
+
+
+def test_processes_share_out_one_order_and_draw_their_own_crops(host: ModuleType) -> None:
+    from solo_rekd.hosts.classic.loaders import DataOrder
+
+    found = []
+    for rank in range(3):
+        order = DataOrder(5)
+        loader = order.rule(DataLoader(range(7), shuffle=True))
+        order.on_train_epoch_start(SimpleNamespace(current_epoch=1, global_rank=rank), None)
+        found.append(([*loader.sampler], loader.generator.initial_seed()))
+    orders, seeds = zip(*found, strict=True)
+    assert orders[0] == orders[1] == orders[2]
+    assert len(set(seeds)) == 3
