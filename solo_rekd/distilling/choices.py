@@ -10,7 +10,7 @@ from solo_rekd.lengths import Training, power_of_two
 from solo_rekd.utils.errors import refuse
 
 METHOD = "rekd"
-WHY_METHOD = "the best of those measured with a frozen teacher (docs/benchmarks.md)"
+WHY_METHOD = "none measured with a frozen teacher is reliably better (docs/benchmarks.md)"
 # learning rates for a batch of 256, the best of sweeps by students (docs/benchmarks.md)
 RATE, RATES = 0.03, {"mobilenet_v3": 0.1, "efficientnet": 0.1}
 GRAIN = 32  # px: total stride of the networks, so that no feature map cuts a pixel in half

@@ -28,5 +28,5 @@ def test_the_largest_difference_is_found_in_each_part() -> None:
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     pytest.importorskip("solo.args.setup", reason="solo-learn 1.0.2 is not installed")
-    (found,) = compare(Given("classic", tmp_path), "rekd online", 2, worlds=[2]).values()
+    found = compare(Given("classic", tmp_path), "rekd online", processes=2, epochs=2)
     assert all(0 < value < 1e-12 for value in found.values()), found
