@@ -64,7 +64,7 @@ def nearest_first(name: str, names: Sequence[str]) -> str:
 
 
 def refuse_beyond(key: str, value: float, low: float, high: float = inf) -> None:
-    """Raises a UserError for a number not between `low` and `high`, not finite, or of 2**63."""
+    """Raises a UserError for a number beyond `low` to `high`, not finite, or 2**63 or more."""
     if low <= value <= high and value < LARGEST:
         return
     kind = "a finite number" if isinf(value) else "a number"

@@ -112,5 +112,5 @@ class DataOrder(pl.Callback):
         )
         self.crops.manual_seed(own)
         self.order.manual_seed(first)
-        # main's loader draws this from the same generator before its order
+        # for the order of main, whose loader draws this from the same generator first
         torch.empty((), dtype=torch.int64).random_(generator=self.order)
