@@ -64,13 +64,15 @@ def nearest_first(name: str, names: Sequence[str]) -> str:
 
 
 def refuse_beyond(key: str, value: float, low: float, high: float = inf) -> None:
-    """Raises a UserError for a number beyond `low` to `high`, not finite, or 2**63 or more."""
-    if low <= value <= high and value < LARGEST:
+    """Raises a UserError for a number beyond `low` to `high`, not finite, or too large."""
+    too_large = isinstance(value, int) and abs(value) >= LARGEST
+    infinite = not too_large and isinf(value)  # of a larger one, `isinf` raises
+    if low <= value <= high and not infinite and not too_large:
         return
-    kind = "a finite number" if isinf(value) else "a number"
+    kind = "a finite number" if infinite else "a number"
     limit = f"of {low:g} or more" if high == inf else f"from {low:g} to {high:g}"
-    too_large = LARGEST <= value < inf <= high
-    raise refuse(key, value, f"{kind} {limit}{' and below 2**63' if too_large else ''}")
+    below = " and below 2**63" if too_large and high == inf else ""
+    raise refuse(key, value, f"{kind} {limit}{below}")
 
 
 def refuse_missing(packages: Iterable[str], extra: str) -> None:

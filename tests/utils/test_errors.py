@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from solo_rekd.utils import errors
-from solo_rekd.utils.errors import UserError, install_excepthook, refuse, refuse_missing, report
+from solo_rekd.utils.errors import (
+    UserError,
+    install_excepthook,
+    refuse,
+    refuse_beyond,
+    refuse_missing,
+    report,
+)
 
 RAISE = """
 from solo_rekd.utils.errors import UserError, install_excepthook
@@ -168,3 +175,12 @@ def test_who_catches_a_value_error_lets_a_mistake_pass() -> None:
                 if any("suppress(" in call and "ValueError" in call for call in calls):
                     found.add(str(path.relative_to(root)))
     assert found == SEEN
+
+
+def test_a_whole_number_has_torchs_limit_and_a_rate_has_none() -> None:
+    refuse_beyond("lr", 1e30, 0)
+    refuse_beyond("queue_size", 2**63 - 1, 1)
+    with pytest.raises(UserError, match=r"^queue_size=9223372036854775808 .* below 2\*\*63$"):
+        refuse_beyond("queue_size", 2**63, 1)
+    with pytest.raises(UserError, match="of 0 or more"):
+        refuse_beyond("lr", -(10**400), 0)
