@@ -18,17 +18,17 @@ from typing import Any
 
 import torch
 from study.rows import RESULTS
+from study.runner import code_commit
 from torch import Tensor
 
 from reliability import rank_order
+from reliability.agreement import difference
 from reliability.commands import CLASSES, PICTURES, SIDE, Given
 from reliability.kill import WORK
 from reliability.rows import add_row, machine, read_rows
 from solo_rekd.backbones import build_backbone
 from solo_rekd.checkpoints.read import read_complete
-from solo_rekd.utils.versions import commit_of
 
-ROOT = Path(__file__).parents[2]
 FILE = RESULTS / "reliability-hosts.csv"
 NETWORK, WIDTH = "timm:test_convnext", 64  # LayerNorm, 0.2 million weights
 BATCH, QUEUE = 8, 24
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
             continue
         found = compare(given, case, processes, args.epochs)
         largest = {part: f"{value:.1e}" for part, value in found.items()}
-        row = of | largest | {"commit": commit_of(ROOT) or "", "machine": machine()}
+        row = of | largest | {"commit": code_commit(), "machine": machine()}
         add_row(args.results, row)
         print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
     return 0
@@ -149,8 +149,7 @@ def differences(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> dict[
         raise ValueError(f"the states differ in {sorted(one.keys() ^ other.keys())}")
     found = {"student": 0.0, "objective": 0.0}
     for name, value in one.items():
-        if "classifier" not in name and value.numel():  # linear probes, which teach nothing
+        if "classifier" not in name:  # linear probes, which teach nothing
             part = "objective" if name.startswith("objective.") else "student"
-            largest = float((value.double() - other[name].double()).abs().max())
-            found[part] = max(found[part], largest)
+            found[part] = max(found[part], difference(value, other[name]))
     return found
